@@ -1,0 +1,1 @@
+"""Information-theoretic pruning and compression whose numbers hold."""

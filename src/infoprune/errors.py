@@ -1,0 +1,41 @@
+"""Every error a caller may catch. Each says what was found, what was needed and what to do."""
+
+
+class InfopruneError(Exception):
+    """The parent of all errors raised on purpose by infoprune."""
+
+
+class UnknownName(InfopruneError, LookupError):
+    """A name that nothing is registered or found under; the message lists the known ones."""
+
+
+class Untraceable(InfopruneError):
+    """The model cannot be followed with these example inputs, or holds nothing that can be pruned."""
+
+
+class BadWeights(InfopruneError, ValueError):
+    """A parameter holds NaN or infinite values."""
+
+
+class Infeasible(InfopruneError, ValueError):
+    """A budget that no allowed choice of counts can meet; the message names the cheapest reachable price."""
+
+
+class StalePlan(InfopruneError, ValueError):
+    """A plan that was made for other shapes or names than the model at hand has."""
+
+
+class StaleObservations(InfopruneError, ValueError):
+    """Evidence that was collected on a model which has changed since."""
+
+
+class CertificateFailed(InfopruneError):
+    """The pruned network does not compute what the masked original computes; nothing was changed."""
+
+
+class BadArtifact(InfopruneError, ValueError):
+    """A saved model or plan that is malformed, truncated, from another version or not what it claims to be."""
+
+
+class MissingExtra(InfopruneError, ImportError):
+    """An optional package is absent; the message names the extra to install."""
