@@ -1,0 +1,12 @@
+"""What a unit is worth. Every class here is a `tp.importance.Importance`."""
+
+from infoprune.importance.base import Importance as Importance
+from infoprune.importance.base import filters as filters
+from infoprune.importance.base import importances as importances
+from infoprune.importance.capacity_independence import CapacityImportance as CapacityImportance
+from infoprune.importance.capacity_independence import (
+    CapacityIndependenceImportance as CapacityIndependenceImportance,
+)
+from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
+
+register = importances.register
