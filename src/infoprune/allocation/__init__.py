@@ -1,0 +1,8 @@
+"""How many units each site keeps: pure numbers, certified."""
+
+from infoprune.allocation.posynomial import Posynomial
+from infoprune.allocation.problem import Problem
+from infoprune.allocation.registered import solvers
+from infoprune.allocation.result import Allocation, allocate
+
+__all__ = ["Allocation", "Posynomial", "Problem", "allocate", "solvers"]
