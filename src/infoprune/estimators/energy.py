@@ -46,11 +46,11 @@ def coefficient(across: Tensor, within_x: Tensor, within_y: Tensor) -> Tensor:
 
 
 def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False, statistic: Statistic = energy) -> Tensor:
-    """Squared energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples *batch x n x d and *batch x m x d.
+    """Squared energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| of two samples.
 
-    Zero when both hold the same points, never negative, in the units of `x` (eq. 4; Székely & Rizzo 2013).
-    Biased up by E|X - X'| / n + E|Y - Y'| / m; `unbiased` removes that and may be negative.
-    `statistic=coefficient` gives the share in [0, 1].
+    Samples are *batch x n x d and *batch x m x d. Zero when both hold the same points, never negative, in the
+    units of `x` (eq. 4; Székely & Rizzo 2013). Biased up by E|X - X'| / n + E|Y - Y'| / m; `unbiased` removes
+    that and may be negative. `statistic=coefficient` gives the share in [0, 1].
 
     >>> energy_distance(torch.tensor([[0.0]]), torch.tensor([[3.0]]))
     tensor(6.)
@@ -92,7 +92,7 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 class ClassPairs(NamedTuple):
-    """Sums of distances by class: `to_class[s, c]` from sample s to class c, `between[c, e]` from class c to class e."""
+    """Sums of distances: `to_class[s, c]` from sample s to class c, `between[c, e]` from class c to e."""
 
     to_class: Tensor  # *batch x n x p
     between: Tensor  # *batch x p x p
@@ -101,7 +101,7 @@ class ClassPairs(NamedTuple):
 
 
 def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
-    """Sums of distances between the classes of `labels`, from one distance matrix and a product with one-hot labels.
+    """Sums of distances between classes, from one distance matrix and a product with one-hot labels.
 
     The classes are the labels that occur, in ascending order; classes that no sample has do not exist here.
     """
@@ -120,9 +120,9 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
 def pairwise_energy(
     features: Tensor, labels: Tensor, *, unbiased: bool = False, statistic: Statistic = energy
 ) -> Tensor:
-    """The energy between every two classes of `labels` in features *batch x n x d: *batch x p x p, zero diagonal.
+    """The energy between every two of p classes, for features *batch x n x d; *batch x p x p.
 
-    With `unbiased`, rows and columns of classes with a single sample are NaN.
+    The diagonal is zero. With `unbiased`, rows and columns of classes with a single sample are NaN.
 
     >>> pairwise_energy(torch.tensor([[0.0], [0.0], [3.0]]), torch.tensor([0, 0, 1]))
     tensor([[0., 6.],
@@ -150,7 +150,7 @@ def energy_dependence(
 def dependence_estimate(
     features: Tensor, labels: Tensor, *, unbiased: bool = False, statistic: Statistic = energy
 ) -> Estimate:
-    """Energy dependence with its standard error, by leaving out one sample at a time of the winning pair of classes.
+    """Energy dependence with its standard error, by leaving out one sample at a time.
 
     The error is that of the winning pair; it does not cover which pair wins. NaN if a class of that pair has
     too few samples to leave one out.
@@ -164,7 +164,7 @@ def dependence_estimate(
 
 
 def quantile_labels(targets: Tensor, bins: int) -> Tensor:
-    """Labels 0 ... bins - 1 for real targets, n: the quantile bin of each, so that regression has classes too.
+    """Labels 0 ... bins - 1 for n real targets: their quantile bins, so that regression has classes too.
 
     Bins hold about n / bins targets each; equal targets share a bin, so ties can leave bins empty. The
     dependence then is on the bin, which for bins >= 2 is zero if features and target are independent, but not
@@ -294,7 +294,7 @@ def _largest(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _left_out(pairs: ClassPairs, own: Tensor, other: Tensor, unbiased: bool, statistic: Statistic) -> Tensor:
-    """The jackknife variance, *batch, of the statistic between two classes from leaving out samples of `own`."""
+    """The jackknife variance of the statistic between two classes from leaving out samples of `own`."""
     own, other = own.unsqueeze(-1), other.unsqueeze(-1)
     n, m = pairs.counts[own], pairs.counts[other]
     to_own, to_other = (_take(pairs.to_class, c) for c in (own, other))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def kmeans_1d(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k clusters of n values with the least sum of squared distances to their means: (labels n, centres k).
+    """The k clusters with the least sum of squared distances to their means: (labels n, centres k).
 
     Clusters are numbered from the smallest values up and none is empty; centres ascend, in the units of
     `values`. The optimum is exact. If several partitions are optimal, one is returned, and equal values may
@@ -35,7 +35,7 @@ def kmeans_1d(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def kmeans_1d_costs(values: Tensor, k: int | None = None) -> Tensor:
-    """The least within-cluster sum of squares for 1, 2, ..., k clusters (default: as many as values), in one go.
+    """The least within-cluster sums of squares for 1, 2, ..., k clusters (default: as many as values).
 
     Never increasing; zero once there are as many clusters as different values. In squared units of `values`.
 
@@ -49,7 +49,7 @@ def kmeans_1d_costs(values: Tensor, k: int | None = None) -> Tensor:
 
 
 def within_cluster_sums(values: Tensor, labels: Tensor) -> Tensor:
-    """The sum of squared distances to the cluster's mean, for each cluster 0, 1, ...; squared units of `values`.
+    """The sum of squared distances to each cluster's mean; squared units of `values`.
 
     >>> within_cluster_sums(torch.tensor([1.0, 9.0, 3.0]), torch.tensor([0, 1, 0]))
     tensor([2., 0.], dtype=torch.float64)
@@ -61,9 +61,9 @@ def within_cluster_sums(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def k_by_elbow(values: Tensor, k: int | None = None) -> int:
-    """The number of clusters, up to k, where the curve of costs lies farthest below the line between its ends.
+    """The number of clusters, at most k, where the costs lie farthest below the line between their ends.
 
-    >>> k_by_elbow(torch.tensor([0.0, 0.1, 0.2, 5.0, 5.1, 9.0, 9.1]))
+    >>> k_by_elbow(torch.tensor([0.0, 0.1, 0.2, 20.0, 20.1, 40.0, 40.1]))
     3
     """
     costs = kmeans_1d_costs(values, k)
@@ -74,7 +74,7 @@ def k_by_elbow(values: Tensor, k: int | None = None) -> int:
 
 
 def indistinguishable(values: Tensor, standard_errors: Tensor, *, z: float = 1.96) -> Tensor:
-    """Groups of values whose intervals value +- z standard errors all overlap, as few groups as possible: labels n.
+    """Labels of the fewest groups in which all intervals, value +- z standard errors, overlap.
 
     "We cluster the values that cannot be distinguished from each other statistically" (the energy paper,
     3.3). Any two values of a group have overlapping intervals, so a long chain of neighbours is cut. z = 1.96
@@ -129,7 +129,7 @@ def _checked(values: Tensor, k: int) -> np.ndarray:
 
 
 def _solve(ordered: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """costs[c, i]: least cost of the first i values in exactly c clusters; splits[c, i]: where the last one begins."""
+    """costs[c, i]: least cost of the first i values in c clusters; splits[c, i]: where the last begins."""
     n = len(ordered)
     centred = ordered - ordered.mean()
     sums, squares = (np.concatenate([[0.0], np.cumsum(part)]) for part in (centred, centred**2))
@@ -146,9 +146,10 @@ def _solve(ordered: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _next_row(
     costs: np.ndarray, splits: np.ndarray, clusters: int, sums: np.ndarray, squares: np.ndarray
 ) -> None:
-    """Fill one more cluster. The best split never moves left as i grows: solve the middles, then the halves between.
+    """Fill the row of one more cluster.
 
-    All middles of one depth are solved together, so numpy is called O(log n) times.
+    The best split never moves left as i grows: solve the middles, then the halves between them. All middles
+    of one depth are solved together, so numpy is called O(log n) times.
     """
     n = costs.shape[1] - 1
     first, last = np.array([clusters]), np.array([n])  # ranges of i still to solve
@@ -166,7 +167,7 @@ def _next_row(
 
 
 def _best_split(before, low, high, end, sums, squares) -> tuple[np.ndarray, np.ndarray]:
-    """For each end i, the smallest j in low..high with the least before[j] + cost of one cluster of values j..i-1."""
+    """For each end i, the first j in low..high with the least before[j] + cost of values j..i-1 together."""
     lengths = high - low + 1
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     owner = np.repeat(np.arange(len(end)), lengths)
