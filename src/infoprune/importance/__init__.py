@@ -1,5 +1,6 @@
 """What a unit is worth. Every class here is a `tp.importance.Importance`."""
 
+from infoprune.importance.base import About as About
 from infoprune.importance.base import Importance as Importance
 from infoprune.importance.base import filters as filters
 from infoprune.importance.base import importances as importances
@@ -8,5 +9,7 @@ from infoprune.importance.capacity_independence import (
     CapacityIndependenceImportance as CapacityIndependenceImportance,
 )
 from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
+from infoprune.importance.saturation import Saturation as Saturation
+from infoprune.importance.saturation import saturation as saturation
 
 register = importances.register

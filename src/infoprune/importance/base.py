@@ -108,23 +108,28 @@ class Importance(tp.importance.Importance):
 
 
 def filters(member: Member) -> Tensor:
-    """The layer's weight as filters of kernels: [output units, kernels in a filter, weights of a kernel].
+    """All filters of the member's layer, whatever `member.index` selects; see `kernels_of`."""
+    return kernels_of(member.layer, member.name)
+
+
+def kernels_of(layer: nn.Module, name: str) -> Tensor:
+    """A layer's weight as filters of kernels: [output units, kernels of a filter, weights of a kernel].
 
     A linear layer's neuron is a filter of 1x1 kernels. A grouped filter holds the kernels of its own group
-    only, so a depthwise one holds a single kernel. Half precision comes back as float32. All of the layer's
-    filters are returned, whatever `member.index` selects.
+    only, so a depthwise one holds a single kernel. Half precision comes back as float32.
 
     Raises BadWeights if a value is NaN or infinite.
+
+    >>> kernels_of(nn.ConvTranspose2d(6, 4, 3, groups=2), "up").shape
+    torch.Size([4, 3, 9])
     """
-    layer, weight = member.layer, member.layer.weight.detach()
+    weight = layer.weight.detach()
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
         weight = _untransposed(weight, layer.groups)
     weight = weight.flatten(2) if weight.ndim > 2 else weight.unsqueeze(2)
     weight = weight if weight.dtype == torch.float64 else weight.float()
     if not weight.sum().isfinite() and not weight.isfinite().all():
-        raise BadWeights(
-            f"the weight of {member.name} holds NaN or infinite values; repair it before pruning"
-        )
+        raise BadWeights(f"the weight of {name} holds NaN or infinite values; repair it before pruning")
     return weight
 
 
@@ -135,10 +140,10 @@ def _untransposed(weight: Tensor, groups: int) -> Tensor:
 
 
 def members_of(group: Sequence[GroupItem]) -> Iterator[Member]:
-    """The layers of a group with their part in it, in its order; raises Unmapped where indices and layers disagree.
+    """The layers of a group with their part in it, in its order.
 
-    Layers that this package has no use for (embeddings, recurrent and attention modules) are left out, and so
-    are those whose root is not known for every index.
+    Raises Unmapped where indices and layers disagree. Layers that this package has no use for (embeddings,
+    recurrent and attention modules) are left out, and so are those whose root is not known for every index.
     """
     root_idxs = list(group[0].idxs)
     position = {index: place for place, index in enumerate(root_idxs)}

@@ -1,7 +1,8 @@
 """Information capacity and independence of filters, from their weights alone.
 
 Tang et al., "Filter pruning based on information capacity and independence", section III. F_i is filter i of
-a layer, w_q its q-th kernel; a linear layer's neuron is a filter of 1x1 kernels.
+a layer and w_q its q-th kernel; a linear layer's neuron is a filter of 1x1 kernels. Members whose inputs a
+group couples say nothing: a filter belongs to the layer that computes it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ from infoprune.estimators.entropy import kernel_distance_entropy
 from infoprune.graph.member import Member
 from infoprune.importance.base import About, Importance, filters, importances
 from infoprune.importance.normalisation import min_max
+from infoprune.importance.saturation import report
 
 PAPER = "capacity-independence"
+FILTER_ROLES = ("out", "depthwise")
 
 
 @importances.register("capacity")
 @dataclass(frozen=True)
 class CapacityImportance(Importance):
-    """IM_cap(F_i) = 1 - H(F_i), the entropy of a filter's kernels in bits (eqs. 1-5): at most 1, often negative."""
+    """IM_cap(F_i) = 1 - H(F_i), H the entropy of the filter's kernels in bits (eqs. 1-5).
 
-    about: ClassVar[About] = About(
-        PAPER, "weights: n log n for 1x1 kernels, else kernels squared", needs_data=False
-    )
+    From 1 - log2(kernels) to 1, and 1 for every filter of a single kernel, such as a depthwise one: it says
+    nothing there. See `kernel_distance_entropy` for H, and `saturation` for where it stops telling filters
+    apart; `nearest` is the M of eq. 4.
+
+    >>> CapacityImportance(nearest=8)
+    CapacityImportance(nearest=8, distance='euclidean', reduction='mean', normalizer=None)
+    """
+
+    about: ClassVar[About] = About(PAPER, "filters x kernels^2, n log n for 1x1 kernels", needs_data=False)
 
     nearest: int | None = None
     distance: Distance = "euclidean"
@@ -38,17 +47,21 @@ class CapacityImportance(Importance):
         check_distance(self.distance)
 
     def score(self, member: Member) -> Tensor | None:
-        if member.role not in ("out", "depthwise"):
+        if member.role not in FILTER_ROLES:
             return None
-        return capacity(filters(member), nearest=self.nearest, distance=self.distance)[member.index]
+        return capacity(filters(member), member.name, self.nearest, self.distance)[member.index]
 
 
 @importances.register("independence")
 @dataclass(frozen=True)
 class IndependenceImportance(Importance):
-    """IM_ind(F_i) = sum_i' |F_i - F_i'|, how far a filter lies from all others of its layer (eq. 6)."""
+    """IM_ind(F_i) = sum_i' |F_i - F_i'|, how far a filter lies from all others of its layer (eq. 6).
 
-    about: ClassVar[About] = About(PAPER, "weights: filters squared", needs_data=False)
+    Never negative and in the units of the weights, so it grows with a layer's width and with the scale of its
+    weights. Equal filters get equal scores. Shifting all filters by the same amount changes nothing.
+    """
+
+    about: ClassVar[About] = About(PAPER, "filters^2 x weights of a filter", needs_data=False)
 
     distance: Distance = "euclidean"
 
@@ -57,17 +70,25 @@ class IndependenceImportance(Importance):
         check_distance(self.distance)
 
     def score(self, member: Member) -> Tensor | None:
-        if member.role not in ("out", "depthwise"):
+        if member.role not in FILTER_ROLES:
             return None
-        return independence(filters(member), distance=self.distance)[member.index]
+        return independence(filters(member), self.distance)[member.index]
 
 
 @importances.register("capacity_independence")
 @dataclass(frozen=True)
 class CapacityIndependenceImportance(Importance):
-    """sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind), each min-max normalised over its layer (eq. 7), in [0, 1]."""
+    """sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind), Norm being min-max over the filters of a layer (eq. 7).
 
-    about: ClassVar[About] = About(PAPER, "capacity + independence", needs_data=False)
+    In [0, 1]. What does not vary in a layer has Norm zero, so that depthwise layers rest on independence
+    alone.
+
+    >>> CapacityIndependenceImportance(sigma=1.5)
+    Traceback (most recent call last):
+    ValueError: sigma is 1.5, the share of capacity; it must lie in [0, 1]
+    """
+
+    about: ClassVar[About] = About(PAPER, "that of capacity and independence together", needs_data=False)
 
     sigma: float = 0.8
     nearest: int | None = None
@@ -76,26 +97,26 @@ class CapacityIndependenceImportance(Importance):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.sigma <= 1:
-            raise ValueError(
-                f"sigma is {self.sigma}; it weighs capacity against independence and lies in [0, 1]"
-            )
+            raise ValueError(f"sigma is {self.sigma}, the share of capacity; it must lie in [0, 1]")
         check_nearest(self.nearest)
         check_distance(self.distance)
 
     def score(self, member: Member) -> Tensor | None:
-        if member.role not in ("out", "depthwise"):
+        if member.role not in FILTER_ROLES:
             return None
         weights = filters(member)
-        rich = min_max(capacity(weights, nearest=self.nearest, distance=self.distance))
-        rare = min_max(independence(weights, distance=self.distance))
+        rich = min_max(capacity(weights, member.name, self.nearest, self.distance))
+        rare = min_max(independence(weights, self.distance))
         return (self.sigma * rich + (1 - self.sigma) * rare)[member.index]
 
 
-def capacity(weights: Tensor, *, nearest: int | None = None, distance: Distance = "euclidean") -> Tensor:
-    """1 - H of every filter, [filters] from [filters, kernels, weights of a kernel]."""
-    return 1 - kernel_distance_entropy(weights, nearest=nearest, distance=distance)
+def capacity(weights: Tensor, name: str, nearest: int | None, distance: Distance) -> Tensor:
+    """1 - H of every filter of the layer `name`: [filters] from [filters, kernels, weights of a kernel]."""
+    entropies = kernel_distance_entropy(weights, nearest=nearest, distance=distance)
+    report(name, entropies, kernels=weights.shape[1])
+    return 1 - entropies
 
 
-def independence(weights: Tensor, *, distance: Distance = "euclidean") -> Tensor:
-    """Sum of distances to the layer's other filters, [filters] from [filters, ...]."""
+def independence(weights: Tensor, distance: Distance) -> Tensor:
+    """Sum of distances to the layer's other filters: [filters] from [filters, ...]."""
     return distance_sums(weights.flatten(1), distance=distance)

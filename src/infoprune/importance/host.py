@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import torch_pruning as tp
 
+from infoprune.errors import InfopruneError
 from infoprune.importance.base import importances
+
+
+class NameTaken(InfopruneError, ValueError):
+    """`tp.importance` already holds something else under a name of ours."""
 
 
 def register() -> None:
     """Put every registered importance under `tp.importance` by its class name; safe to call again.
 
-    Raises ValueError, and changes nothing, if a name there belongs to something else.
+    Raises NameTaken, and changes nothing, if a name there belongs to something else.
 
     >>> register()
     >>> tp.importance.CapacityIndependenceImportance(sigma=0.7).sigma
@@ -21,7 +26,7 @@ def register() -> None:
         name for name, factory in classes.items() if getattr(tp.importance, name, factory) is not factory
     ]
     if taken:
-        raise ValueError(
+        raise NameTaken(
             f"tp.importance already has another {', '.join(taken)}; rename yours before registering"
         )
     for name, factory in classes.items():

@@ -29,7 +29,7 @@ def reduce_votes(votes: Votes, size: int, reduction: Reduction) -> Tensor:
     worth less. `first` keeps the first vote that reaches a unit, in the group's order. Units without a vote
     get the mean of the others, which moves them neither to the front nor to the back.
 
-    >>> votes = [(torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])), (torch.tensor([2]), torch.tensor([5.0]))]
+    >>> votes = [(torch.arange(3), torch.tensor([1.0, 2.0, 3.0])), (torch.tensor([2]), torch.tensor([5.0]))]
     >>> reduce_votes(votes, 3, "mean"), reduce_votes(votes, 3, "first")
     (tensor([1., 2., 4.]), tensor([1., 2., 3.]))
     """
