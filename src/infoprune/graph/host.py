@@ -1,0 +1,142 @@
+"""A site as torch-pruning would hand it to an importance: a `Group` of dependencies with their indices."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch_pruning._helpers import GroupItem
+from torch_pruning.dependency import Dependency, Group, Node
+from torch_pruning.pruner.function import PrunerBox
+
+from infoprune.graph.member import Member, Role
+from infoprune.graph.slots import Coupling, Slot
+
+
+class _Part(NamedTuple):
+    """A layer's share of a site, in the host's terms."""
+
+    name: str
+    layer: nn.Module | nn.Parameter
+    role: Role
+    axis: int
+    index: np.ndarray
+    unit: np.ndarray
+
+
+def group_of(model: nn.Module, coupling: Coupling) -> tuple[Group, Tensor]:
+    """The site's group over all its channels, and the unit of each channel of its root."""
+    parts = sorted(_parts(model, coupling), key=_as_root)
+    root = _whole(parts[0])
+    group = Group()
+    source = _node(root)
+    for part in [root, *parts[1:]]:
+        handler = _handler(part)
+        dependency = Dependency(_handler(root), handler, source, source if part is root else _node(part))
+        item = GroupItem(dependency, part.index.tolist())
+        item.root_idxs = _triggers(root.unit, part.unit, coupling.site.size).tolist()
+        group._group.append(item)
+    return group, torch.from_numpy(root.unit)
+
+
+def members_of_site(model: nn.Module, coupling: Coupling) -> list[Member]:
+    """Every layer's part in a site; here `root` holds units."""
+    return [
+        Member(p.name, p.layer, p.role, torch.from_numpy(p.index), torch.from_numpy(p.unit))
+        for p in _parts(model, coupling)
+    ]
+
+
+def _parts(model: nn.Module, coupling: Coupling) -> Iterator[_Part]:
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    for slot in coupling.slots:
+        owner, _, leaf = slot.tensor.rpartition(".")
+        layer = modules[owner]
+        role = _role(layer, leaf, slot.axis)
+        if role is None and (slot.tensor not in parameters or _has_handler(layer)):
+            continue
+        index, unit = slot.owners()
+        if role == "in" and isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
+            index, unit = _over_groups(slot, layer, index, unit)
+        if role is None:
+            yield _Part(slot.tensor, parameters[slot.tensor], "parameter", slot.axis, index, unit)
+        else:
+            yield _Part(owner, layer, role, slot.axis, index, unit)
+
+
+def _has_handler(layer: nn.Module) -> bool:
+    return type(layer) is not nn.Module and tp.ops.module2type(layer) in PrunerBox and bool(layer._parameters)
+
+
+def _role(layer: nn.Module, leaf: str, axis: int) -> Role | None:
+    """What a weight's axis means; None for biases, statistics and bare parameters."""
+    if leaf != "weight" or not _has_handler(layer):
+        return None
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        if 1 < layer.groups == layer.out_channels:
+            return "depthwise" if axis == 0 else None
+        return "out" if (axis == 1) == layer.transposed else "in"
+    if isinstance(layer, nn.Linear):
+        return "out" if axis == 0 else "in"
+    if isinstance(layer, nn.Embedding):
+        return None
+    return "norm"
+
+
+def _over_groups(
+    slot: Slot, layer: nn.modules.conv._ConvNd, index: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A grouped convolution's weight shows one group's inputs; the layer has them in every group."""
+    starts = np.arange(layer.groups)[:, None] * slot.size
+    return (starts + index).ravel(), np.broadcast_to(unit, (layer.groups, len(unit))).ravel()
+
+
+def _as_root(part: _Part) -> tuple[bool, int]:
+    full = np.array_equal(part.index, np.arange(len(part.index)))
+    order: Mapping[Role, int] = {"out": 0, "depthwise": 1, "in": 2, "norm": 3, "parameter": 4}
+    return (part.role != "out", order[part.role]) if full else (True, order[part.role] + 5)
+
+
+def _whole(part: _Part) -> _Part:
+    """A root that owns every index of its layer: one that owns only some is shown as a layer of just these."""
+    if np.array_equal(part.index, np.arange(len(part.index))) or isinstance(part.layer, nn.Parameter):
+        return part
+    layer = copy.copy(part.layer)
+    layer._parameters = dict(part.layer._parameters)
+    weight = part.layer.weight.detach().index_select(part.axis, torch.from_numpy(part.index))
+    layer.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
+    for name in ("out_features", "out_channels", "num_features"):
+        if part.role != "in" and hasattr(layer, name):
+            setattr(layer, name, len(part.index))
+    return part._replace(layer=layer, index=np.arange(len(part.index)))
+
+
+def _node(part: _Part) -> Node:
+    node = Node(part.layer, None, part.name)
+    node.pruning_dim = part.axis
+    return node
+
+
+def _handler(part: _Part):  # noqa: ANN202 - a bound method of the host's pruning functions
+    box = PrunerBox[tp.ops.module2type(part.layer)]
+    return box.prune_in_channels if part.role == "in" else box.prune_out_channels
+
+
+def _triggers(root_unit: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
+    """For each index of a member the channel of the root that takes it along: the n-th of its unit for the n-th."""
+    by_unit: list[Sequence[int]] = [[] for _ in range(size)]
+    for channel, owner in enumerate(root_unit.tolist()):
+        by_unit[owner].append(channel)
+    seen = np.zeros(size, dtype=int)
+    counts = np.bincount(unit, minlength=size)
+    result = np.empty(len(unit), dtype=int)
+    for place, owner in enumerate(unit.tolist()):
+        channels = by_unit[owner]
+        result[place] = channels[seen[owner] * len(channels) // counts[owner]]
+        seen[owner] += 1
+    return result

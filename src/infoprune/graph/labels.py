@@ -1,0 +1,172 @@
+"""Labels: which index of which parameter every element of a tensor stands or falls with.
+
+A *label* is an integer that names one index along one axis of one parameter; label 0 may never leave. A *layer* is an
+integer tensor of the labelled tensor's shape, with stride 0 along every axis on which it does not change, so that it
+costs nothing to move. A tensor may carry several layers: a weight carries one for its rows and one for its columns.
+Operations tie labels: indices whose labels are tied leave the network together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+FROZEN = 0
+
+
+class Statistic(NamedTuple):
+    """Something computed over channels, which changes by design when some leave.
+
+    `reproducible`: the masked original can be made to take it over the kept channels alone, so that the two
+    networks can still be compared exactly.
+    """
+
+    reason: str
+    reproducible: bool = False
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The layers of one tensor. `adaptive`: made from sizes alone, so that it shrinks with whatever it meets."""
+
+    layers: tuple[Tensor, ...] = ()
+    adaptive: bool = False
+
+
+def varying(layer: Tensor) -> tuple[int, ...]:
+    """The axes along which the labels change."""
+    return tuple(d for d in range(layer.dim()) if layer.size(d) > 1 and layer.stride(d) != 0)
+
+
+def hold(layer: Tensor, axes: Sequence[int]) -> Tensor:
+    """The layer with `axes` held at their first index (stride 0), of unchanged shape."""
+    shape = layer.shape
+    for axis in axes:
+        layer = layer.narrow(axis, 0, 1)
+    return layer.expand(shape)
+
+
+def tidy(layer: Tensor) -> Tensor:
+    """The same labels with stride 0 wherever they are constant."""
+    if layer.numel() == 0:
+        return layer
+    constant = [d for d in varying(layer) if bool((layer == layer.narrow(d, 0, 1)).all())]
+    return hold(layer, constant)
+
+
+def compact(layer: Tensor) -> Tensor:
+    """Only the axes on which the labels change."""
+    keep = varying(layer)
+    for axis in reversed(range(layer.dim())):
+        if axis not in keep:
+            layer = layer.select(axis, 0)
+    return layer
+
+
+def major_axis(block: Tensor) -> int:
+    """The axis with the widest label step: the outer one, where a single axis was split in several."""
+    steps = [abs(int(block.select(d, 1).flatten()[0] - block.select(d, 0).flatten()[0])) for d in range(block.dim())]
+    return int(np.argmax(steps))
+
+
+@dataclass
+class Ledger:
+    """Every tie between labels, every frozen label with its reason, and the statistics that removal changes."""
+
+    size: int = 1
+    ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
+    inexact: list[tuple[np.ndarray, Statistic]] = field(default_factory=list)
+    rectangles: dict[tuple, Tensor] = field(default_factory=dict)
+
+    def fresh(self, count: int) -> Tensor:
+        labels = torch.arange(self.size, self.size + count)
+        self.size += count
+        return labels
+
+    def tie(self, a: Tensor, b: Tensor) -> None:
+        if a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride():
+            return
+        a, b = torch.broadcast_tensors(a, b)
+        self.ties.append((compacted_pair(a, b), compacted_pair(b, a)))
+
+    def freeze(self, layer: Tensor, reason: str) -> None:
+        self.frozen.append((compact(layer).flatten().numpy(), reason))
+
+    def note_statistic(self, layer: Tensor, statistic: Statistic) -> None:
+        self.inexact.append((compact(layer).flatten().numpy(), statistic))
+
+    def collapse(self, layer: Tensor, axes: Sequence[int]) -> Tensor:
+        """Tie all labels along `axes`, and hold these axes."""
+        for axis in axes:
+            self.tie(layer, layer.narrow(axis, 0, 1))
+            layer = hold(layer, [axis])
+        return layer
+
+    def require_rectangle(self, layer: Tensor) -> None:
+        """The labels vary on several axes at once; what leaves must leave a rectangle behind."""
+        block = compact(layer)
+        if block.dim() > 1:
+            self.rectangles.setdefault((tuple(block.shape), block.contiguous().numpy().tobytes()), block)
+
+    def classes(self) -> np.ndarray:
+        """For every label, the number of its class: labels of one class leave together; class of 0 stays."""
+        while True:
+            classes = self._components()
+            if not self._straighten(classes):
+                return classes
+
+    def _components(self) -> np.ndarray:
+        pairs = [*self.ties, *((labels, np.zeros_like(labels)) for labels, _ in self.frozen)]
+        if not pairs:
+            return np.arange(self.size)
+        rows = np.concatenate([a for a, _ in pairs])
+        columns = np.concatenate([b for _, b in pairs])
+        links = coo_matrix((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(self.size, self.size))
+        return connected_components(links, directed=False)[1]
+
+    def _straighten(self, classes: np.ndarray) -> bool:
+        """Tie what a rectangle needs tied; True when something was."""
+        changed = False
+        for block in self.rectangles.values():
+            found = torch.from_numpy(classes)[block]
+            if free_axis(found) is not None:
+                continue
+            best = max(range(block.dim()), key=lambda axis: _classes_left(found, axis))
+            others = [d for d in range(block.dim()) if d != best]
+            self.collapse(block, others)
+            changed = True
+        return changed
+
+
+def compacted_pair(a: Tensor, b: Tensor) -> np.ndarray:
+    """`a` flattened without the axes on which neither `a` nor `b` changes."""
+    for axis in reversed(range(a.dim())):
+        if a.size(axis) == 1 or (a.stride(axis) == 0 and b.stride(axis) == 0):
+            a, b = a.select(axis, 0), b.select(axis, 0)
+    return a.flatten().numpy()
+
+
+def free_axis(classes: Tensor) -> int | None:
+    """The one axis on which the classes depend (any axis if they depend on none), or None if on more than one."""
+    dependent = [d for d in range(classes.dim()) if not bool((classes == classes.narrow(d, 0, 1)).all())]
+    if len(dependent) > 1:
+        return None
+    return dependent[0] if dependent else 0
+
+
+def _classes_left(classes: Tensor, axis: int) -> int:
+    """How many classes stay apart when all labels with the same index on `axis` are tied."""
+    slices = classes.movedim(axis, 0).flatten(1).numpy()
+    count = len(slices)
+    codes = np.unique(slices, return_inverse=True)[1].reshape(slices.shape)
+    rows = np.repeat(np.arange(count), slices.shape[1])
+    links = coo_matrix((np.ones(rows.size, dtype=bool), (rows, count + codes.ravel())), shape=(count + codes.max() + 1,) * 2)
+    return connected_components(links, directed=False)[0]

@@ -1,0 +1,141 @@
+"""Take indices out of named tensors, or set them to zero, and keep every module's own numbers in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoprune.graph.slots import Attribute, Slot, dropped_indices
+
+
+@dataclass
+class Removal:
+    """What leaves: tensor -> axis -> indices, and (module, attribute, position) -> how much smaller it gets."""
+
+    indices: Mapping[str, Mapping[int, np.ndarray]]
+    attributes: dict[tuple[str, str, int | None], int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]]) -> Removal:
+        """From (slots, attributes, mask of units that leave) of every site."""
+        parts = list(parts)
+        removal = cls(dropped_indices((slot, mask) for slots, _, mask in parts for slot in slots))
+        for _, attributes, mask in parts:
+            for a in attributes:
+                key = (a.module, a.name, a.position)
+                removal.attributes[key] = removal.attributes.get(key, 0) + a.per_unit * int(mask.sum())
+        return removal
+
+    def kept(self, name: str, shape: torch.Size) -> dict[int, Tensor]:
+        """axis -> the indices of this tensor that stay."""
+        return {
+            axis: torch.from_numpy(np.delete(np.arange(shape[axis]), indices))
+            for axis, indices in self.indices.get(name, {}).items()
+            if len(indices)
+        }
+
+
+def shrink(model: nn.Module, removal: Removal, *, on_step: Callable[[str], None] = lambda _: None) -> None:
+    """Remove the indices for good, in place; parameters keep their identity, gradients are cut alike."""
+    tensors = named_tensors(model)
+    for name in removal.indices:
+        on_step(name)
+        _shrink_tensor(tensors[name], removal.kept(name, tensors[name].shape))
+    for name, module in model.named_modules():
+        on_step(name)
+        _match_shapes(module)
+    modules = dict(model.named_modules())
+    for (module, attribute, position), less in removal.attributes.items():
+        _lower(modules[module], attribute, position, less)
+
+
+def blank(model: nn.Module, removal: Removal) -> None:
+    """Set everything that would leave to zero instead, in place."""
+    tensors = named_tensors(model)
+    for name, axes in removal.indices.items():
+        for axis, indices in axes.items():
+            index = torch.from_numpy(indices).to(tensors[name].device)
+            tensors[name].data.index_fill_(axis, index, 1.0 if name.endswith("running_var") else 0.0)
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def sliced(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """The tensor with only the `kept` indices of each axis, in the same memory format."""
+    result = tensor
+    for axis, index in kept.items():
+        result = result.index_select(axis, index.to(tensor.device))
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
+        return result.contiguous(memory_format=torch.channels_last)
+    return result.contiguous()
+
+
+def _shrink_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> None:
+    gradient = tensor.grad
+    tensor.grad = None
+    tensor.data = sliced(tensor.data, kept)
+    if gradient is not None:
+        tensor.grad = sliced(gradient, kept)
+
+
+def _lower(module: nn.Module, attribute: str, position: int | None, less: int) -> None:
+    value: Any = getattr(module, attribute)
+    if position is None:
+        setattr(module, attribute, value - less)
+        return
+    items = [*value[:position], value[position] - less, *value[position + 1 :]]
+    setattr(module, attribute, type(value)(items) if isinstance(value, list | tuple) else items)
+
+
+# what the library's own layers say of their shapes
+
+
+def _match_shapes(module: nn.Module) -> None:
+    """Set the sizes that a layer declares to those its weight has."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        _match_convolution(module)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase) and (norm := _any_size(module)) is not None:
+        module.num_features = norm
+    elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
+def _match_convolution(module: nn.modules.conv._ConvNd) -> None:
+    weight, depthwise = module.weight, module.groups == module.in_channels and module.groups > 1
+    first, second = weight.shape[:2]
+    if depthwise:
+        module.groups = first if module.transposed else first // (module.out_channels // module.in_channels)
+    many, few = first, second * module.groups
+    module.in_channels, module.out_channels = (many, few) if module.transposed else (few, many)
+
+
+def _any_size(module: nn.modules.batchnorm._NormBase) -> int | None:
+    return next((len(t) for t in (module.weight, module.running_mean) if t is not None), None)
+
+
+def attributes_in_use(attributes: Iterable[Attribute], model: nn.Module) -> tuple[Attribute, ...]:
+    """Without those that the library's own layers take care of themselves."""
+    modules = dict(model.named_modules())
+    return tuple(a for a in attributes if not _is_own(modules[a.module]))
+
+
+def _is_own(module: nn.Module) -> bool:
+    own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
+    if isinstance(module, own):
+        return True
+    return isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm) and module.weight is not None

@@ -1,0 +1,115 @@
+"""Where a site's units live: indices along axes of named tensors, and attributes that count them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from infoprune.graph.labels import Statistic
+
+Kind = Literal["channels", "block", "tokens", "features"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place with `size` interchangeable units. `step`: how many channels of its first layer one unit holds."""
+
+    name: str
+    size: int
+    kind: Kind = "channels"
+    step: int = 1
+
+
+class Run(NamedTuple):
+    """Indices start, start + 1, ... belong to units `unit`, `unit + 1`, ..., each unit for `repeat` indices in a row."""
+
+    start: int
+    unit: int
+    count: int
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The part of one tensor's axis, `size` long, that belongs to a site."""
+
+    tensor: str
+    axis: int
+    size: int
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, tensor: str, axis: int, size: int, index: np.ndarray, unit: np.ndarray) -> Slot:
+        return cls(tensor, axis, size, tuple(_runs(index, unit)))
+
+    def owners(self) -> tuple[np.ndarray, np.ndarray]:
+        """The indices that belong to the site, and the unit of each."""
+        index = [run.start + np.arange(run.count * run.repeat) for run in self.runs]
+        unit = [run.unit + np.arange(run.count * run.repeat) // run.repeat for run in self.runs]
+        return np.concatenate(index), np.concatenate(unit)
+
+    def dropped(self, gone: np.ndarray) -> np.ndarray:
+        """The indices whose units are `gone` (a mask over units)."""
+        index, unit = self.owners()
+        return index[gone[unit]]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An integer that a module keeps, of which every unit of the site accounts for `per_unit`."""
+
+    module: str
+    name: str
+    position: int | None
+    per_unit: int
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A site with everything that shrinks when its units leave, and why that is not exact where it is not."""
+
+    site: Site
+    slots: tuple[Slot, ...]
+    attributes: tuple[Attribute, ...] = ()
+    inexact: tuple[Statistic, ...] = ()
+
+
+def _runs(index: np.ndarray, unit: np.ndarray) -> Iterable[Run]:
+    """The fewest runs, greedily, for indices in ascending order."""
+    breaks = np.flatnonzero((np.diff(index) != 1) | (np.diff(unit) != 0)) + 1
+    starts = np.concatenate([[0], breaks])
+    repeats = np.diff(np.concatenate([starts, [len(index)]]))
+    current: Run | None = None
+    for start, repeat in zip(starts.tolist(), repeats.tolist(), strict=True):
+        here, owner = int(index[start]), int(unit[start])
+        if (
+            current is not None
+            and repeat == current.repeat
+            and here == current.start + current.count * repeat
+            and owner == current.unit + current.count
+        ):
+            current = current._replace(count=current.count + 1)
+            continue
+        if current is not None:
+            yield current
+        current = Run(here, owner, 1, repeat)
+    if current is not None:
+        yield current
+
+
+def gone(size: int, kept: Sequence[int]) -> np.ndarray:
+    """The mask over a site's units that says which leave."""
+    mask = np.ones(size, dtype=bool)
+    mask[np.asarray(kept, dtype=int)] = False
+    return mask
+
+
+def dropped_indices(slots: Iterable[tuple[Slot, np.ndarray]]) -> Mapping[str, dict[int, np.ndarray]]:
+    """tensor -> axis -> the indices that leave, over all (slot, mask of its site's units)."""
+    found: dict[str, dict[int, list[np.ndarray]]] = {}
+    for slot, mask in slots:
+        found.setdefault(slot.tensor, {}).setdefault(slot.axis, []).append(slot.dropped(mask))
+    return {t: {a: np.unique(np.concatenate(parts)) for a, parts in axes.items()} for t, axes in found.items()}

@@ -1,0 +1,257 @@
+"""From ties between labels to sites: units are what leaves together, a site is the units with one footprint."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import nn
+
+from infoprune.graph.labels import Statistic, free_axis
+from infoprune.graph.slots import Attribute, Coupling, Site, Slot
+from infoprune.graph.tape import Extent, Tape
+
+STAYS = -1
+Form = tuple[int, tuple[tuple[int, int], ...]]  # fixed + sum of per_unit * count over (site, per_unit)
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """For every label its site and its unit there (STAYS where it may not leave)."""
+
+    site_of: np.ndarray
+    unit_of: np.ndarray
+    sizes: tuple[int, ...]
+
+    def without(self, sites: Sequence[int]) -> Sorting:
+        """The same labels with these sites fixed."""
+        site_of = np.where(np.isin(self.site_of, list(sites)), STAYS, self.site_of)
+        return Sorting(site_of, self.unit_of, self.sizes)
+
+    def form(self, extent: Extent) -> Form:
+        """How many of the extent's positions are left, as a linear form in the sites' counts."""
+        owners = None if extent.layer is None else self._owners(extent)
+        if owners is None:
+            return extent.size, ()
+        sites, units = owners
+        found = []
+        for site in np.unique(sites[sites >= 0]).tolist():
+            counts = np.bincount(units[sites == site], minlength=self.sizes[site])
+            if counts.min() != counts.max():
+                raise UnevenSite(site)
+            found.append((site, int(counts[0])))
+        return int((sites < 0).sum()), tuple(found)
+
+    @cached_property
+    def _code(self) -> torch.Tensor:
+        """One number for each (site, unit), -1 for what stays."""
+        code = self.site_of * (max(self.sizes, default=0) + 1) + self.unit_of
+        return torch.from_numpy(np.where(self.site_of < 0, STAYS, code))
+
+    def _owners(self, extent: Extent) -> tuple[np.ndarray, np.ndarray] | None:
+        """Site and unit along the extent's axis; None when they don't depend on this axis."""
+        labels = extent.layer
+        assert labels is not None
+        keep = [d for d in range(labels.dim()) if labels.size(d) > 1 and labels.stride(d) != 0]
+        if extent.axis not in keep:
+            return None
+        for d in reversed(range(labels.dim())):
+            if d not in keep:
+                labels = labels.select(d, 0)
+        if len(keep) > 1:
+            free = free_axis(self._code[labels])
+            if free is None or keep[free] != extent.axis:
+                return None
+            labels = labels.movedim(free, 0).flatten(1)[:, 0]
+        row = labels.numpy()
+        return self.site_of[row], self.unit_of[row]
+
+
+class UnevenSite(Exception):
+    """Units of one site take different numbers of positions somewhere, so they are not interchangeable."""
+
+    def __init__(self, site: int):
+        super().__init__(site)
+        self.site = site
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Arrays over labels: their slot (STAYS for label 0) and their index in it."""
+
+    slot: np.ndarray
+    index: np.ndarray
+    keys: tuple[tuple[str, int], ...]
+
+
+def sort_out(tape: Tape) -> tuple[Sorting, list[tuple[Slot, ...]]]:
+    """All candidate sites, in the order in which the network reaches them."""
+    where = _label_places(tape)
+    classes = tape.ledger.classes()
+    members = _members(classes, where)
+    by_footprint: dict[tuple, list[np.ndarray]] = defaultdict(list)
+    for labels in members:
+        slots, counts = np.unique(where.slot[labels], return_counts=True)
+        by_footprint[tuple(slots.tolist()), tuple(counts.tolist())].append(labels)
+    site_of = np.full(tape.ledger.size, STAYS)
+    unit_of = np.zeros(tape.ledger.size, dtype=int)
+    groups = [units for units in by_footprint.values() if len(units) > 1]
+    for site, units in enumerate(groups):
+        for unit, labels in enumerate(units):
+            site_of[labels], unit_of[labels] = site, unit
+    slots = [tuple(_slots(np.concatenate(units), where, unit_of, tape)) for units in groups]
+    return Sorting(site_of, unit_of, tuple(len(units) for units in groups)), slots
+
+
+def _label_places(tape: Tape) -> _Label:
+    slot, index = np.full(tape.ledger.size, STAYS), np.zeros(tape.ledger.size, dtype=int)
+    for number, labels in enumerate(tape.axes.values()):
+        slot[labels.numpy()], index[labels.numpy()] = number, np.arange(len(labels))
+    return _Label(slot, index, tuple(tape.axes))
+
+
+def _members(classes: np.ndarray, where: _Label) -> Iterator[np.ndarray]:
+    """The labels of each class that may leave, classes in order of their first label."""
+    order = np.argsort(classes, kind="stable")
+    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
+    parts = [labels for labels in np.split(order, starts[1:]) if labels[0] != 0 and classes[labels[0]] != classes[0]]
+    return iter(sorted(parts, key=lambda labels: labels[0]))
+
+
+def _slots(labels: np.ndarray, where: _Label, unit_of: np.ndarray, tape: Tape) -> Iterator[Slot]:
+    labels = np.sort(labels)
+    numbers = where.slot[labels]
+    for number in np.unique(numbers).tolist():
+        here = labels[numbers == number]
+        name, axis = where.keys[number]
+        size = len(tape.axes[name, axis])
+        yield Slot.of(name, axis, size, where.index[here], unit_of[here])
+
+
+# ---------------------------------------------------------------------------------------------------- couplings
+
+
+def couplings(model: nn.Module, tape: Tape) -> tuple[Sorting, list[Coupling]]:
+    """The sites of a model with their slots, attributes and names."""
+    sorting, slots = sort_out(tape)
+    uneven = _uneven(sorting, tape)
+    sorting = sorting.without(sorted(uneven))
+    attributes = _attributes(model, tape, sorting)
+    statistics = _inexact(tape, sorting)
+    names = _names(slots, tape.output_axis)
+    found = [
+        Coupling(
+            Site(names[i], sorting.sizes[i], step=_step(slots[i], names[i], sorting.sizes[i])),
+            slots[i],
+            tuple(attributes.get(i, ())),
+            tuple(sorted(statistics.get(i, ()))),
+        )
+        for i in range(len(slots))
+    ]
+    return sorting, found
+
+
+def _step(slots: Sequence[Slot], name: str, size: int) -> int:
+    module = name.split("#")[0]
+    first = next((s for s in slots if s.tensor.rpartition(".")[0] == module or s.tensor == module), slots[0])
+    return max(1, sum(run.count * run.repeat for run in first.runs) // size)
+
+
+def _uneven(sorting: Sorting, tape: Tape) -> set[int]:
+    found: set[int] = set()
+    extents = [extent for product in tape.products for extent in product.extents]
+    for extent in extents:
+        while True:
+            try:
+                sorting.without(sorted(found)).form(extent) if found else sorting.form(extent)
+                break
+            except UnevenSite as uneven:
+                found.add(uneven.site)
+    return found
+
+
+def _names(slots: Sequence[tuple[Slot, ...]], output_axis: Mapping[str, int]) -> list[str]:
+    """Each site is called after the first layer that makes its channels."""
+    names: list[str] = []
+    for group in slots:
+        makers = [s.tensor.rpartition(".")[0] for s in group if output_axis.get(s.tensor) == s.axis]
+        base = makers[0] if makers else group[0].tensor
+        name, number = base, 2
+        while name in names:
+            name, number = f"{base}#{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _inexact(tape: Tape, sorting: Sorting) -> dict[int, set[Statistic]]:
+    found: dict[int, set[Statistic]] = defaultdict(set)
+    for labels, statistic in tape.ledger.inexact:
+        for site in np.unique(sorting.site_of[labels]).tolist():
+            if site >= 0:
+                found[site].add(statistic)
+    return found
+
+
+def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, list[Attribute]]:
+    """Integers in modules that equal a size their own code handled, and so must shrink with it."""
+    modules = dict(model.named_modules())
+    sizes: dict[str, dict[int, set[Form]]] = defaultdict(lambda: defaultdict(set))
+    for named in tape.named_sizes.values():
+        for axis in range(named.layer.dim()):
+            extent = Extent(named.layer.size(axis), named.layer, axis)
+            if named.layer.size(axis) > 1 and named.layer.stride(axis) != 0:
+                sizes[named.module][extent.size].add(_form_or_fixed(sorting, extent))
+    found: dict[int, list[Attribute]] = defaultdict(list)
+    for module, forms in sizes.items():
+        for name, position, value in integers(modules[module]):
+            for site, per_unit in _chosen(forms.get(value, set()), name):
+                found[site].append(Attribute(module, name, position, per_unit))
+    for split in tape.named_splits:
+        whole = [_form_or_fixed(sorting, piece) for piece in split.pieces]
+        for name, position, part in _tuples_equal(modules[split.module], [p.size for p in split.pieces], whole):
+            for site, per_unit in part:
+                attribute = Attribute(split.module, name, position, per_unit)
+                if not any(a.module == split.module and (a.name, a.position) == (name, position) for a in found[site]):
+                    found[site].append(attribute)
+    return found
+
+
+def _form_or_fixed(sorting: Sorting, extent: Extent) -> Form:
+    try:
+        return sorting.form(extent)
+    except UnevenSite:
+        return extent.size, ()
+
+
+def integers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
+    """Every integer attribute of a module (also inside tuples and lists): name, position, value."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or name == "training":
+            continue
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield name, None, value
+        elif isinstance(value, list | tuple):
+            for position, item in enumerate(value):
+                if isinstance(item, int) and not isinstance(item, bool):
+                    yield name, position, item
+
+
+def _chosen(forms: set[Form], name: str) -> tuple[tuple[int, int], ...]:
+    """The one way in which a value shrinks; nothing when it is ambiguous, unless its name says that it counts heads."""
+    shrinking = {form[1] for form in forms if form[1]}
+    fixed = any(not form[1] for form in forms)
+    if len(shrinking) == 1 and (not fixed or ("head" in name and "dim" not in name)):
+        return shrinking.pop()
+    return ()
+
+
+def _tuples_equal(
+    module: nn.Module, sizes: list[int], forms: list[Form]
+) -> Iterator[tuple[str, int, tuple[tuple[int, int], ...]]]:
+    for name, value in vars(module).items():
+        if isinstance(value, list | tuple) and list(value) == sizes:
+            yield from ((name, position, form[1]) for position, form in enumerate(forms) if form[1])

@@ -1,0 +1,168 @@
+"""Run a model once and write down what depends on what, what is multiplied, and which sizes its code names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from infoprune.graph.labels import Ledger, Marks, varying
+from infoprune.graph.rules import find_rule, tensors
+
+
+@dataclass(frozen=True)
+class Extent:
+    """`size` positions along `axis` of `layer`; without a layer their number is fixed."""
+
+    size: int
+    layer: Tensor | None = None
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Product:
+    """`constant` times the product of the extents: multiply-adds of one operation."""
+
+    constant: int
+    extents: tuple[Extent, ...]
+
+
+@dataclass(frozen=True)
+class NamedSize:
+    """Code of `module` handled this layer itself, so the module may name its sizes in attributes."""
+
+    module: str
+    layer: Tensor
+
+
+@dataclass(frozen=True)
+class NamedSplit:
+    """Code of `module` split an axis into pieces of sizes it may name as one tuple."""
+
+    module: str
+    pieces: tuple[Extent, ...]
+
+
+@dataclass
+class Tape:
+    """Everything one forward pass has taught; see `rules` for how it gets here."""
+
+    names: WeakIdKeyDictionary
+    kernels: frozenset[str] = frozenset()  # convolution weights: only their first two axes count channels
+    output_axis: Mapping[str, int] = field(default_factory=dict)  # weights of layers: the axis of what they give out
+    ledger: Ledger = field(default_factory=Ledger)
+    axes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    products: list[Product] = field(default_factory=list)
+    named_sizes: dict[tuple, NamedSize] = field(default_factory=dict)
+    named_splits: list[NamedSplit] = field(default_factory=list)
+    stack: list[str] = field(default_factory=lambda: [""])
+    _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
+
+    def marks(self, value: object) -> Marks:
+        if not isinstance(value, Tensor):
+            return Marks(adaptive=True)
+        if value in self._marks:
+            return self._marks[value]
+        if value in self.names and value.is_floating_point():
+            self._marks[value] = self._label_parameter(value)
+            return self._marks[value]
+        return Marks()
+
+    def mark(self, tensor: Tensor, marks: Marks) -> None:
+        self._marks[tensor] = marks
+
+    def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
+        self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))
+
+    def note_sizes(self, layer: Tensor) -> None:
+        for axis in varying(layer):
+            key = (self.stack[-1], layer.size(axis), axis, layer.dim(), int(layer.flatten()[0]))
+            self.named_sizes.setdefault(key, NamedSize(self.stack[-1], layer))
+
+    def note_split(self, layers: Sequence[Tensor], axis: int) -> None:
+        axis %= layers[0].dim()
+        if any(axis in varying(layer) for layer in layers):
+            pieces = tuple(Extent(layer.size(axis), layer, axis) for layer in layers)
+            self.named_splits.append(NamedSplit(self.stack[-1], pieces))
+
+    def _label_parameter(self, tensor: Tensor) -> Marks:
+        layers = []
+        name = self.names[tensor]
+        kernel = 2 if name in self.kernels else tensor.dim()
+        for axis in (d for d in range(min(kernel, tensor.dim())) if tensor.size(d) > 1):
+            labels = self.ledger.fresh(tensor.size(axis))
+            self.axes[name, axis] = labels
+            shape = [-1 if d == axis else 1 for d in range(tensor.dim())]
+            layers.append(labels.view(shape).expand(tensor.shape))
+        return Marks(tuple(layers))
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, tape: Tape):
+        super().__init__()
+        self.tape = tape
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        with _paused():
+            find_rule(func)(self.tape, func, args, kwargs or {}, out)
+        return out
+
+
+@contextmanager
+def _paused() -> Iterator[None]:
+    """Operations on labels are not part of the model."""
+    with torch.utils._python_dispatch._disable_current_modes():
+        yield
+
+
+@contextmanager
+def _module_stack(model: nn.Module, stack: list[str]) -> Iterator[None]:
+    """Keep the name of the module that is running on top of `stack`."""
+    names = {module: name for name, module in model.named_modules()}
+
+    def enter(module: nn.Module, _: Any) -> None:
+        stack.append(names.get(module, stack[-1]))
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    before, after = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def record(model: nn.Module, example_inputs: tuple, kwargs: dict | None = None) -> tuple[Tape, Any]:
+    """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
+    names = WeakIdKeyDictionary()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        names[tensor] = name
+    layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
+    kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
+    made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
+    tape = Tape(names, frozenset(kernels), made)
+    with torch.no_grad(), _module_stack(model, tape.stack), _Recorder(tape):
+        output = model(*example_inputs, **(kwargs or {}))
+    for tensor in outputs_of(output):
+        for layer in tape.marks(tensor).layers:
+            tape.ledger.freeze(layer, "it is an output of the model")
+    return tape, output
+
+
+def _output_axis(module: nn.Module) -> int:
+    return int(isinstance(module, nn.modules.conv._ConvTransposeNd))
+
+
+def outputs_of(output: Any) -> list[Tensor]:
+    """All tensors in a model's output, whatever it is packed in."""
+    return tensors(torch.utils._pytree.tree_flatten(output)[0])

@@ -1,0 +1,185 @@
+"""`Graph.trace`: one forward pass in, every place where the model can shrink out, with exact prices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor, nn
+from torch_pruning.dependency import Group
+
+from infoprune.allocation import Posynomial
+from infoprune.errors import Untraceable, UnknownName
+from infoprune.graph.host import group_of, members_of_site
+from infoprune.graph.member import Member
+from infoprune.graph.slicing import attributes_in_use
+from infoprune.graph.slots import Coupling, Site
+from infoprune.graph.sorting import Form, Sorting, couplings
+from infoprune.graph.tape import Extent, Tape, record
+from infoprune.graph.verify import Trials, evaluating
+from infoprune.registry import nearest
+
+Unit = Literal["macs", "params"]
+Ignored = Iterable["str | nn.Module | nn.Parameter"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's sites, what each takes along, and what every choice of counts costs.
+
+    `sites` were verified: half of each was removed from a copy, all at once, and the copy computed what the masked
+    original computes. `quarantined` says why the others are left alone.
+    """
+
+    model: nn.Module
+    couplings: Mapping[str, Coupling]
+    quarantined: Mapping[str, str]
+    _tape: Tape = field(repr=False)
+    _sorting: Sorting = field(repr=False)
+    _numbers: Mapping[str, int] = field(repr=False)
+
+    @classmethod
+    def trace(
+        cls,
+        model: nn.Module,
+        example_inputs: Any,
+        *,
+        ignored_layers: Ignored = (),
+        num_heads: Mapping[nn.Module, int] | None = None,
+        verify: bool = True,
+    ) -> Graph:
+        """Follow `model` on `example_inputs` (a tensor or a tuple of arguments) and find its sites.
+
+        `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
+        themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not.
+        """
+        inputs = as_arguments(example_inputs)
+        ignored = _ignored_parameters(model, ignored_layers)
+        with evaluating(model):
+            tape = _recorded(model, inputs)
+        _freeze_ignored(tape, ignored)
+        _tie_heads(model, tape, num_heads or {})
+        sorting, found = couplings(model, tape)
+        found = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in found]
+        quarantined = Trials(model, inputs).quarantine(found) if verify and found else {}
+        numbers = {c.site.name: i for i, c in enumerate(found)}
+        kept = {c.site.name: c for c in found if c.site.name not in quarantined}
+        sorting = sorting.without([numbers[name] for name in quarantined])
+        return cls(model, kept, quarantined, tape, sorting, numbers)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(coupling.site for coupling in self.couplings.values())
+
+    def site(self, name: str) -> Site:
+        if name not in self.couplings:
+            raise UnknownName(f"the model has no site {name!r}; {nearest(name, list(self.couplings))}")
+        return self.couplings[name].site
+
+    def members(self, site: str) -> list[Member]:
+        """Every layer's part in the site, `root` counting units."""
+        return members_of_site(self.model, self.couplings[self.site(site).name])
+
+    def group(self, site: str) -> tuple[Group, Tensor]:
+        """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""
+        return group_of(self.model, self.couplings[self.site(site).name])
+
+    def cost(self, unit: Unit) -> Posynomial:
+        """The price of keeping `counts[g]` units at `sites[g]`, exact for every choice.
+
+        "macs": multiply-adds of convolutions, linear layers, matrix products and attention for the example inputs;
+        biases, norms, activations, pooling and resampling are free. "params": elements of all parameters.
+        """
+        if unit == "macs":
+            return self._price([(p.constant, p.extents) for p in self._tape.products])
+        if unit == "params":
+            return self._price([(1, self._parameter_extents(n, p)) for n, p in self.model.named_parameters()])
+        raise ValueError(f"cost is {unit!r}; use 'macs' or 'params'")
+
+    def why_fixed(self) -> str:
+        """The commonest reasons for which channels can't leave, for messages."""
+        reasons = Counter(self.quarantined.values()) or Counter(reason for _, reason in self._tape.ledger.frozen)
+        return "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3)) or "none was found"
+
+    def _parameter_extents(self, name: str, parameter: Tensor) -> tuple[Extent, ...]:
+        axes = [(n, self._tape.axes.get((name, axis))) for axis, n in enumerate(parameter.shape)]
+        return tuple(Extent(n, labels) for n, labels in axes)
+
+    def _price(self, products: Sequence[tuple[int, Sequence[Extent]]]) -> Posynomial:
+        columns = {self._numbers[name]: column for column, name in enumerate(self.couplings)}
+        terms: Counter[tuple[int, ...]] = Counter()
+        for constant, extents in products:
+            for sites, coefficient in _expand(constant, [self._sorting.form(e) for e in extents]).items():
+                terms[tuple(sorted(columns[s] for s in sites))] += coefficient
+        exponents = np.zeros((len(terms), len(columns)), dtype=int)
+        for row, sites in enumerate(terms):
+            np.add.at(exponents[row], list(sites), 1)
+        return Posynomial(np.array(list(terms.values()), dtype=float), exponents)
+
+
+def as_arguments(example_inputs: Any) -> tuple:
+    """Positional arguments for the model: a tuple or list is taken apart, anything else is the only one."""
+    return tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
+
+
+def _expand(constant: int, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
+    """The product of linear forms as site numbers -> coefficient."""
+    terms: Counter[tuple[int, ...]] = Counter({(): constant})
+    for fixed, parts in forms:
+        grown: Counter[tuple[int, ...]] = Counter()
+        for sites, coefficient in terms.items():
+            if fixed:
+                grown[sites] += coefficient * fixed
+            for site, per_unit in parts:
+                grown[tuple(sorted((*sites, site)))] += coefficient * per_unit
+        terms = grown
+    return terms
+
+
+def _recorded(model: nn.Module, inputs: tuple) -> Tape:
+    try:
+        return record(model, inputs)[0]
+    except Exception as error:
+        shapes = [tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for t in inputs]
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise Untraceable(
+            f"the model's forward failed on example_inputs {shapes} ({type(error).__name__}: {first}); "
+            "pass the tensor, or the tuple of arguments, that the model takes"
+        ) from error
+
+
+def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:
+    """Names of all parameters and buffers that the ignored layers hold."""
+    modules, names = dict(model.named_modules()), {id(p): n for n, p in model.named_parameters()}
+    known = {id(m): n for n, m in modules.items()}
+    found: set[str] = set()
+    for layer in ignored:
+        name = layer if isinstance(layer, str) else known.get(id(layer), names.get(id(layer)))
+        if name is None or (name not in modules and name not in names.values()):
+            shown = layer if isinstance(layer, str) else type(layer).__name__
+            hint = nearest(str(shown), [n for n in modules if n])
+            raise UnknownName(f"ignored_layers names {shown!r}, which is not in the model; {hint}")
+        found.update(n for n in [*names.values(), *dict(model.named_buffers())] if n == name or n.startswith(f"{name}."))
+    return found
+
+
+def _freeze_ignored(tape: Tape, ignored: set[str]) -> None:
+    for (name, axis), labels in tape.axes.items():
+        if name in ignored and axis == tape.output_axis.get(name, axis):
+            tape.ledger.freeze(labels, "its layer is ignored")
+
+
+def _tie_heads(model: nn.Module, tape: Tape, num_heads: Mapping[nn.Module, int]) -> None:
+    """Channels of one head leave together: rows of q, k and v alike where a layer makes all three."""
+    names = {module: name for name, module in model.named_modules()}
+    for module, heads in num_heads.items():
+        if module not in names or (names[module] + ".weight", 0) not in tape.axes:
+            raise UnknownName("num_heads names a layer that is not in the model or was not used; pass its own layers")
+        labels = tape.axes[names[module] + ".weight", 0]
+        fused = 3 if len(labels) == 3 * module.weight.shape[1] else 1
+        if len(labels) % (fused * heads):
+            raise ValueError(f"{names[module]} has {len(labels)} outputs, which {heads} heads do not divide")
+        tape.ledger.collapse(labels.view(fused, heads, -1), [2])

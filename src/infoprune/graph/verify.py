@@ -1,0 +1,229 @@
+"""Remove half of every site from a copy and see whether it still computes what the masked original computes."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from infoprune.graph.slicing import Removal, blank, named_tensors, shrink
+from infoprune.graph.slots import Coupling
+from infoprune.graph.tape import outputs_of
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the pruned network is from the masked original: max |difference| over max |output|."""
+
+    difference: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        return self.difference / self.scale if self.scale > 0 else self.difference
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without the fused attention that hides its operations; every module's mode is restored."""
+    modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+class KeptStatistics(TorchDispatchMode):
+    """Layer norms of the masked original take their statistics over what is kept, as the pruned network's must."""
+
+    def __init__(self, model: nn.Module, removal: Removal):
+        super().__init__()
+        tensors = named_tensors(model)
+        self.kept = WeakIdKeyDictionary()
+        for name in removal.indices:
+            index = removal.kept(name, tensors[name].shape)
+            if tensors[name].dim() == 1 and 0 in index:
+                self.kept[tensors[name]] = index[0].to(tensors[name].device)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        packet = func.overloadpacket
+        if packet in (aten.native_layer_norm, aten._fused_rms_norm) and len(args[1]) == 1 and args[2] in self.kept:
+            return self._layer_norm(func, args)
+        return func(*args, **(kwargs or {}))
+
+    def _layer_norm(self, func: Any, args: tuple) -> Any:
+        index = self.kept[args[2]]
+        affine = [t[index] if isinstance(t, Tensor) else t for t in args[2:4]]
+        inner = func(args[0][..., index], [len(index)], *affine, *args[4:])
+        whole = torch.zeros_like(args[0])
+        whole[..., index] = inner[0]
+        return (whole, *inner[1:])
+
+
+def compare(pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: tuple) -> Agreement:
+    """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing."""
+    with torch.no_grad(), evaluating(pruned), evaluating(masked):
+        found = outputs_of(pruned(*inputs))
+        with KeptStatistics(masked, removal):
+            expected = outputs_of(masked(*inputs))
+    if [t.shape for t in found] != [t.shape for t in expected]:
+        raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
+    difference = max((_furthest(a, b) for a, b in pairs), default=0.0)
+    return Agreement(difference, max((float(b.abs().max()) for _, b in pairs), default=0.0))
+
+
+def _furthest(a: Tensor, b: Tensor) -> float:
+    gap = float((a - b).abs().max())
+    return gap if gap == gap else float("inf")
+
+
+class ShapesDiffer(Exception):
+    """The pruned network gives back tensors of other shapes."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A removal that was tried; `reason` says what went wrong, None when nothing did."""
+
+    reason: str | None
+    where: str = ""
+
+
+class Trials:
+    """Try sets of sites on copies of the model; find the few that break it."""
+
+    def __init__(self, model: nn.Module, inputs: tuple, *, tolerance: float = 1e-3):
+        self.model = _restless(model)
+        self.inputs = inputs
+        self.tolerance = tolerance
+        self.count = 0
+
+    def quarantine(self, couplings: Sequence[Coupling]) -> dict[str, str]:
+        """site -> why it must be left alone, such that all the other sites may shrink together."""
+        return self._search(list(couplings))
+
+    def _search(self, couplings: list[Coupling]) -> dict[str, str]:
+        bad: dict[str, str] = {}
+        while True:
+            rest = [c for c in couplings if c.site.name not in bad]
+            trial = self.attempt(rest) if rest else Trial(None)
+            if trial.reason is None:
+                return bad
+            found = self._culprits(rest, trial)
+            bad.update(found)
+            bad.update(self._likewise([c for c in rest if c.site.name not in bad], found))
+
+    def _likewise(self, rest: list[Coupling], found: Mapping[str, str]) -> dict[str, str]:
+        """The culprits' counterparts in other blocks, tried one by one until one of them is innocent."""
+        patterns = {_anonymous(name) for name in found}
+        bad: dict[str, str] = {}
+        for coupling in (c for c in rest if _anonymous(c.site.name) in patterns):
+            trial = self.attempt([coupling])
+            if trial.reason is None:
+                break
+            bad[coupling.site.name] = trial.reason
+        return bad
+
+    def _culprits(self, rest: list[Coupling], trial: Trial) -> dict[str, str]:
+        """A smallest part of `rest` that fails: first guessed from where it failed, then by halving."""
+        near = [c for c in rest if trial.where and _touches(c, trial.where)]
+        if near and len(near) < len(rest) and (found := self.attempt(near)).reason is not None:
+            return self._halve(near, found)
+        return self._halve(rest, trial)
+
+    def _halve(self, couplings: list[Coupling], trial: Trial) -> dict[str, str]:
+        if len(couplings) == 1:
+            return {couplings[0].site.name: trial.reason or ""}
+        middle = len(couplings) // 2
+        found: dict[str, str] = {}
+        for half in (couplings[:middle], couplings[middle:]):
+            result = self.attempt(half)
+            if result.reason is not None:
+                found.update(self._halve(half, result))
+        return found or {c.site.name: f"only together: {trial.reason}" for c in couplings}
+
+    def attempt(self, couplings: Sequence[Coupling]) -> Trial:
+        """Remove every second unit of these sites from a copy."""
+        self.count += 1
+        removal = Removal.of((c.slots, c.attributes, _every_second(c.site.size)) for c in couplings)
+        pruned, masked = copy.deepcopy(self.model), copy.deepcopy(self.model)
+        blank(masked, removal)
+        with _failing_module(pruned) as where:
+            try:
+                shrink(pruned, removal)
+                agreement = compare(pruned, masked, removal, self.inputs)
+            except Exception as error:  # whatever the model's own code raises is the answer
+                return Trial(f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1])
+        by_design = any(not statistic.reproducible for c in couplings for statistic in c.inexact)
+        if agreement.relative > self.tolerance and not by_design:
+            return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")
+        return Trial(None)
+
+
+def _anonymous(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
+
+
+def _every_second(size: int) -> np.ndarray:
+    return np.arange(size) % 2 == 1
+
+
+def _touches(coupling: Coupling, module: str) -> bool:
+    inside = f"{module}."
+    return any(s.tensor.startswith(inside) for s in coupling.slots) or any(
+        a.module == module for a in coupling.attributes
+    )
+
+
+@contextmanager
+def _failing_module(model: nn.Module) -> Iterator[list[str]]:
+    """The last entry names the innermost module of `model` that did not return."""
+    stack: list[str] = [""]
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(_push(stack, name)))
+        handles.append(module.register_forward_hook(_pop(stack)))
+    try:
+        yield stack
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _push(stack: list[str], name: str) -> Callable[..., None]:
+    return lambda *_: stack.append(name)
+
+
+def _pop(stack: list[str]) -> Callable[..., None]:
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    return leave
+
+
+def _restless(model: nn.Module) -> nn.Module:
+    """A copy in which no parameter is constant, since zeros and ones would hide a wrong index."""
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in named_tensors(model).values():
+        if tensor.is_floating_point() and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
+            noise = torch.rand(tensor.shape, generator=generator) + 0.5
+            tensor.data.copy_(noise)
+    return model
