@@ -1,0 +1,6 @@
+"""What may be spent."""
+
+from infoprune.budgets.base import Budget as Budget
+from infoprune.budgets.base import budgets as budgets
+from infoprune.budgets.counted import macs as macs
+from infoprune.budgets.counted import params as params

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
 
+Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
+
+
 @dataclass
 class Removal:
     """What leaves: tensor -> axis -> indices, and (module, attribute, position) -> how much smaller it gets."""
@@ -21,8 +24,7 @@ class Removal:
     attributes: dict[tuple[str, str, int | None], int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]]) -> Removal:
-        """From (slots, attributes, mask of units that leave) of every site."""
+    def of(cls, parts: Iterable[Part]) -> Removal:
         parts = list(parts)
         removal = cls(dropped_indices((slot, mask) for slots, _, mask in parts for slot in slots))
         for _, attributes, mask in parts:
@@ -40,18 +42,23 @@ class Removal:
         }
 
 
-def shrink(model: nn.Module, removal: Removal, *, on_step: Callable[[str], None] = lambda _: None) -> None:
-    """Remove the indices for good, in place; parameters keep their identity, gradients are cut alike."""
+def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Remove the indices for good, in place, and return each parameter with the smaller one that replaced it.
+
+    A parameter is replaced rather than cut in place because an autograd graph that is still alive would go on
+    expecting gradients of its old shape.
+    """
     tensors = named_tensors(model)
-    for name in removal.indices:
-        on_step(name)
-        _shrink_tensor(tensors[name], removal.kept(name, tensors[name].shape))
-    for name, module in model.named_modules():
-        on_step(name)
+    cut = {name: _smaller(tensors[name], removal.kept(name, tensors[name].shape)) for name in removal.indices}
+    successors = {id(tensors[name]): new for name, new in cut.items()}
+    for module in model.modules():
+        for container in (module._parameters, module._buffers):
+            container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
         _match_shapes(module)
     modules = dict(model.named_modules())
     for (module, attribute, position), less in removal.attributes.items():
         _lower(modules[module], attribute, position, less)
+    return [(tensors[name], new) for name, new in cut.items() if isinstance(new, nn.Parameter)]
 
 
 def blank(model: nn.Module, removal: Removal) -> None:
@@ -77,12 +84,15 @@ def sliced(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     return result.contiguous()
 
 
-def _shrink_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> None:
-    gradient = tensor.grad
-    tensor.grad = None
-    tensor.data = sliced(tensor.data, kept)
-    if gradient is not None:
-        tensor.grad = sliced(gradient, kept)
+def _smaller(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """The cut tensor, a parameter with its gradient and its own attributes if it was one."""
+    new = sliced(tensor.detach(), kept)
+    if not isinstance(tensor, nn.Parameter):
+        return new
+    new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+    vars(new).update(vars(tensor))
+    new.grad = None if tensor.grad is None else sliced(tensor.grad, kept)
+    return new
 
 
 def _lower(module: nn.Module, attribute: str, position: int | None, less: int) -> None:

@@ -1,0 +1,9 @@
+"""Plans, and carrying them out."""
+
+from infoprune.surgery.certificate import Certificate as Certificate
+from infoprune.surgery.channels import KeepChannels as KeepChannels
+from infoprune.surgery.optimizer import rebuild_optimizer as rebuild_optimizer
+from infoprune.surgery.plan import Edit as Edit
+from infoprune.surgery.plan import Plan as Plan
+from infoprune.surgery.prune import certificate_of as certificate_of
+from infoprune.surgery.prune import prune_ as prune_

@@ -1,0 +1,74 @@
+"""Count multiply-adds as they happen, from the shapes of the operands alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from infoprune.graph.rules import tensors
+from infoprune.graph.verify import evaluating
+
+aten = torch.ops.aten
+
+COUNTER = "infoprune (one multiply-add is one MAC; biases, norms, activations, pooling and resampling are free)"
+
+
+def count_macs(model: nn.Module, inputs: tuple) -> int:
+    """Multiply-adds of convolutions, linear layers, matrix products, attention and recurrent layers in one pass."""
+    with torch.no_grad(), evaluating(model), _Counter() as counter:
+        model(*inputs)
+    return counter.total
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        if packet in formulas:
+            self.total += formulas[packet](args, out)
+        elif packet.__name__.startswith("_scaled_dot_product"):
+            self.total += _attention(args)
+        return out
+
+
+def _product(a: int, b: int) -> Callable[[tuple, Any], int]:
+    return lambda args, out: out.numel() * args[a].shape[-1] if b else args[a].numel()
+
+
+def _convolution(args: tuple, out: Any) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    return (x if transposed else out).numel() // weight.shape[0] * weight.numel()
+
+
+def _attention(args: tuple) -> int:
+    q, k, v = args[:3]
+    return math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+
+def _recurrent(args: tuple, out: Any) -> int:
+    steps = args[0].numel() // args[0].shape[-1]
+    return sum(steps * t.numel() for t in tensors(args[1:]) if t.dim() == 2)
+
+
+formulas: dict[object, Callable[[tuple, Any], int]] = {
+    aten.mm: _product(0, 1),
+    aten.bmm: _product(0, 1),
+    aten.addmm: _product(1, 1),
+    aten.baddbmm: _product(1, 1),
+    aten.mv: _product(0, 0),
+    aten.dot: _product(0, 0),
+    aten.convolution: _convolution,
+    aten._convolution: _convolution,
+    aten.mkldnn_rnn_layer: _recurrent,
+    aten.lstm: _recurrent,
+    aten.gru: _recurrent,
+}

@@ -1,0 +1,73 @@
+"""Proof that a pruned network is what was planned: it agrees with the original in which the same units are zero."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.graph.slicing import Removal, blank
+from infoprune.graph.verify import Agreement, compare
+
+AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+Verdict = Literal["exact", "not exact by design", "failed"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """`difference` is max |pruned - masked original| on the example inputs, whose outputs reach `scale`.
+
+    "exact": equal up to rounding. "not exact by design": `statistics` are taken over channels, so fewer channels
+    change them; `compared` says whether the two still agree up to rounding once the masked original takes them over
+    the kept channels as well. "failed": they should agree and don't.
+    """
+
+    verdict: Verdict
+    difference: float
+    scale: float
+    dtype: str
+    statistics: tuple[str, ...] = ()
+    compared: bool = True
+
+    def __str__(self) -> str:
+        told = f"{self.verdict}: max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
+        if not self.statistics:
+            return told
+        how = "with statistics over the kept channels on both sides" if self.compared else "which it does not undo"
+        return f"{told}, {how}: {', '.join(self.statistics)}"
+
+
+def certify(
+    pruned: nn.Module, original: nn.Module, removal: Removal, inputs: tuple, *, statistics: tuple, macs: int
+) -> Certificate:
+    """Compare `pruned` with a masked copy of `original`; `statistics` are those of the sites that were cut.
+
+    `pruned` is used up: it may come back in double precision, which is taken where `macs` make it affordable.
+    """
+    dtype = torch.float64 if macs <= AFFORDABLE_MACS else torch.float32
+    masked = copy.deepcopy(original)
+    blank(masked, removal)
+    if dtype is torch.float64:
+        pruned, masked, inputs = pruned.double(), masked.double(), tuple(_double(x) for x in inputs)
+    agreement = compare(pruned, masked, removal, inputs)
+    reasons = tuple(sorted({s.reason for s in statistics}))
+    compared = all(s.reproducible for s in statistics)
+    verdict = _verdict(agreement, TOLERANCE[dtype], reasons, compared)
+    name = str(dtype).removeprefix("torch.")
+    return Certificate(verdict, agreement.difference, agreement.scale, name, reasons, compared)
+
+
+def _verdict(agreement: Agreement, tolerance: float, reasons: tuple[str, ...], compared: bool) -> Verdict:
+    if compared and not agreement.relative <= tolerance:
+        return "failed"
+    return "not exact by design" if reasons else "exact"
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+

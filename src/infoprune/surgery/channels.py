@@ -1,0 +1,126 @@
+"""KeepChannels: the units of one site that stay, and every tensor and attribute that shrinks with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from infoprune.errors import StalePlan
+from infoprune.graph.labels import Statistic
+from infoprune.graph.slicing import Part, named_tensors
+from infoprune.graph.slots import Attribute, Coupling, Site, Slot, gone
+from infoprune.surgery.plan import Edit, stale
+
+
+@dataclass(frozen=True)
+class KeepChannels(Edit):
+    """Of the site's `size` units, those with the indices `kept` (ascending) stay."""
+
+    kind: ClassVar[str] = "keep_channels"
+
+    coupling: Coupling
+    kept: tuple[int, ...]
+
+    @classmethod
+    def of(cls, coupling: Coupling, kept: Sequence[int]) -> KeepChannels:
+        return cls(coupling, tuple(sorted(int(k) for k in kept)))
+
+    def __post_init__(self) -> None:
+        site = self.coupling.site
+        ascending = all(a < b for a, b in zip(self.kept, self.kept[1:], strict=False))
+        if not (self.kept and ascending and self.kept[0] >= 0 and self.kept[-1] < site.size):
+            raise ValueError(
+                f"{site.name} can't keep {self.kept[:8]}...; give at least one index, ascending, from 0 to {site.size - 1}"
+            )
+
+    @property
+    def site(self) -> Site:
+        return self.coupling.site
+
+    @property
+    def keeps(self) -> int:
+        return len(self.kept)
+
+    @property
+    def inexact(self) -> tuple[Statistic, ...]:
+        return self.coupling.inexact
+
+    def parts(self) -> Iterable[Part]:
+        return [(self.coupling.slots, self.coupling.attributes, gone(self.site.size, self.kept))]
+
+    def check(self, model: nn.Module) -> None:
+        tensors, modules = named_tensors(model), dict(model.named_modules())
+        for slot in self.coupling.slots:
+            if slot.tensor not in tensors:
+                raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
+            shape = tensors[slot.tensor].shape
+            if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
+                raise stale(f"axis {slot.axis} of {slot.tensor}", tuple(shape), f"{slot.size} long")
+        for attribute in self.coupling.attributes:
+            _check_attribute(attribute, modules, self.site.size - len(self.kept))
+
+    def merged(self, other: Edit) -> KeepChannels:
+        if not isinstance(other, KeepChannels) or other.coupling.slots != self.coupling.slots:
+            raise StalePlan(f"the plans cut {self.site.name} differently, so they are not for one model; plan() it again")
+        both = tuple(k for k in self.kept if k in set(other.kept))
+        if not both:
+            raise StalePlan(f"the plans share no unit of {self.site.name}, so that nothing would stay; cut less in one")
+        return replace(self, kept=both)
+
+    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
+        """Half a channel is added, since int(C * (1 - ratio)) would lose one to rounding."""
+        modules = dict(model.named_modules())
+        found = {}
+        for slot in self.coupling.slots:
+            layer = modules[slot.tensor.rpartition(".")[0]]
+            if slot.tensor.endswith(".weight") and _makes(layer, slot.axis):
+                self._require_host_units(slot, layer)
+                found[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
+        return found
+
+    def _require_host_units(self, slot: Slot, layer: nn.Module) -> None:
+        groups = getattr(layer, "groups", 1)
+        owned = sum(run.count * run.repeat for run in slot.runs)
+        if owned != slot.size or owned // self.site.size not in (1, groups):
+            raise ValueError(
+                f"{self.site.name} is not a whole layer of single channels, which is all that a torch-pruning ratio "
+                "can say; put it in ignored_layers, or apply the plan with prune_()"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        site = self.site
+        return {
+            "site": site.name,
+            "size": site.size,
+            "step": site.step,
+            "kept": list(self.kept),
+            "slots": [[s.tensor, s.axis, s.size, [list(run) for run in s.runs]] for s in self.coupling.slots],
+            "attributes": [[a.module, a.name, a.position, a.per_unit] for a in self.coupling.attributes],
+            "inexact": [[s.reason, s.reproducible] for s in self.coupling.inexact],
+        }
+
+
+def _makes(layer: nn.Module, axis: int) -> bool:
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        return axis == int(layer.transposed)
+    return isinstance(layer, nn.Linear) and axis == 0
+
+
+def _check_attribute(attribute: Attribute, modules: dict[str, nn.Module], leaving: int) -> None:
+    name = f"{attribute.module}.{attribute.name}"
+    value = vars(modules[attribute.module]).get(attribute.name) if attribute.module in modules else None
+    if attribute.position is not None and isinstance(value, list | tuple) and attribute.position < len(value):
+        value = value[attribute.position]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise StalePlan(f"the model has no integer {name}, which the plan lowers; plan() it again")
+    if value - attribute.per_unit * leaving < 1:
+        raise stale(name, value, f"at least {1 + attribute.per_unit * leaving}")
+
+
+def best(scores: np.ndarray, count: int) -> np.ndarray:
+    """The `count` units with the largest scores, ascending; of equal ones those with larger indices stay."""
+    return np.sort(np.argsort(scores, kind="stable")[len(scores) - count :])

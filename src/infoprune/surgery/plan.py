@@ -1,0 +1,167 @@
+"""A plan is plain data: what stays, where, and who decided. It holds kept indices, never ratios."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import nn
+
+from infoprune.errors import BadArtifact, StalePlan
+from infoprune.graph.slicing import Part, Removal
+from infoprune.graph.slots import Site
+
+PLAN_VERSION = 1
+
+
+class Edit(ABC):
+    """One change to a model, as data that survives JSON."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def site(self) -> Site:
+        """Where it cuts."""
+
+    @property
+    @abstractmethod
+    def keeps(self) -> int:
+        """How many of the site's units stay."""
+
+    @abstractmethod
+    def check(self, model: nn.Module) -> None:
+        """Raise StalePlan unless the model has what this edit was planned for."""
+
+    @abstractmethod
+    def merged(self, other: Edit) -> Edit:
+        """Both edits of one site as one: what both keep stays."""
+
+    @abstractmethod
+    def parts(self) -> Iterable[Part]:
+        """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
+
+    @abstractmethod
+    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
+        """The same cut as entries of torch-pruning's `pruning_ratio_dict`."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `kind` is added by the plan."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What the model costs in one unit before and after, as counted by us."""
+
+    before: int
+    after: int
+
+    @property
+    def keep(self) -> float:
+        return self.after / self.before if self.before else 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Edits, what they bring, and who made them; nothing has been done to any model.
+
+    `inputs` are the shapes and types of the example inputs for which `prices` hold.
+    """
+
+    edits: tuple[Edit, ...] = ()
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    inputs: tuple[tuple[tuple[int, ...], str], ...] = ()
+
+    def __add__(self, other: Plan) -> Plan:
+        """Both plans, made for the same model, at once. Where both cut one site, what both keep stays."""
+        mine = {(e.kind, e.site.name): e for e in self.edits}
+        for edit in other.edits:
+            key = edit.kind, edit.site.name
+            mine[key] = mine[key].merged(edit) if key in mine else edit
+        return Plan(tuple(mine.values()), {**self.made_by, **other.made_by}, {}, self.inputs or other.inputs)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """site -> how many units stay, for the sites that shrink."""
+        return {edit.site.name: edit.keeps for edit in self.edits}
+
+    def pruning_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
+        """A `pruning_ratio_dict` that takes a stock torch-pruning pruner to exactly these widths.
+
+        Pass it with `pruning_ratio=0.0`, without `round_to` and without `global_pruning`.
+        """
+        ratios: dict[nn.Module, float] = {}
+        for edit in self.edits:
+            edit.check(model)
+            ratios.update(edit.host_ratios(model))
+        return ratios
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "version": PLAN_VERSION,
+                "edits": [{"kind": e.kind, **e.to_json()} for e in self.edits],
+                "made_by": dict(self.made_by),
+                "prices": {unit: [p.before, p.after] for unit, p in self.prices.items()},
+                "inputs": [[list(shape), dtype] for shape, dtype in self.inputs],
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that `to_json` wrote; BadArtifact says what is wrong with any other text."""
+        from infoprune.surgery.reading import plan_from
+
+        try:
+            return plan_from(json.loads(text))
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadArtifact(f"the plan is not JSON ({error}); write it with Plan.to_json()") from error
+
+    def __str__(self) -> str:
+        return table(self)
+
+
+edit_readers: dict[str, Callable[[Mapping[str, Any]], Edit]] = {}
+
+
+def removal_of(edits: Sequence[Edit]) -> Removal:
+    """Everything that the channel edits take out of tensors, together."""
+    return Removal.of(part for edit in edits for part in edit.parts())
+
+
+def check_all(model: nn.Module, plan: Plan) -> None:
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan is a {type(plan).__name__}; make one with infoprune.plan() or Plan.from_json()")
+    for edit in plan.edits:
+        edit.check(model)
+
+
+def stale(name: str, found: object, needed: object) -> StalePlan:
+    return StalePlan(
+        f"{name} is {found} in this model and {needed} in the plan; plan() the model at hand, or load the one "
+        "that the plan was made for"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- as a table
+
+
+def table(plan: Plan) -> str:
+    """Site, what it had, what stays; then the prices."""
+    rows = [("site", "was", "stays", "keep")]
+    rows += [(e.site.name, str(e.site.size), str(e.keeps), f"{e.keeps / e.site.size:.0%}") for e in plan.edits]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}" for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    if not plan.edits:
+        lines.append("(nothing is removed)")
+    lines += [f"{unit:<8} {p.before:>15,} -> {p.after:>15,}  ({p.keep:.2%} remain)" for unit, p in plan.prices.items()]
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""prune_: carry out a plan, all of it or nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from infoprune.errors import CertificateFailed, StalePlan
+from infoprune.graph.counting import count_macs
+from infoprune.graph.slicing import shrink
+from infoprune.graph.trace import as_arguments
+from infoprune.surgery.certificate import Certificate, certify
+from infoprune.surgery.optimizer import remember
+from infoprune.surgery.plan import Plan, check_all, removal_of
+
+
+def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool = True) -> nn.Module:
+    """Apply `plan` to `model` in place and return it.
+
+    The plan is tried on a copy first. With `certify` the pruned copy must then compute what the original computes
+    with the same units set to zero; otherwise CertificateFailed is raised. Whatever goes wrong, the model is left
+    bit for bit as it was. An optimizer made before goes on after `rebuild_optimizer(optimizer, plan, model)`.
+    """
+    check_all(model, plan)
+    if certify:
+        certificate = certificate_of(model, example_inputs, plan)
+        if certificate.verdict == "failed":
+            raise CertificateFailed(
+                f"the pruned network does not compute what the masked original computes ({certificate}); the model "
+                "is unchanged; put the sites you suspect in ignored_layers and report the architecture"
+            )
+    with transaction(model):
+        remember(shrink(model, removal_of(plan.edits)))
+    return model
+
+
+def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
+    """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
+    check_all(model, plan)
+    removal = removal_of(plan.edits)
+    pruned = copy.deepcopy(model)
+    statistics = tuple(s for edit in plan.edits for s in getattr(edit, "inexact", ()))
+    try:
+        shrink(pruned, removal)
+        inputs = as_arguments(example_inputs)
+        macs = plan.prices["macs"].before if "macs" in plan.prices else count_macs(model, inputs)
+        return certify(pruned, model, removal, inputs, statistics=statistics, macs=macs)
+    except StalePlan:
+        raise
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise CertificateFailed(
+            f"the planned network can't run on example_inputs ({type(error).__name__}: {first}); the model is "
+            "unchanged; check that the inputs and the plan belong to this model"
+        ) from error
+
+
+@contextmanager
+def transaction(model: nn.Module) -> Iterator[None]:
+    """Whatever happens inside, an exception leaves the model as it was."""
+    containers = ("_parameters", "_buffers", "_modules")
+    modules = [(m, dict(vars(m)), {c: dict(vars(m)[c]) for c in containers}) for m in model.modules()]
+    try:
+        yield
+    except BaseException:
+        for module, attributes, held in modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+            for container, entries in held.items():
+                vars(module)[container].clear()
+                vars(module)[container].update(entries)
+        raise

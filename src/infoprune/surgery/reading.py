@@ -1,0 +1,166 @@
+"""Plans from untrusted JSON: every value is checked before anything is built from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from infoprune.errors import BadArtifact
+from infoprune.graph.labels import Statistic
+from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
+from infoprune.surgery.channels import KeepChannels
+from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
+
+NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(#[0-9]+)?")
+LONGEST_AXIS = 1 << 24
+MOST = 1 << 20
+
+
+def plan_from(data: Any) -> Plan:
+    """A plan from parsed JSON."""
+    fields = keys(data, "plan", {"version", "edits", "made_by", "prices", "inputs"})
+    if fields["version"] != PLAN_VERSION:
+        raise BadArtifact(f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune")
+    return Plan(
+        tuple(_edit(item) for item in sequence(fields["edits"], "edits")),
+        _plain(fields["made_by"]),
+        {_word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
+        tuple(_input(item) for item in sequence(fields["inputs"], "inputs", 64)),
+    )
+
+
+def _edit(data: Any) -> Edit:
+    kind = mapping(data, "edit").get("kind")
+    if not isinstance(kind, str) or kind not in edit_readers:
+        raise BadArtifact(f"there is no edit of kind {kind!r:.60}; known: {', '.join(sorted(edit_readers))}")
+    return edit_readers[kind](data)
+
+
+def _keep_channels(data: Mapping[str, Any]) -> KeepChannels:
+    fields = keys(data, "edit", {"kind", "site", "size", "step", "kept", "slots", "attributes", "inexact"})
+    size = integer(fields["size"], "size", 2, LONGEST_AXIS)
+    site = Site(name(fields["site"]), size, step=integer(fields["step"], "step", 1, LONGEST_AXIS))
+    kept = sequence(fields["kept"], "kept", size)
+    coupling = Coupling(
+        site,
+        tuple(_slot(item, size) for item in sequence(fields["slots"], "slots")),
+        tuple(_attribute(item) for item in sequence(fields["attributes"], "attributes")),
+        tuple(_statistic(item) for item in sequence(fields["inexact"], "inexact", 64)),
+    )
+    try:
+        return KeepChannels(coupling, tuple(integer(k, "kept", 0, size - 1) for k in kept))
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
+
+
+edit_readers[KeepChannels.kind] = _keep_channels
+
+
+def _slot(data: Any, units: int) -> Slot:
+    tensor, axis, size, runs = _fields(data, "slot", 4)
+    size = integer(size, "slot size", 1, LONGEST_AXIS)
+    found, end = [], 0
+    for item in sequence(runs, "runs", size):
+        start, unit, count, repeat = _fields(item, "run", 4)
+        run = Run(
+            integer(start, "run start", end, size),
+            integer(unit, "run unit", 0, units - 1),
+            integer(count, "run count", 1, units),
+            integer(repeat, "run repeat", 1, size),
+        )
+        end = run.start + run.count * run.repeat
+        if end > size or run.unit + run.count > units:
+            raise BadArtifact(f"a run of {tensor!r:.60} reaches past its axis of {size} or its {units} units")
+        found.append(run)
+    if not found:
+        raise BadArtifact(f"a slot of {tensor!r:.60} holds no runs")
+    return Slot(name(tensor), integer(axis, "axis", 0, 7), size, tuple(found))
+
+
+def _attribute(data: Any) -> Attribute:
+    module, attribute, position, per_unit = _fields(data, "attribute", 4)
+    if module != "":
+        name(module)
+    if not isinstance(attribute, str) or not attribute.isidentifier() or attribute.startswith("_"):
+        raise BadArtifact(f"{attribute!r:.60} is not the name of a public attribute")
+    place = None if position is None else integer(position, "position", 0, 4096)
+    return Attribute(module, attribute, place, integer(per_unit, "per_unit", 1, LONGEST_AXIS))
+
+
+def _statistic(data: Any) -> Statistic:
+    reason, reproducible = _fields(data, "statistic", 2)
+    if not isinstance(reason, str) or len(reason) > 200 or not isinstance(reproducible, bool):
+        raise BadArtifact("a statistic is not a short text and a truth value")
+    return Statistic(reason, reproducible)
+
+
+def _price(data: Any) -> Price:
+    before, after = _fields(data, "price", 2)
+    return Price(integer(before, "price", 0, 1 << 60), integer(after, "price", 0, 1 << 60))
+
+
+def _input(data: Any) -> tuple[tuple[int, ...], str]:
+    shape, dtype = _fields(data, "input", 2)
+    return tuple(integer(n, "input size", 1, LONGEST_AXIS) for n in sequence(shape, "shape", 16)), _word(dtype)
+
+
+# --------------------------------------------------------------------------------------------------- single values
+
+
+def mapping(data: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise BadArtifact(f"{what} is {type(data).__name__}, not an object")
+    return data
+
+
+def keys(data: Any, what: str, expected: set[str]) -> Mapping[str, Any]:
+    found = set(mapping(data, what))
+    if found != expected:
+        odd, gone = sorted(found - expected)[:5], sorted(expected - found)
+        raise BadArtifact(f"{what} has unknown keys {odd} and lacks {gone}" if gone else f"{what} has unknown keys {odd}")
+    return data
+
+
+def sequence(data: Any, what: str, most: int = MOST) -> list:
+    if not isinstance(data, list) or len(data) > most:
+        raise BadArtifact(f"{what} is {type(data).__name__}, not a list of at most {most} entries")
+    return data
+
+
+def integer(value: Any, what: str, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BadArtifact(f"{what} is {value!r:.40}, not a whole number from {low} to {high}")
+    return value
+
+
+def name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 512 or not NAME.fullmatch(value):
+        raise BadArtifact(f"{value!r:.60} is not the name of a module or tensor")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9_]{1,32}", value):
+        raise BadArtifact(f"{value!r:.60} is not a plain word")
+    return value
+
+
+def _fields(data: Any, what: str, count: int) -> list:
+    if len(sequence(data, what)) != count:
+        raise BadArtifact(f"a {what} has {len(data)} entries, not {count}")
+    return data
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    """Free-form notes: short strings, numbers, truth values and lists of them."""
+    notes = mapping(data, "made_by")
+    if len(notes) > 64 or not all(_is_note(v) for v in notes.values()):
+        raise BadArtifact("made_by holds more than short notes")
+    return dict(notes)
+
+
+def _is_note(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 10_000 and all(not isinstance(v, list | dict) and _is_note(v) for v in value)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 2000)
