@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from infoprune.graph.slicing import Removal, blank
+from infoprune.graph.slicing import blank
 from infoprune.graph.verify import Agreement, compare
+from infoprune.surgery.plan import Edit, removal_of
 
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -36,6 +38,8 @@ class Certificate:
 
     def __str__(self) -> str:
         told = f"{self.verdict}: max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
+        if self.scale == 0:
+            return f"{told}; all outputs are zero, so this compares nothing"
         if not self.statistics:
             return told
         how = "with statistics over the kept channels on both sides" if self.compared else "which it does not undo"
@@ -43,15 +47,18 @@ class Certificate:
 
 
 def certify(
-    pruned: nn.Module, original: nn.Module, removal: Removal, inputs: tuple, *, statistics: tuple, macs: int
+    pruned: nn.Module, original: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int
 ) -> Certificate:
-    """Compare `pruned` with a masked copy of `original`; `statistics` are those of the sites that were cut.
+    """Compare `pruned` with a copy of `original` masked by the same edits.
 
     `pruned` is used up: it may come back in double precision, which is taken where `macs` make it affordable.
     """
     dtype = torch.float64 if macs <= AFFORDABLE_MACS else torch.float32
-    masked = copy.deepcopy(original)
+    masked, removal = copy.deepcopy(original), removal_of(edits)
     blank(masked, removal)
+    for edit in edits:
+        edit.mask(masked)
+    statistics = [statistic for edit in edits for statistic in edit.inexact]
     if dtype is torch.float64:
         pruned, masked, inputs = pruned.double(), masked.double(), tuple(_double(x) for x in inputs)
     agreement = compare(pruned, masked, removal, inputs)

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from infoprune.errors import BadArtifact, StalePlan
-from infoprune.graph.slicing import Part, Removal
+from infoprune.graph.labels import Statistic
+from infoprune.graph.slicing import Part, Removal, shrink
 from infoprune.graph.slots import Site
 
 PLAN_VERSION = 1
@@ -40,9 +41,25 @@ class Edit(ABC):
     def merged(self, other: Edit) -> Edit:
         """Both edits of one site as one: what both keep stays."""
 
-    @abstractmethod
+    @property
+    def inexact(self) -> tuple[Statistic, ...]:
+        """The statistics that it changes by design."""
+        return ()
+
     def parts(self) -> Iterable[Part]:
         """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
+        return ()
+
+    def replace_modules(self, model: nn.Module) -> None:
+        """What it puts in the place of modules, in place, after all tensors have been cut."""
+
+    def mask(self, original: nn.Module) -> None:
+        """Make what it replaces contribute nothing instead, in place; tensors are masked by their parts."""
+
+    @property
+    def lost(self) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of the tensors that leave whole."""
+        return {}
 
     @abstractmethod
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
@@ -133,6 +150,14 @@ edit_readers: dict[str, Callable[[Mapping[str, Any]], Edit]] = {}
 def removal_of(edits: Sequence[Edit]) -> Removal:
     """Everything that the channel edits take out of tensors, together."""
     return Removal.of(part for edit in edits for part in edit.parts())
+
+
+def carry_out(model: nn.Module, edits: Sequence[Edit]) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Apply the edits in place; returns each parameter with the one that replaced it."""
+    replaced = shrink(model, removal_of(edits))
+    for edit in edits:
+        edit.replace_modules(model)
+    return replaced
 
 
 def check_all(model: nn.Module, plan: Plan) -> None:

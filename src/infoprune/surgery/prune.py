@@ -11,11 +11,10 @@ from torch import nn
 
 from infoprune.errors import CertificateFailed, StalePlan
 from infoprune.graph.counting import count_macs
-from infoprune.graph.slicing import shrink
 from infoprune.graph.trace import as_arguments
 from infoprune.surgery.certificate import Certificate, certify
 from infoprune.surgery.optimizer import remember
-from infoprune.surgery.plan import Plan, check_all, removal_of
+from infoprune.surgery.plan import Plan, carry_out, check_all
 
 
 def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool = True) -> nn.Module:
@@ -34,21 +33,19 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
                 "is unchanged; put the sites you suspect in ignored_layers and report the architecture"
             )
     with transaction(model):
-        remember(shrink(model, removal_of(plan.edits)))
+        remember(carry_out(model, plan.edits))
     return model
 
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
     check_all(model, plan)
-    removal = removal_of(plan.edits)
     pruned = copy.deepcopy(model)
-    statistics = tuple(s for edit in plan.edits for s in getattr(edit, "inexact", ()))
     try:
-        shrink(pruned, removal)
+        carry_out(pruned, plan.edits)
         inputs = as_arguments(example_inputs)
         macs = plan.prices["macs"].before if "macs" in plan.prices else count_macs(model, inputs)
-        return certify(pruned, model, removal, inputs, statistics=statistics, macs=macs)
+        return certify(pruned, model, plan.edits, inputs, macs=macs)
     except StalePlan:
         raise
     except Exception as error:

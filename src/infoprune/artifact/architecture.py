@@ -1,0 +1,134 @@
+"""Which registered builder makes the dense model, found by building it and comparing, and built again on loading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.errors import BadArtifact
+
+Source = Literal["timm", "torchvision", "factory"]
+Shapes = Mapping[str, torch.Size]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A builder's name in its registry with its arguments; a `factory` is known to the user alone."""
+
+    source: Source
+    name: str
+    arguments: Mapping[str, int | Sequence[int]] = field(default_factory=dict)
+
+    def build(self, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+        """The dense model with weights of no meaning, on the current default device."""
+        if factory is not None:
+            return factory()
+        if self.source == "timm":
+            import timm
+
+            return timm.create_model(self.name, pretrained=False, **self.arguments)
+        if self.source == "torchvision":
+            import torchvision
+
+            return torchvision.models.get_model(self.name, weights=None, **self.arguments)
+        raise BadArtifact(
+            f"this artefact was made from {self.name}, which no registry builds; pass load(directory, factory=...) "
+            "with a function that builds the dense model"
+        )
+
+
+def check_architecture(architecture: Architecture) -> None:
+    """Only names that a registry lists, so that a file can't make anything else be built or fetched."""
+    if architecture.source == "timm":
+        import timm
+
+        known = bool(re.fullmatch(r"[a-z0-9_]{1,128}", architecture.name)) and timm.is_model(architecture.name)
+    elif architecture.source == "torchvision":
+        import torchvision
+
+        known = architecture.name in torchvision.models.list_models()
+    else:
+        known = True
+    if not known:
+        raise BadArtifact(f"{architecture.source} lists no model {architecture.name!r:.80}; update it, or pass factory=")
+
+
+def identify(model: nn.Module, dense: Shapes) -> Architecture:
+    """The architecture whose freshly built tensors have exactly the shapes `dense`; a `factory` where none has."""
+    for candidate in _candidates(model, dense):
+        try:
+            with torch.device("meta"), _unchanged_random_state():
+                built = candidate.build()
+        except Exception:  # noqa: S112 - a builder that can't make it is not the one
+            continue
+        if shapes_of(built) == dense and _same_modules(built, model):
+            return candidate
+    return Architecture("factory", f"{type(model).__module__}.{type(model).__qualname__}")
+
+
+def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _same_modules(built: nn.Module, model: nn.Module) -> bool:
+    """Same classes under the same names wherever both have one: activations and the like carry no weights."""
+    ours = dict(model.named_modules())
+    return all(type(ours[name]) is type(m) for name, m in built.named_modules() if name in ours)
+
+
+def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
+    module = type(model).__module__
+    if module.startswith("timm.") and (name := _timm_name(model)):
+        yield from (Architecture("timm", name, arguments) for arguments in _timm_arguments(model))
+    if module.startswith("torchvision."):
+        import torchvision
+
+        names = [n for n in torchvision.models.list_models() if not n.startswith("quantized")]
+        for name in names:
+            if torchvision.models.get_model_builder(name).__module__ == module:
+                yield from (Architecture("torchvision", name, a) for a in _class_counts(dense))
+
+
+def _timm_name(model: nn.Module) -> str | None:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    name = config.get("architecture") if isinstance(config, Mapping) else getattr(config, "architecture", None)
+    return name if isinstance(name, str) else None
+
+
+def _timm_arguments(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """What shapes depend on, as the model itself remembers it; fewer first."""
+    arguments: dict[str, Any] = {}
+    yield dict(arguments)
+    if isinstance(classes := getattr(model, "num_classes", None), int):
+        arguments["num_classes"] = classes
+        yield dict(arguments)
+    if isinstance(channels := getattr(model, "in_chans", None), int):
+        yield {**arguments, "in_chans": channels}
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if isinstance(size, tuple) and all(isinstance(n, int) for n in size):
+        yield {**arguments, "img_size": list(size)}
+    if isinstance(channels, int) and isinstance(size, tuple):
+        yield {**arguments, "img_size": list(size), "in_chans": channels}
+
+
+def _class_counts(dense: Shapes) -> Iterator[dict[str, Any]]:
+    """The default, and as many classes as the last vector among the tensors has entries."""
+    yield {}
+    last = next((shape for shape in reversed(list(dense.values())) if len(shape) == 1), None)
+    if last is not None:
+        yield {"num_classes": int(last[0])}
+
+
+class _unchanged_random_state:
+    """Building draws random weights; whoever draws next must not notice."""
+
+    def __enter__(self) -> None:
+        self.state = torch.get_rng_state()
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self.state)

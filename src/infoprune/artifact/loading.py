@@ -1,0 +1,184 @@
+"""load(): check everything the files say before anything is built from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from infoprune.artifact.architecture import Architecture, check_architecture
+from infoprune.artifact.probe import SEED, Answer, ask, check_answer
+from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
+from infoprune.errors import BadArtifact, StalePlan
+from infoprune.surgery.plan import Plan, carry_out, check_all
+from infoprune.surgery.reading import integer, keys, mapping, plan_from, sequence
+
+LARGEST_CONFIG = 64 << 20
+FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What config.json says, checked."""
+
+    architecture: Architecture
+    plans: tuple[Plan, ...]
+    versions: dict[str, str]
+    sha256: str
+    answer: Answer | None
+
+
+def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+    """The model that `save` wrote, in evaluation mode, giving the outputs it gave then.
+
+    `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
+    unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
+    """
+    place = Path(directory)
+    config = read_config(place)
+    weights = place / WEIGHTS
+    if not weights.is_file():
+        raise BadArtifact(f"{place} holds no {WEIGHTS}; pass a directory that infoprune.save wrote")
+    model = _rebuilt(config, factory, device="meta")
+    state = _read_weights(weights, config, model)
+    _fill(model, state)
+    if _has_meta(model):
+        model = _rebuilt(config, factory, device="cpu")
+        _fill(model, state)
+    model.eval()
+    if config.answer is not None:
+        check_answer(ask(model, config.plans[0].inputs), config.answer)
+    return model
+
+
+def read_config(directory: str | os.PathLike[str]) -> Config:
+    """config.json of an artefact, checked value by value."""
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise BadArtifact(f"{directory} holds no {CONFIG}; pass a directory that infoprune.save wrote")
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_CONFIG} are read")
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BadArtifact(f"{path} is not JSON ({error}); save the model again") from error
+    outer = mapping(data, CONFIG)
+    if "infoprune" not in outer or "digest" not in outer:
+        raise BadArtifact(f"{path} was not written by infoprune; load it with the library that wrote it")
+    ours = mapping(outer["infoprune"], "infoprune")
+    if ours.get("schema") != SCHEMA:
+        raise BadArtifact(f"{path} has schema {ours.get('schema')!r:.40}, this release reads {SCHEMA}; update infoprune")
+    if content_digest(dict(ours)) != outer["digest"]:
+        raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
+    return _config(keys(ours, "config", FIELDS))
+
+
+def _config(data: Any) -> Config:
+    plans = tuple(plan_from(p) for p in sequence(data["plans"], "plans", 1000))
+    versions = {str(k)[:64]: str(v)[:64] for k, v in mapping(data["versions"], "versions").items()}
+    answer = None if data["probe"] is None else _answer(data["probe"])
+    if answer is not None and not plans:
+        raise BadArtifact("the config has a probe but no plan that says for which inputs")
+    return Config(_architecture(data["architecture"]), plans, versions, _hex(data["sha256"]), answer)
+
+
+def _architecture(data: Any) -> Architecture:
+    fields = keys(data, "architecture", {"source", "name", "arguments"})
+    if fields["source"] not in ("timm", "torchvision", "factory") or not isinstance(fields["name"], str):
+        raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: timm, torchvision, factory")
+    arguments = {}
+    for key, value in mapping(fields["arguments"], "arguments").items():
+        if key not in ("num_classes", "in_chans", "img_size"):
+            raise BadArtifact(f"{key!r:.60} is not an argument that a saved architecture may have")
+        sizes = [integer(v, key, 0, 1 << 20) for v in sequence(value if isinstance(value, list) else [value], key, 4)]
+        arguments[key] = tuple(sizes) if isinstance(value, list) else sizes[0]
+    return Architecture(fields["source"], fields["name"][:256], arguments)
+
+
+def _answer(data: Any) -> Answer:
+    fields = keys(data, "probe", {"seed", "digest", "samples", "largest"})
+    integer(fields["seed"], "seed", SEED, SEED)
+    samples = sequence(fields["samples"], "samples", 64)
+    if not all(isinstance(v, float | int) for v in [*samples, fields["largest"]]):
+        raise BadArtifact("the probe's samples are not numbers")
+    return Answer(_hex(fields["digest"]), tuple(float(v) for v in samples), float(fields["largest"]))
+
+
+def _hex(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise BadArtifact(f"{value!r:.20} is not a SHA-256 digest")
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------- rebuilding
+
+
+def _rebuilt(config: Config, factory: Callable[[], nn.Module] | None, *, device: str) -> nn.Module:
+    """The dense architecture with the plans applied; on "meta" it takes no memory."""
+    if factory is None:
+        check_architecture(config.architecture)
+    random = torch.get_rng_state()
+    try:
+        with torch.device(device):
+            model = config.architecture.build(factory)
+    except BadArtifact:
+        raise
+    except Exception as error:
+        if device == "meta":
+            return _rebuilt(config, factory, device="cpu")
+        raise BadArtifact(
+            f"building {config.architecture.name} failed ({type(error).__name__}: {error}); pass factory="
+        ) from error
+    finally:
+        torch.set_rng_state(random)
+    for plan in config.plans:
+        try:
+            check_all(model, plan)
+        except StalePlan as error:
+            raise BadArtifact(f"the plan does not fit {config.architecture.name}: {error}") from error
+        carry_out(model, plan.edits)
+    return model
+
+
+def _read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tensor]:
+    """The tensors, once their names and shapes are known to be the model's and the file to be the one saved."""
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadArtifact(f"{path} is not a safetensors file ({error}); save the model again") from error
+    if found != expected:
+        odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))[0]
+        raise BadArtifact(
+            f"{path} holds {odd} as {found.get(odd)}, the model needs {expected.get(odd)}; the files do not belong together"
+        )
+    if file_digest(path) != config.sha256:
+        raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}  # aligned, as fresh tensors are
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Assign the tensors, and tie again what shares one parameter."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    model.load_state_dict(state, strict=True, assign=True)
+    for first, *others in names.values():
+        for other in others:
+            owner, _, leaf = other.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+
+
+def _has_meta(model: nn.Module) -> bool:
+    """Buffers that are not saved, and tensors that modules keep for themselves, must be computed for real."""
+    held = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
+    return any(t.is_meta for t in [*model.parameters(), *model.buffers(), *held])

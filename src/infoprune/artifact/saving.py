@@ -1,0 +1,143 @@
+"""save(): write beside, then rename, so that a directory is either the whole artefact or what it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from infoprune.artifact.architecture import Architecture, identify, shapes_of
+from infoprune.artifact.probe import SEED, ask
+from infoprune.errors import InfopruneError
+from infoprune.graph.counting import COUNTER
+from infoprune.surgery.plan import Plan, removal_of
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SCHEMA = 1
+
+
+def save(directory: str | os.PathLike[str], model: nn.Module, plan: Plan | Sequence[Plan]) -> Path:
+    """Write the pruned `model` and the plan (or plans, in the order in which they were applied) that made it.
+
+    The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
+    Models that timm or torchvision build by name are found again by `load(directory)`; for any other class,
+    `load(directory, factory=...)` takes the function that builds the dense model. Returns the directory.
+    """
+    plans = (plan,) if isinstance(plan, Plan) else tuple(plan)
+    target = Path(directory)
+    _refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write(staging, model, plans)
+        _check_loads(staging, model)
+        _put_in_place(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return target
+
+
+def _write(directory: Path, model: nn.Module, plans: Sequence[Plan]) -> None:
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
+    architecture = identify(model, dense_shapes(model, plans))
+    inputs = plans[0].inputs if plans else ()
+    config: dict[str, Any] = {
+        "schema": SCHEMA,
+        "architecture": _described(architecture),
+        "plans": [json.loads(p.to_json()) for p in plans],
+        "widths": {name: width for p in plans for name, width in p.widths.items()},
+        "versions": {name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
+        "counter": COUNTER,
+        "sha256": file_digest(directory / WEIGHTS),
+        "probe": None,
+    }
+    if inputs:
+        answer = ask(model, inputs)
+        config["probe"] = {"seed": SEED, "digest": answer.digest, "samples": list(answer.samples), "largest": answer.largest}
+    text = json.dumps({**_for_timm(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1)
+    (directory / CONFIG).write_text(text)
+
+
+def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Size]:
+    """The shapes that the tensors had before the plans."""
+    shapes = shapes_of(model)
+    for plan in reversed(plans):
+        shapes.update({name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()})
+        for name, axes in removal_of(plan.edits).indices.items():
+            if name in shapes:
+                shapes[name] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(shapes[name]))
+    return shapes
+
+
+def _described(architecture: Architecture) -> dict[str, Any]:
+    return {"source": architecture.source, "name": architecture.name, "arguments": dict(architecture.arguments)}
+
+
+def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
+    """The fields by which timm's users know a config.json; this library reads none of them."""
+    if architecture.source != "timm":
+        return {}
+    classes = getattr(model, "num_classes", None)
+    return {"architecture": architecture.name, "num_classes": classes if isinstance(classes, int) else None}
+
+
+def _check_loads(directory: Path, model: nn.Module) -> None:
+    """An artefact that can't be read back is not an artefact."""
+    from infoprune.artifact.loading import load, read_config
+
+    if read_config(directory).architecture.source != "factory":
+        load(directory)
+
+
+def _refuse_foreign(target: Path) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists() and not (target / CONFIG).is_file():
+        raise InfopruneError(f"{target} exists and is not an artefact of ours; choose another directory")
+    odd = [p.name for p in target.iterdir() if p.name not in (CONFIG, WEIGHTS)] if target.is_dir() else []
+    if odd:
+        raise InfopruneError(f"{target} also holds {sorted(odd)[:3]}, which would be lost; choose another directory")
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    staging.chmod(0o755)
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "artefact"
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest_310(file)
+
+
+def _digest_310(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def content_digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
