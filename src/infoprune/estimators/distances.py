@@ -24,6 +24,7 @@ Distance = Literal["euclidean", "manhattan", "chebyshev", "cosine"]
 BLOCK = 2**20  # distances held at once: 4 MiB of float32, near a core's cache
 COPY = 2**24  # weights copied at once: 64 MiB of float32
 ROUNDING = 1e-14  # of a cosine in double precision
+EXACT = 2**21  # pairs of points up to which double precision takes no time worth saving
 NEAR = 1e-4  # squared distance over squared norms, below which a Gram product is not trusted
 
 
@@ -40,11 +41,13 @@ def check_nearest(nearest: int | None) -> None:
         )
 
 
+@torch.no_grad()
 def distance_sums(points: Tensor, *, nearest: int | None = None, distance: Distance = "euclidean") -> Tensor:
     """sum_j |x_i - x_j| over all j, or over the `nearest` closest; [*batch, n] from [*batch, n, d].
 
     Never negative, in the units of `points` (cosine: 0 to 2 a pair, 1 between a zero and any other
-    point). Half precision is computed in float32. `nearest` of n - 1 or more means all.
+    point). Less than single precision is computed in single. `nearest` of n - 1 or more means all. Not
+    differentiable.
 
     >>> distance_sums(torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]))
     tensor([10.,  5.,  5.])
@@ -55,9 +58,10 @@ def distance_sums(points: Tensor, *, nearest: int | None = None, distance: Dista
     check_nearest(nearest)
     *batch, n, d = points.shape
     points = points.reshape(-1, n, d)
-    points = points if points.dtype == torch.float64 else points.float()
+    points = points.to(torch.promote_types(points.dtype, torch.float32))
     nearest = None if nearest is None or nearest >= n - 1 else nearest
-    return _sums(points, nearest, distance).reshape(*batch, n)
+    sums = _sums(points, nearest, distance) if points.numel() else points.new_zeros(points.shape[:-1])
+    return sums.reshape(*batch, n)
 
 
 def _sums(points: Tensor, nearest: int | None, distance: Distance) -> Tensor:
@@ -168,7 +172,9 @@ def _nearest_sum(distances: Tensor, nearest: int | None) -> Tensor:
 
 
 def _euclidean_sums(points: Tensor) -> Tensor:
-    _, n, d = points.shape
+    b, n, d = points.shape
+    if points.dtype == torch.float32 and b * n**2 <= EXACT and n * d <= COPY:
+        return _euclidean_sums(points.double()).float()
     size = max(1, min(BLOCK // (n * _strip(n, d)), COPY // (n * d)))
     return torch.cat([_euclidean_block(batch) for batch in points.split(size)])
 

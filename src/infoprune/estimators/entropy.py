@@ -18,6 +18,7 @@ from infoprune.estimators.distances import (
 )
 
 ROWS = 2**18  # numbers sorted at once: 1 MiB of float32
+FEW = 256  # terms up to which their rounding does not average out
 
 
 def kernel_distance_entropy(
@@ -25,38 +26,46 @@ def kernel_distance_entropy(
 ) -> Tensor:
     """H = -sum_q p_q log2 p_q, p = softmax(sim), sim_q = sum_q' |w_q - w_q'|; [*batch] from [*batch, n, d].
 
-    In bits, from 0 to log2 n: log2 n where all kernels are equally far from the others, near 0 where one
-    kernel is farther out than the rest by more than about ten units of weight, summed over the others. With
-    `nearest` M the sum runs over the M closest kernels. Tang et al., "Filter pruning based on information
-    capacity and independence", eqs. 1-4.
-
-    Being the softmax of a sum, it saturates: over n kernels the sums grow with n, and so does the share of
-    the one that is farthest out. It is not invariant to scaling the weights, but to shifting them all by one
-    kernel.
+    In bits, from 0 to log2 n: log2 n where all kernels are equally far from the others, 0 where one sum exceeds
+    all others by far. With `nearest` M the sum runs over the M closest kernels. Shifting
+    all kernels alike changes nothing; scaling them up lowers H, and so does adding kernels, for the sums grow
+    with their number: it saturates on wide layers. Not differentiable. Tang et al., "Filter pruning based on
+    information capacity and independence", eqs. 1-4.
 
     >>> kernel_distance_entropy(torch.zeros(2, 8, 9))
     tensor([3., 3.])
-    >>> kernel_distance_entropy(torch.tensor([[0.0], [0.0], [40.0]]))
-    tensor(0.)
+    >>> kernel_distance_entropy(torch.tensor([[0.0], [0.0], [1.0]]))
+    tensor(1.4071)
+    """
+    entropy = double_kernel_distance_entropy(kernels, nearest=nearest, distance=distance)
+    return entropy.to(torch.promote_types(kernels.dtype, torch.float32))
+
+
+@torch.no_grad()
+def double_kernel_distance_entropy(kernels: Tensor, *, nearest: int | None, distance: Distance) -> Tensor:
+    """`kernel_distance_entropy` before it is rounded to the kernels' precision.
+
+    Filters of few or small kernels differ in the last digits of log2 n only, which a min-max norm enlarges.
     """
     check_distance(distance)
     check_nearest(nearest)
-    kernels = kernels if kernels.dtype == torch.float64 else kernels.float()
+    kernels = kernels.to(torch.promote_types(kernels.dtype, torch.float32))
     if kernels.shape[-1] == 1 and distance != "cosine":
         return _line_entropy(kernels.squeeze(-1), nearest)
     return softmax_entropy(distance_sums(kernels, nearest=nearest, distance=distance))
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:
-    """-sum_q p_q log2 p_q for p = softmax(logits), in bits; [*batch] from [*batch, n].
+    """-sum_q p_q log2 p_q for p = softmax(logits), in bits and double precision; [*batch] from [*batch, n].
 
     >>> softmax_entropy(torch.tensor([5.0, 5.0]))
-    tensor(1.)
+    tensor(1., dtype=torch.float64)
     """
     below = logits - logits.amax(-1, keepdim=True)
+    below = below.float() if below.shape[-1] > FEW else below.double()
     odds = below.exp()
-    total = odds.sum(-1)
-    return (total.log() - (odds * below).sum(-1) / total) / math.log(2)
+    total = odds.sum(-1).double()
+    return (total.log() - odds.mul_(below).sum(-1) / total) / math.log(2)
 
 
 def renyi(gram: Tensor, *, alpha: float = 1.01) -> Tensor:
@@ -103,17 +112,16 @@ def _line_entropy(values: Tensor, nearest: int | None) -> Tensor:
     """Kernels that are numbers; the entropy does not depend on their order, so it reads them sorted."""
     n = values.shape[-1]
     rows = values.reshape(-1, n).split(max(1, ROWS // max(1, n)))
-    entropies = [softmax_entropy(_sims(_ascending(row), nearest)) for row in rows]
+    entropies = [softmax_entropy(_sims(_ascending(row).double(), nearest)) for row in rows]
     return torch.cat(entropies).reshape(values.shape[:-1])
 
 
 def _sims(ascending: Tensor, nearest: int | None) -> Tensor:
     """Up to a constant, which the softmax cancels."""
-    return sorted_rises(ascending) if nearest is None else sorted_sums(ascending, nearest=nearest)
+    everyone = nearest is None or nearest >= ascending.shape[-1] - 1
+    return sorted_rises(ascending) if everyone else sorted_sums(ascending, nearest=nearest)
 
 
 def _ascending(values: Tensor) -> Tensor:
     """numpy sorts floats with vector instructions, ten times as fast as torch on one core."""
-    if values.is_cpu and not values.requires_grad:
-        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
-    return values.sort(dim=-1).values
+    return torch.from_numpy(np.sort(values.numpy(), axis=-1)) if values.is_cpu else values.sort(dim=-1).values

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from infoprune.estimators.distances import Distance, check_distance, check_nearest, distance_sums
-from infoprune.estimators.entropy import kernel_distance_entropy
+from infoprune.estimators.entropy import double_kernel_distance_entropy
 from infoprune.graph.member import Member
 from infoprune.importance.base import About, Importance, filters, importances
 from infoprune.importance.normalisation import min_max
@@ -33,7 +33,7 @@ class CapacityImportance(Importance):
     apart; `nearest` is the M of eq. 4.
 
     >>> CapacityImportance(nearest=8)
-    CapacityImportance(nearest=8, distance='euclidean', reduction='mean', normalizer=None)
+    CapacityImportance(reduction='mean', normalizer=None, nearest=8, distance='euclidean')
     """
 
     about: ClassVar[About] = About(PAPER, "filters x kernels^2, n log n for 1x1 kernels", needs_data=False)
@@ -49,7 +49,9 @@ class CapacityImportance(Importance):
     def score(self, member: Member) -> Tensor | None:
         if member.role not in FILTER_ROLES:
             return None
-        return capacity(filters(member), member.name, self.nearest, self.distance)[member.index]
+        weights = filters(member)
+        scores = capacity(weights, member.name, self.nearest, self.distance)
+        return scores.to(weights.dtype)[member.index]
 
 
 @importances.register("independence")
@@ -107,12 +109,13 @@ class CapacityIndependenceImportance(Importance):
         weights = filters(member)
         rich = min_max(capacity(weights, member.name, self.nearest, self.distance))
         rare = min_max(independence(weights, self.distance))
-        return (self.sigma * rich + (1 - self.sigma) * rare)[member.index]
+        scores = self.sigma * rich + (1 - self.sigma) * rare
+        return scores.to(weights.dtype)[member.index]
 
 
 def capacity(weights: Tensor, name: str, nearest: int | None, distance: Distance) -> Tensor:
-    """1 - H of every filter of the layer `name`: [filters] from [filters, kernels, weights of a kernel]."""
-    entropies = kernel_distance_entropy(weights, nearest=nearest, distance=distance)
+    """1 - H of every filter of the layer `name`, in double, from [filters, kernels, weights of a kernel]."""
+    entropies = double_kernel_distance_entropy(weights, nearest=nearest, distance=distance)
     report(name, entropies, kernels=weights.shape[1])
     return 1 - entropies
 

@@ -53,12 +53,13 @@ def min_max(scores: Tensor) -> Tensor:
 
 
 def _over(scores: Tensor, divisor: Tensor) -> Tensor:
-    return torch.where(divisor == 0, scores, scores / divisor.abs())
+    negligible = torch.finfo(scores.dtype).eps ** 2 * scores.abs().max()
+    return torch.where(divisor.abs() > negligible, scores / divisor.abs(), scores)
 
 
 def _gaussian(scores: Tensor) -> Tensor:
     centred = scores - scores.mean()
-    deviation = centred.square().mean().sqrt()
+    deviation = (centred.square().sum() / max(1, len(scores) - 1)).sqrt()
     noise = 8 * torch.finfo(scores.dtype).eps * scores.abs().max()
     return torch.where(deviation > noise, centred / deviation, 0.0)
 

@@ -78,7 +78,7 @@ def saturation(
 
 
 def report(layer: str, entropies: Tensor, kernels: int) -> None:
-    """Log, at level INFO, a layer whose capacity is constant or saturated in more than half of its filters."""
+    """Log, at level INFO, a layer whose capacity is constant, or saturated in most filters."""
     if not log.isEnabledFor(logging.INFO):
         return
     found = Saturation.of(layer, entropies, kernels)
