@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoprune.allocation.grid import Bracket, Tangents, tightened
 from infoprune.allocation.interior_point import Optimum, maximise
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.problem import Problem, Solution
@@ -13,10 +14,21 @@ from infoprune.allocation.rounding import rounded
 
 @solvers.register("geometric")
 def geometric(problem: Problem) -> Solution:
-    """The unique continuous optimum for p <= 0, rounded; any number of budgets at once."""
-    optimum = continuous(problem)
+    """The unique continuous optimum for p <= 0, rounded; any number of budgets at once.
+
+    Where the steps are so coarse that rounding may have lost much, `grid.tightened` searches on and lowers the bound.
+    """
+    return certified(problem, continuous(problem))
+
+
+def certified(problem: Problem, optimum: Optimum) -> Solution:
+    """The continuous optimum rounded, and its bound lowered to what holds on the grid of allowed counts."""
     point = np.exp(optimum.x)
-    return Solution(rounded(problem, point), optimum.bound, point)
+    counts = rounded(problem, point)
+    bracket = Bracket(counts, problem.value(counts), optimum.bound)
+    tangents = Tangents.at(Monomials.of(problem), optimum.x)
+    bracket = tightened(problem, bracket, tangents, optimum.multipliers)
+    return Solution(bracket.counts, bracket.bound, point)
 
 
 def continuous(problem: Problem) -> Optimum:
