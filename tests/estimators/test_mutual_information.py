@@ -86,7 +86,7 @@ def test_the_null_holds_for_large_counts_and_many_blocks(monkeypatch):
     expected = expected_mutual_information(contingency_matrix(codes.numpy(), labels.numpy()), 100_000)
     assert mi.estimate(codes.double(), labels, bins=5).null.item() == pytest.approx(expected, rel=1e-6)
     monkeypatch.setattr(mi, "TERMS_AT_ONCE", 100)
-    monkeypatch.setattr(mi, "CELLS_AT_ONCE", 2)
+    monkeypatch.setattr(mi, "PATTERNS_AT_ONCE", 2)
     again = mi.estimate(codes.double(), labels, bins=5)
     assert again.null.item() == pytest.approx(expected, rel=1e-6)
     assert again.value.item() == pytest.approx(mutual_info_score(codes.numpy(), labels.numpy()), abs=1e-12)
@@ -101,7 +101,7 @@ def test_random_permutations_scatter_around_the_exact_null(monkeypatch):
     counts = counted(x, labels, (4, 4))
     mean, error = counts.permutation_null(60, generator(0))
     assert ((mean - counts.compute().null).abs() < 4 * error).all()
-    monkeypatch.setattr(mi, "CELLS_AT_ONCE", 5)
+    monkeypatch.setattr(mi, "PATTERNS_AT_ONCE", 5)
     torch.testing.assert_close(counts.permutation_null(60, generator(0)).value, mean)
 
 
@@ -253,9 +253,9 @@ def test_memory_is_bounded_by_counts_and_not_by_samples(monkeypatch):
     counts = mi.JointCounts.empty(torch.zeros(2), torch.ones(2), clusters=(3,), bins=4)
     for seed in range(100):
         counts = counts.update(torch.rand(2, 200, 1, generator=generator(seed)), integers(seed, 3, 1, 200))
-        held = len(counts.settled.key) + sum(len(entries.key) for entries in counts.pending)
+        held = len(counts.table.key) + sum(keys.numel() for keys, _ in counts.pending)
         assert held <= 2 * 4 * 3 + 1400
-    assert len(counts._settled_cells()[0].key) == 2 * 4 * 3
+    assert len(counts.merge(counts).table.key) == 2 * 4 * 3
     assert int(counts.label_counts.sum()) == 20_000
 
 

@@ -23,9 +23,10 @@ from torch import Tensor
 from infoprune.estimators.moments import Estimate, samples
 
 Statistic = Callable[[Tensor, Tensor, Tensor], Tensor]
-NARROW = 64  # up to this many features, differences one by one are as fast as a matrix product
+NARROW = 8  # up to this many features, differences one by one are as fast as a matrix product
 CLOSE = 0.01  # pairs nearer than this share of their squared norms are computed again, one by one
-REPAIRED_AT_ONCE = 1 << 24  # numbers held in memory while doing so
+REPAIRED_AT_ONCE = 1 << 22  # numbers held in memory while doing so
+DISTANCES_AT_ONCE = 1 << 18  # small enough to stay in the processor's cache
 
 
 # --- two samples ---
@@ -77,10 +78,10 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
     """
     if x.shape[-1] <= NARROW:
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-    origin = x.mean(-2, keepdim=True)
+    origin = y.mean(-2, keepdim=True)
     x, y = x - origin, y - origin
     norms = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
-    squared = norms - 2 * x @ y.mT
+    squared = (x @ y.mT).mul_(-2).add_(norms)
     close = (squared < CLOSE * norms).nonzero()
     for part in close.split(max(1, REPAIRED_AT_ONCE // x.shape[-1])):
         *batch, i, j = part.unbind(-1)
@@ -101,9 +102,10 @@ class ClassPairs(NamedTuple):
 
 
 def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
-    """Sums of distances between classes, from one distance matrix and a product with one-hot labels.
+    """Sums of distances between classes: each distance is computed once and added to the classes of its ends.
 
     The classes are the labels that occur, in ascending order; classes that no sample has do not exist here.
+    Rows of the distance matrix are dropped once added, so memory is n x p, not n x n.
     """
     features = samples(features, "features")
     _check_labels(labels, features.shape[-2])
@@ -112,9 +114,10 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
         raise ValueError(
             f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes"
         )
-    one_hot = torch.nn.functional.one_hot(index).double()
-    to_class = distances(features, features).double() @ one_hot
-    return ClassPairs(to_class, one_hot.mT @ to_class, one_hot.sum(0), index)
+    features = features - features.mean(-2, keepdim=True)
+    rows = features.split(max(1, DISTANCES_AT_ONCE * features.shape[-1] // features.numel()), -2)
+    to_class = torch.cat([_add_by_class(distances(some, features), index, -1) for some in rows], -2)
+    return ClassPairs(to_class, _add_by_class(to_class, index, -2), index.bincount().double(), index)
 
 
 def pairwise_energy(
@@ -264,6 +267,13 @@ class FeatureSample:
 
 
 # --- inside ---
+
+
+def _add_by_class(values: Tensor, index: Tensor, axis: int) -> Tensor:
+    """Sums over the samples of each class along `axis`: a product with one-hot labels, without its zeros."""
+    shape = list(values.shape)
+    shape[axis] = int(index.max()) + 1
+    return values.new_zeros(shape, dtype=torch.float64).index_add_(axis, index, values.double())
 
 
 def _pairs(n, unbiased: bool):

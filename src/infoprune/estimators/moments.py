@@ -21,9 +21,10 @@ class Estimate(NamedTuple):
 class GroupedMean:
     """Weighted mean of per-batch values, sum_b w_b v_b / sum_b w_b, with an error from groups of batches.
 
-    Batch b is added to group b modulo `groups`, so memory does not grow with the data. Every field is a plain
-    tensor: adding the fields of several workers (an all-reduce) gives the mean of all their batches, and `merge`
-    also gives exactly the groups that one worker would have filled, had it seen this one's batches first.
+    Batch b is added to group b modulo `groups`, so memory does not grow with the data. Every field is a
+    plain tensor: adding the fields of several workers (an all-reduce) gives the mean of all their batches,
+    and `merge` also gives exactly the groups that one worker would have filled, had it seen this one's
+    batches first.
 
     >>> seen = GroupedMean.empty().update(torch.tensor(1.0)).update(torch.tensor(3.0))
     >>> seen.mean().item(), seen.jackknife(lambda mean: mean).standard_error.item()
@@ -107,7 +108,7 @@ def samples(x: Tensor, name: str, at_least: int = 2) -> Tensor:
     x = x.unsqueeze(-1) if x.dim() == 1 else x
     if x.shape[-2] < at_least:
         raise ValueError(f"{name} has {x.shape[-2]} sample(s); at least {at_least} are needed")
-    if not x.isfinite().all():
+    if not x.sum().isfinite() and not x.isfinite().all():  # the sum alone is fast, and may overflow
         raise ValueError(f"{name} holds NaN or infinite numbers; remove them first")
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,8 +34,9 @@ from infoprune.estimators.moments import Estimate, samples
 EXACT_FLOATS = 52  # whole numbers below 2^52 pass through float64 unharmed
 KEY_BITS = 62  # whole numbers below 2^62 fit an int64 with a bit to spare
 ODD = (0x5851F42D4C957F2D, 0x14057B7EF767814F)  # multipliers that mix hashes, modulo 2^64
-CELLS_AT_ONCE = 1 << 20
-PENDING = 1 << 20
+PATTERNS_AT_ONCE = 1 << 14  # small enough to stay in the processor's cache, with a handful of clusters
+NUMBERS_AT_ONCE = 1 << 18  # the same for patches
+PENDING = 1 << 24  # rows that may wait before they are sorted
 TERMS_AT_ONCE = 1 << 22
 SATURATED = 0.9
 
@@ -261,21 +262,27 @@ def cluster_outputs(points: Tensor, clusters: int, *, seed: int) -> Tensor:
 # --- streaming ---
 
 
-class Entries(NamedTuple):
-    """One row for each (feature, pattern, label of all tasks); rows may repeat until they are settled."""
+class Table(NamedTuple):
+    """How often each (feature, pattern, combined label) occurred, a row for each, by feature and key."""
 
-    key: Tensor  # identifies the row; key - label identifies the pattern of the feature
-    feature: Tensor
+    key: Tensor  # identifies pattern and label; key - label identifies the pattern
     label: Tensor
     count: Tensor
+    offsets: Tensor  # features + 1: where the rows of each feature begin, and where they end
+
+    def of(self, feature: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Key, label and count of one feature."""
+        rows = slice(int(self.offsets[feature]), int(self.offsets[feature + 1]))
+        return self.key[rows], self.label[rows], self.count[rows]
 
 
-class Cells(NamedTuple):
-    """One row for each (feature, pattern)."""
+class Patterns(NamedTuple):
+    """The patterns of one feature."""
 
-    index: Tensor  # of each entry, which cell it belongs to
-    feature: Tensor
-    count: Tensor
+    rows: Tensor  # which pattern each row of the table is about, ascending
+    labels: Tensor  # the combined label of each row
+    counts: Tensor  # how often each row occurred
+    sizes: Tensor  # how often each pattern occurred
 
 
 @dataclass(frozen=True)
@@ -283,11 +290,11 @@ class JointCounts:
     """How often each pattern of each feature met each label of each task: all that binned information needs.
 
     Bins and numbers of clusters are fixed from the start; numbers outside a feature's range fall into its
-    outer bins. `update` and `merge` in any order give the same counts, exactly. Memory is 20 bytes for each
-    different (feature, pattern, labels) that occurs, whatever the number of samples; only when every pattern
-    is unique that is the number of samples. Patterns wider than 2^52 possibilities are kept as 64-bit hashes,
-    of which two in a million million collide; a collision merges two patterns and can only lower the
-    estimate.
+    outer bins. `update` and `merge` in any order give the same counts, exactly. Memory is 16 bytes for each
+    different (feature, pattern, labels) that occurs, and as much again while new ones wait, whatever the
+    number of samples; only when every pattern is unique that is the number of samples. Patterns wider than
+    2^52 possibilities are kept as 64-bit hashes, of which two in a million million collide; a collision
+    merges two patterns and can only lower the estimate.
 
     >>> x, y = torch.rand(3, 100, 1), torch.randint(2, (1, 100))
     >>> counts = JointCounts.empty(torch.zeros(3), torch.ones(3), clusters=[2], bins=4)
@@ -302,8 +309,8 @@ class JointCounts:
     clusters: tuple[int, ...]
     bins: int
     label_counts: Tensor  # one for each combination of labels of all tasks
-    settled: Entries
-    pending: tuple[Entries, ...] = ()
+    table: Table
+    pending: tuple[tuple[Tensor, Tensor], ...] = ()  # keys features x n and labels n, not yet in the table
 
     @classmethod
     def empty(cls, low: Tensor, high: Tensor, *, clusters: Sequence[int], bins: int = 30) -> JointCounts:
@@ -319,9 +326,15 @@ class JointCounts:
                 f"clusters {tuple(clusters)} have over 2^31 combinations; count fewer tasks at once"
             )
         nothing = torch.empty(0, dtype=torch.int64)
-        entries = Entries(nothing, nothing.int(), nothing.int(), nothing.int())
-        label_counts = torch.zeros(math.prod(clusters), dtype=torch.int64)
-        return cls(low, high, tuple(clusters), bins, label_counts, entries)
+        table = Table(nothing, nothing.int(), nothing.int(), torch.zeros(len(low) + 1, dtype=torch.int64))
+        return cls(
+            low, high, tuple(clusters), bins, torch.zeros(math.prod(clusters), dtype=torch.int64), table
+        )
+
+    @property
+    def samples(self) -> int:
+        """How many samples of each feature were counted."""
+        return int(self.label_counts.sum())
 
     def update(self, x: Tensor, labels: Tensor) -> JointCounts:
         """With n more samples: features x n x d patches and tasks x n labels in 0 ... clusters - 1."""
@@ -329,32 +342,38 @@ class JointCounts:
         if x.dim() != 3 or len(x) != len(self.low):
             raise ValueError(f"x has shape {tuple(x.shape)}; pass {len(self.low)} features x n x d")
         label = _combined(labels, self.clusters, x.shape[1]).cpu()
-        cells = _cells(uniform_codes(x, self.low, self.high, self.bins), self.bins, len(self.label_counts))
-        features = torch.arange(len(x), dtype=torch.int32).repeat_interleave(x.shape[1])
-        repeated = label.repeat(len(x))
-        entries = Entries(
-            (cells.cpu().flatten() * len(self.label_counts) + repeated),
-            features,
-            repeated.int(),
-            torch.ones_like(features),
-        )
+        cells = _cells(x, self.low, self.high, self.bins, len(self.label_counts)).cpu()
+        waiting = (cells * len(self.label_counts) + label, label.int())
         counted = self.label_counts + torch.bincount(label, minlength=len(self.label_counts))
-        return replace(self, label_counts=counted, pending=(*self.pending, entries))._settle_if_long()
+        grown = replace(self, label_counts=counted, pending=(*self.pending, waiting))
+        long = sum(keys.numel() for keys, _ in grown.pending) > max(PENDING, len(self.table.key))
+        return grown._settled() if long else grown
 
     def merge(self, other: JointCounts) -> JointCounts:
         """With everything `other` counted, in the same bins."""
         same = torch.equal(self.low, other.low) and torch.equal(self.high, other.high)
         if not same or (self.bins, self.clusters) != (other.bins, other.clusters):
             raise ValueError("these counts have different bins or clusters; start both from the same empty()")
-        counted = self.label_counts + other.label_counts
-        pending = (*self.pending, other.settled, *other.pending)
-        return replace(self, label_counts=counted, pending=pending)._settle_if_long()
+        table = _settle([self.table, other.table], self.pending + other.pending)
+        return replace(self, label_counts=self.label_counts + other.label_counts, table=table, pending=())
 
     def compute(self) -> MutualInformation:
         """The estimates, features x tasks."""
-        entries, cells = self._settled_cells()
-        by_task = [self._of_task(task, entries, cells) for task in range(len(self.clusters))]
-        return MutualInformation(*(torch.stack(fields, -1) for fields in zip(*by_task, strict=True)))
+        features = list(self._patterns())
+        sums = torch.stack([self._plug_in(feature) for feature in features], 1)
+        value, second_moment, joint = sums[0].clamp(min=0), sums[1], sums[2]
+        by_task = [self._by_task(self.label_counts, task) for task in range(len(self.clusters))]
+        different = torch.tensor([[len(feature.sizes)] for feature in features]).expand_as(value).double()
+        used = torch.tensor([int((by_label > 0).sum()) for by_label in by_task])
+        shares = [by_label[by_label > 0].double() / self.samples for by_label in by_task]
+        return MutualInformation(
+            value=value,
+            standard_error=((second_moment - value.square()).clamp(min=0) / self.samples).sqrt(),
+            null=_permuted_means([feature.sizes for feature in features], by_task),
+            miller_madow=value - (joint - different - used + 1) / (2 * self.samples),
+            label_entropy=torch.stack([-(p * p.log()).sum() for p in shares]).expand_as(value),
+            unique_fraction=different / self.samples,
+        )
 
     def permutation_null(self, draws: int, generator: torch.Generator) -> Estimate:
         """The mean of the plug-in estimate over random permutations of the labels, features x tasks.
@@ -364,132 +383,144 @@ class JointCounts:
         """
         if draws < 2:
             raise ValueError(f"draws is {draws}; a spread needs at least 2")
-        _, cells = self._settled_cells()
-        rows = torch.arange(len(cells.count)).repeat_interleave(cells.count)
-        by_feature = cells.feature[rows].argsort(stable=True)  # n samples of each feature in turn
         label = torch.arange(len(self.label_counts)).repeat_interleave(self.label_counts)
-        values = torch.stack(
-            [self._with_labels(cells, rows, _shuffled(label, by_feature, generator)) for _ in range(draws)]
-        )
-        return Estimate(values.mean(0), values.std(0) / math.sqrt(draws))
+        once = torch.ones_like(label)
+        values = []
+        for feature in self._patterns():
+            rows = torch.arange(len(feature.sizes)).repeat_interleave(feature.sizes)
+            orders = (torch.randperm(len(label), generator=generator) for _ in range(draws))
+            drawn = (Patterns(rows, label[order], once, feature.sizes) for order in orders)
+            values.append(torch.stack([self._plug_in(patterns)[0] for patterns in drawn]))
+        every = torch.stack(values, 1)
+        return Estimate(every.mean(0), every.std(0) / math.sqrt(draws))
 
-    def _of_task(self, task: int, entries: Entries, cells: Cells) -> MutualInformation:
-        value, second_moment, joint = self._plug_in(cells, cells.index, entries.label, entries.count, task)
-        by_label, n = self._task_counts(task), int(self.label_counts.sum())
-        different = torch.bincount(cells.feature, minlength=len(self.low)).double()
-        used = int((by_label > 0).sum())
-        p = by_label[by_label > 0].double() / n
-        return MutualInformation(
-            value=value,
-            standard_error=((second_moment - value.square()).clamp(min=0) / n).sqrt(),
-            null=_permuted_mean(cells, by_label, len(self.low)),
-            miller_madow=value - (joint - different - used + 1) / (2 * n),
-            label_entropy=-(p * p.log()).sum().expand_as(value),
-            unique_fraction=different / n,
-        )
+    def _patterns(self) -> Iterator[Patterns]:
+        """The patterns of each feature in turn."""
+        if not self.samples:
+            raise ValueError("no batch was seen yet; update() at least once first")
+        table = self._settled().table
+        for feature in range(len(self.low)):
+            key, label, count = table.of(feature)
+            pattern = key - label
+            rows = _changes(pattern).cumsum(0) - 1
+            yield Patterns(rows, label.long(), count, torch.bincount(rows, count.double()).long())
 
-    def _with_labels(self, cells: Cells, rows: Tensor, label: Tensor) -> Tensor:
-        """The plug-in estimate, features x tasks, if the sample in each row had this combined label."""
-        once = torch.ones_like(rows)
-        tasks = range(len(self.clusters))
-        return torch.stack([self._plug_in(cells, rows, label, once, task)[0] for task in tasks], -1)
-
-    def _plug_in(
-        self, cells: Cells, rows: Tensor, label: Tensor, counts: Tensor, task: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """For each feature: sum p log p/(q r), sum p log^2 p/(q r), and how many joint cells occur.
-
-        `rows` is the cell of each entry, ascending; `label` and `counts` go with it.
-        """
-        by_label, clusters, n = self._task_counts(task), self.clusters[task], int(self.label_counts.sum())
-        labels = self._digit(label.long(), task)
-        sums = torch.zeros(3, len(self.low), dtype=torch.float64)
-        for start in range(0, len(cells.count), CELLS_AT_ONCE):
-            stop = min(start + CELLS_AT_ONCE, len(cells.count))
-            inside = slice(*torch.searchsorted(rows, torch.tensor([start, stop])).tolist())
-            place = (rows[inside] - start) * clusters + labels[inside]
-            joint = torch.bincount(place, counts[inside].double(), (stop - start) * clusters).view(
-                -1, clusters
+    def _plug_in(self, feature: Patterns) -> Tensor:
+        """sum p log p/(q r), sum p log^2 p/(q r) and how many joint cells occur: 3 x tasks."""
+        single = (feature.sizes == 1)[feature.rows]
+        met = torch.bincount(feature.labels[single], minlength=len(self.label_counts))
+        repeated = _repeated(feature, ~single)
+        terms = []
+        for task in range(len(self.clusters)):
+            share = self._by_task(self.label_counts, task).double() / self.samples
+            once = self._by_task(
+                met, task
+            )  # patterns seen once: their ratio is one over the share of their label
+            terms.append(
+                _terms(once, 1 / share, once) + _terms_of(repeated, self._digit(repeated.labels, task), share)
             )
-            expected = cells.count[start:stop].double().unsqueeze(-1) * by_label / n
-            log_ratio = torch.where(joint > 0, joint / expected, 1.0).log()
-            terms = [(joint * log_ratio).sum(-1) / n, (joint * log_ratio**2).sum(-1) / n, (joint > 0).sum(-1)]
-            sums.index_add_(1, cells.feature[start:stop], torch.stack([term.double() for term in terms]))
-        return sums[0].clamp(min=0), sums[1], sums[2]
+        weight = torch.tensor([self.samples, self.samples, 1.0], dtype=torch.float64)
+        return torch.stack(terms, 1) / weight.unsqueeze(1)
 
     def _digit(self, label: Tensor, task: int) -> Tensor:
         """The label of one task out of the combined one."""
         return label // math.prod(self.clusters[task + 1 :]) % self.clusters[task]
 
-    def _task_counts(self, task: int) -> Tensor:
-        every = torch.arange(len(self.label_counts))
-        zeros = torch.zeros(self.clusters[task], dtype=torch.int64)
-        return zeros.index_add_(0, self._digit(every, task), self.label_counts)
+    def _by_task(self, counts: Tensor, task: int) -> Tensor:
+        """Counts of combined labels as counts of the labels of one task."""
+        every = torch.arange(len(counts))
+        return counts.new_zeros(self.clusters[task]).index_add_(0, self._digit(every, task), counts)
 
-    def _settled_cells(self) -> tuple[Entries, Cells]:
-        if not int(self.label_counts.sum()):
-            raise ValueError("no batch was seen yet; update() at least once first")
-        entries = _settle((self.settled, *self.pending))
-        base = entries.key - entries.label
-        first = torch.cat([torch.ones(1, dtype=torch.bool), base[1:] != base[:-1]])
-        index = first.cumsum(0) - 1
-        count = torch.bincount(index, entries.count.double()).long()
-        return entries, Cells(index, entries.feature[first].long(), count)
-
-    def _settle_if_long(self) -> JointCounts:
-        """Settling when as much waits as is settled costs O(n log n) over the whole stream."""
-        waiting = sum(len(entries.key) for entries in self.pending)
-        if waiting <= max(PENDING, len(self.settled.key)):
-            return self
-        return replace(self, settled=_settle((self.settled, *self.pending)), pending=())
+    def _settled(self) -> JointCounts:
+        """The same with nothing pending. Done whenever much waits: O(n log n) over the whole stream."""
+        return replace(self, table=_settle([self.table], self.pending), pending=()) if self.pending else self
 
 
 # --- inside ---
 
 
-def _settle(parts: tuple[Entries, ...]) -> Entries:
-    """All entries sorted by key, equal ones added up."""
-    key, feature, label, count = (torch.cat(columns) for columns in zip(*parts, strict=True))
+def _changes(ordered: Tensor) -> Tensor:
+    """Whether each entry differs from the one before; the first does."""
+    return torch.cat([torch.ones(min(1, len(ordered)), dtype=torch.bool), ordered[1:] != ordered[:-1]])
+
+
+def _settle(tables: list[Table], pending: tuple[tuple[Tensor, Tensor], ...]) -> Table:
+    """Everything in one table. Each feature is sorted by itself, which keeps it in the processor's cache."""
+    labels = [label for _, label in pending]
+    ones = [torch.ones_like(label) for label in labels]
+    settled = []
+    for feature in range(len(tables[0].offsets) - 1):
+        key, label, count = zip(*(table.of(feature) for table in tables), strict=True)
+        keys = [keys[feature] for keys, _ in pending]
+        settled.append(
+            _added_up(torch.cat([*key, *keys]), torch.cat([*label, *labels]), torch.cat([*count, *ones]))
+        )
+    key, label, count = (torch.cat(columns) for columns in zip(*settled, strict=True))
+    lengths = torch.tensor([0] + [len(rows[0]) for rows in settled])
+    return Table(key, label, count, lengths.cumsum(0))
+
+
+def _added_up(key: Tensor, label: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows in order of their keys, equal ones as one."""
     key, order = key.sort()
-    first = torch.cat([torch.ones(min(1, len(key)), dtype=torch.bool), key[1:] != key[:-1]])
+    first = _changes(key)
+    if first.all():
+        return key, label[order], count[order]
     start = first.nonzero().flatten()
-    total = torch.cat([torch.zeros(1, dtype=torch.int64), count[order].cumsum(0, dtype=torch.int64)])
-    added = total[torch.cat([start[1:], torch.tensor([len(key)])])] - total[start] if len(key) else total[:0]
-    kept = order[first]
-    return Entries(key[first], feature[kept], label[kept], added.int())
+    totals = count[order].cumsum(0)[torch.cat([start[1:] - 1, torch.tensor([len(key) - 1])])]
+    return key[start], label[order[start]], totals.diff(prepend=totals.new_zeros(1)).int()
 
 
-def _cells(codes: Tensor, bins: int, combinations: int) -> Tensor:
-    """A number for each (feature, pattern) of codes features x n x d: features x n, int64.
+def _cells(x: Tensor, low: Tensor, high: Tensor, bins: int, combinations: int) -> Tensor:
+    """A number for each (feature, pattern) of patches features x n x d: features x n, int64.
 
     Mixed radix, hence exact, if all keys fit; else a random linear hash of 64 bits, the same in every
     process. Sums of codes times multipliers stay below 2^52, so a float64 matrix product computes them
     without rounding.
     """
-    features, _, width = codes.shape
-    numbers = torch.arange(features, device=codes.device).unsqueeze(-1)
+    features, _, width = x.shape
+    numbers = torch.arange(features, device=x.device).unsqueeze(-1)
     patterns = float(bins) ** width
     if patterns < 2**EXACT_FLOATS and patterns * features * combinations < 2**KEY_BITS:
         radix = torch.tensor([float(bins) ** digit for digit in range(width)], dtype=torch.float64)
-        return (codes.double() @ radix.to(codes.device)).long() + numbers * bins**width
+        return _coded_sums(x, low, high, bins, [radix])[0] + numbers * bins**width
     spare = EXACT_FLOATS - math.ceil(math.log2(bins * width))
     generator = torch.Generator().manual_seed(width)
-    multipliers = torch.randint(1 << spare, (width, 2), generator=generator).double().to(codes.device)
-    first, second = (codes.double() @ multipliers).long().unbind(-1)
+    multipliers = torch.randint(1 << spare, (2, width), generator=generator).double()
+    first, second = _coded_sums(x, low, high, bins, [*multipliers])
     return first * ODD[0] + second * ODD[1] + numbers * (ODD[0] ^ ODD[1])
 
 
-def _permuted_mean(cells: Cells, by_label: Tensor, features: int) -> Tensor:
-    """The mean of the plug-in estimate over all permutations of the labels (Vinh et al. 2010): features.
+def _coded_sums(x: Tensor, low: Tensor, high: Tensor, bins: int, multipliers: list[Tensor]) -> list[Tensor]:
+    """The codes of patches features x n x d times each of the multipliers d: features x n each.
 
-    It depends on the counts of patterns and of labels alone, and patterns of equal count contribute equally.
+    A few features at a time; and vector by vector, which is faster than a product with a matrix of two
+    columns.
     """
-    n = int(by_label.sum())
-    pairs, multiplicity = (cells.feature * (n + 1) + cells.count).unique(return_counts=True)
-    feature, count = pairs // (n + 1), pairs % (n + 1)
-    sizes, which = count.unique(return_inverse=True)
-    term = torch.from_numpy(_permuted_terms(sizes.numpy(), by_label[by_label > 0].numpy(), n))
-    return torch.zeros(features, dtype=torch.float64).index_add_(0, feature, multiplicity * term[which])
+    multipliers = [each.to(x.device) for each in multipliers]
+    some = max(1, NUMBERS_AT_ONCE // max(1, x[0].numel()))
+    parts = zip(x.split(some), low.split(some), high.split(some), strict=True)
+    codes = (uniform_codes(*part, bins).double() for part in parts)
+    sums = [[(some_codes @ each).long() for each in multipliers] for some_codes in codes]
+    return [torch.cat(column) for column in zip(*sums, strict=True)]
+
+
+def _permuted_means(sizes: list[Tensor], by_task: list[Tensor]) -> Tensor:
+    """The mean of the plug-in estimate over all permutations of the labels: features x tasks.
+
+    Vinh et al. (2010). It depends on how often patterns and labels occur alone, and patterns of equal size
+    contribute equally.
+    """
+    times = [torch.bincount(one) for one in sizes]
+    feature = torch.cat([torch.full_like(one.nonzero().flatten(), f) for f, one in enumerate(times)])
+    size = torch.cat([one.nonzero().flatten() for one in times])
+    how_often = torch.cat([one[one > 0] for one in times]).double()
+    distinct, which = size.unique(return_inverse=True)
+    terms = [
+        _permuted_terms(distinct.numpy(), labels[labels > 0].numpy(), int(labels.sum())) for labels in by_task
+    ]
+    each = how_often.unsqueeze(1) * torch.from_numpy(np.stack(terms, 1))[which]
+    return torch.zeros(len(sizes), len(by_task), dtype=torch.float64).index_add_(0, feature, each)
 
 
 def _permuted_terms(sizes: np.ndarray, by_label: np.ndarray, n: int) -> np.ndarray:
@@ -552,8 +583,27 @@ def _combined(labels: Tensor, clusters: tuple[int, ...], n: int) -> Tensor:
     return combined
 
 
-def _shuffled(label: Tensor, by_feature: Tensor, generator: torch.Generator) -> Tensor:
-    """`label` in a random order for each feature; `by_feature` lists the rows feature by feature."""
-    features = len(by_feature) // len(label)
-    shuffled = [label[torch.randperm(len(label), generator=generator)] for _ in range(features)]
-    return torch.empty_like(by_feature).index_copy_(0, by_feature, torch.cat(shuffled))
+def _repeated(feature: Patterns, inside: Tensor) -> Patterns:
+    """Only the patterns that occur more than once, whose rows are `inside`."""
+    several = feature.sizes > 1
+    rows = (several.cumsum(0) - 1)[feature.rows[inside]]
+    return Patterns(rows, feature.labels[inside], feature.counts[inside], feature.sizes[several])
+
+
+def _terms_of(feature: Patterns, labels: Tensor, share: Tensor) -> Tensor:
+    """The terms of patterns that meet these labels, some patterns at a time: 3."""
+    sums = torch.zeros(3, dtype=torch.float64)
+    for start in range(0, len(feature.sizes), PATTERNS_AT_ONCE):
+        size = feature.sizes[start : start + PATTERNS_AT_ONCE].double()
+        part = slice(*torch.searchsorted(feature.rows, torch.tensor([start, start + len(size)])).tolist())
+        place = (feature.rows[part] - start) * len(share) + labels[part]
+        joint = torch.bincount(place, feature.counts[part].double(), len(size) * len(share))
+        sums += _terms(joint, joint / torch.outer(size, share).flatten(), joint > 0)
+    return sums
+
+
+def _terms(count: Tensor, ratio: Tensor, occurring: Tensor) -> Tensor:
+    """The sums of count log ratio, of count log^2 ratio and of what occurs: 3."""
+    log_ratio = ratio.where(count > 0, 1.0).log()
+    once = count * log_ratio
+    return torch.stack([once.sum(), (once * log_ratio).sum(), occurring.double().sum()])
