@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +29,12 @@ class _Part(NamedTuple):
     unit: np.ndarray
 
 
-def group_of(model: nn.Module, coupling: Coupling) -> tuple[Group, Tensor]:
+Modules = Mapping[str, nn.Module]
+
+
+def group_of(modules: Modules, coupling: Coupling) -> tuple[Group, Tensor]:
     """The site's group over all its channels, and the unit of each channel of its root."""
-    parts = sorted(_parts(model, coupling), key=_as_root)
+    parts = sorted(_parts(modules, coupling), key=_as_root)
     root = _whole(parts[0])
     group = Group()
     source = _node(root)
@@ -44,27 +47,26 @@ def group_of(model: nn.Module, coupling: Coupling) -> tuple[Group, Tensor]:
     return group, torch.from_numpy(root.unit)
 
 
-def members_of_site(model: nn.Module, coupling: Coupling) -> list[Member]:
+def members_of_site(modules: Modules, coupling: Coupling) -> list[Member]:
     """Every layer's part in a site; here `root` holds units."""
     return [
         Member(p.name, p.layer, p.role, torch.from_numpy(p.index), torch.from_numpy(p.unit))
-        for p in _parts(model, coupling)
+        for p in _parts(modules, coupling)
     ]
 
 
-def _parts(model: nn.Module, coupling: Coupling) -> Iterator[_Part]:
-    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+def _parts(modules: Modules, coupling: Coupling) -> Iterator[_Part]:
     for slot in coupling.slots:
         owner, _, leaf = slot.tensor.rpartition(".")
         layer = modules[owner]
         role = _role(layer, leaf, slot.axis)
-        if role is None and (slot.tensor not in parameters or _has_handler(layer)):
+        if role is None and (leaf not in layer._parameters or _has_handler(layer)):
             continue
         index, unit = slot.owners()
         if role == "in" and isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
             index, unit = _over_groups(slot, layer, index, unit)
         if role is None:
-            yield _Part(slot.tensor, parameters[slot.tensor], "parameter", slot.axis, index, unit)
+            yield _Part(slot.tensor, layer._parameters[leaf], "parameter", slot.axis, index, unit)
         else:
             yield _Part(owner, layer, role, slot.axis, index, unit)
 
@@ -129,14 +131,10 @@ def _handler(part: _Part):  # noqa: ANN202 - a bound method of the host's prunin
 
 def _triggers(root_unit: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
     """For each index of a member the channel of the root that takes it along: the n-th of its unit for the n-th."""
-    by_unit: list[Sequence[int]] = [[] for _ in range(size)]
-    for channel, owner in enumerate(root_unit.tolist()):
-        by_unit[owner].append(channel)
-    seen = np.zeros(size, dtype=int)
+    by_unit, owned = np.argsort(root_unit, kind="stable"), np.bincount(root_unit, minlength=size)
+    starts = np.cumsum(owned) - owned
     counts = np.bincount(unit, minlength=size)
-    result = np.empty(len(unit), dtype=int)
-    for place, owner in enumerate(unit.tolist()):
-        channels = by_unit[owner]
-        result[place] = channels[seen[owner] * len(channels) // counts[owner]]
-        seen[owner] += 1
-    return result
+    order = np.argsort(unit, kind="stable")
+    place = np.empty(len(unit), dtype=int)
+    place[order] = np.arange(len(unit)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return by_unit[starts[unit] + place * owned[unit] // counts[unit]]

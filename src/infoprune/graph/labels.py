@@ -57,7 +57,8 @@ def tidy(layer: Tensor) -> Tensor:
     """The same labels with stride 0 wherever they are constant."""
     if layer.numel() == 0:
         return layer
-    constant = [d for d in varying(layer) if bool((layer == layer.narrow(d, 0, 1)).all())]
+    block, axes = compact(layer), varying(layer)
+    constant = [d for i, d in enumerate(axes) if bool((block == block.narrow(i, 0, 1)).all())]
     return hold(layer, constant)
 
 

@@ -50,10 +50,8 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
     """
     tensors = named_tensors(model)
     cut = {name: _smaller(tensors[name], removal.kept(name, tensors[name].shape)) for name in removal.indices}
-    successors = {id(tensors[name]): new for name, new in cut.items()}
+    replace(model, {id(tensors[name]): new for name, new in cut.items()})
     for module in model.modules():
-        for container in (module._parameters, module._buffers):
-            container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
         _match_shapes(module)
     modules = dict(model.named_modules())
     for (module, attribute, position), less in removal.attributes.items():
@@ -62,12 +60,22 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
 
 
 def blank(model: nn.Module, removal: Removal) -> None:
-    """Set everything that would leave to zero instead, in place."""
+    """Put zeros where indices would leave instead (ones in variances), in tensors of its own."""
     tensors = named_tensors(model)
+    blanked = {}
     for name, axes in removal.indices.items():
+        new = tensors[name].detach().clone()
         for axis, indices in axes.items():
-            index = torch.from_numpy(indices).to(tensors[name].device)
-            tensors[name].data.index_fill_(axis, index, 1.0 if name.endswith("running_var") else 0.0)
+            new.index_fill_(axis, torch.from_numpy(indices).to(new.device), 1.0 if name.endswith("running_var") else 0.0)
+        blanked[id(tensors[name])] = nn.Parameter(new, False) if isinstance(tensors[name], nn.Parameter) else new
+    replace(model, blanked)
+
+
+def replace(model: nn.Module, successors: Mapping[int, Tensor]) -> None:
+    """Put a tensor in the place of every one whose id is given, wherever it is held."""
+    for module in model.modules():
+        for container in (module._parameters, module._buffers):
+            container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -78,26 +78,15 @@ class Coupling:
 
 
 def _runs(index: np.ndarray, unit: np.ndarray) -> Iterable[Run]:
-    """The fewest runs, greedily, for indices in ascending order."""
-    breaks = np.flatnonzero((np.diff(index) != 1) | (np.diff(unit) != 0)) + 1
-    starts = np.concatenate([[0], breaks])
-    repeats = np.diff(np.concatenate([starts, [len(index)]]))
-    current: Run | None = None
-    for start, repeat in zip(starts.tolist(), repeats.tolist(), strict=True):
-        here, owner = int(index[start]), int(unit[start])
-        if (
-            current is not None
-            and repeat == current.repeat
-            and here == current.start + current.count * repeat
-            and owner == current.unit + current.count
-        ):
-            current = current._replace(count=current.count + 1)
-            continue
-        if current is not None:
-            yield current
-        current = Run(here, owner, 1, repeat)
-    if current is not None:
-        yield current
+    """The fewest runs for indices in ascending order: stretches of one unit, merged where they go on alike."""
+    starts = np.flatnonzero(np.concatenate([[True], (np.diff(index) != 1) | (np.diff(unit) != 0)]))
+    repeat = np.diff(np.append(starts, len(index)))
+    here, owner = index[starts], unit[starts]
+    goes_on = (repeat[1:] == repeat[:-1]) & (here[1:] == here[:-1] + repeat[:-1]) & (owner[1:] == owner[:-1] + 1)
+    heads = np.flatnonzero(np.concatenate([[True], ~goes_on]))
+    counts = np.diff(np.append(heads, len(starts)))
+    rows = zip(here[heads].tolist(), owner[heads].tolist(), counts.tolist(), repeat[heads].tolist(), strict=True)
+    return [Run(*row) for row in rows]
 
 
 def gone(size: int, kept: Sequence[int]) -> np.ndarray:

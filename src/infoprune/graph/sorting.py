@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,18 +91,13 @@ class _Label:
 def sort_out(tape: Tape) -> tuple[Sorting, list[tuple[Slot, ...]]]:
     """All candidate sites, in the order in which the network reaches them."""
     where = _label_places(tape)
-    classes = tape.ledger.classes()
-    members = _members(classes, where)
-    by_footprint: dict[tuple, list[np.ndarray]] = defaultdict(list)
-    for labels in members:
-        slots, counts = np.unique(where.slot[labels], return_counts=True)
-        by_footprint[tuple(slots.tolist()), tuple(counts.tolist())].append(labels)
     site_of = np.full(tape.ledger.size, STAYS)
     unit_of = np.zeros(tape.ledger.size, dtype=int)
-    groups = [units for units in by_footprint.values() if len(units) > 1]
+    groups = [units for units in _by_footprint(tape.ledger.classes(), where) if len(units) > 1]
     for site, units in enumerate(groups):
-        for unit, labels in enumerate(units):
-            site_of[labels], unit_of[labels] = site, unit
+        labels = np.concatenate(units)
+        site_of[labels] = site
+        unit_of[labels] = np.repeat(np.arange(len(units)), [len(unit) for unit in units])
     slots = [tuple(_slots(np.concatenate(units), where, unit_of, tape)) for units in groups]
     return Sorting(site_of, unit_of, tuple(len(units) for units in groups)), slots
 
@@ -114,12 +109,21 @@ def _label_places(tape: Tape) -> _Label:
     return _Label(slot, index, tuple(tape.axes))
 
 
-def _members(classes: np.ndarray, where: _Label) -> Iterator[np.ndarray]:
-    """The labels of each class that may leave, classes in order of their first label."""
-    order = np.argsort(classes, kind="stable")
-    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
-    parts = [labels for labels in np.split(order, starts[1:]) if labels[0] != 0 and classes[labels[0]] != classes[0]]
-    return iter(sorted(parts, key=lambda labels: labels[0]))
+def _by_footprint(classes: np.ndarray, where: _Label) -> Iterable[list[np.ndarray]]:
+    """The labels of each class that may leave, gathered with those of classes that take as much from the same slots."""
+    labels = np.flatnonzero(classes != classes[0])
+    labels = labels[np.lexsort((labels, where.slot[labels], classes[labels]))]
+    slot, owner = where.slot[labels], classes[labels]
+    new_class = np.flatnonzero(np.diff(owner, prepend=STAYS))
+    pair = np.flatnonzero((np.diff(owner, prepend=STAYS) != 0) | (np.diff(slot, prepend=STAYS) != 0))
+    slots, counts = slot[pair], np.diff(np.append(pair, len(labels)))
+    edges = np.searchsorted(pair, np.append(new_class, len(labels)))
+    found: dict[tuple[bytes, bytes], list[np.ndarray]] = defaultdict(list)
+    for place in np.argsort(labels[new_class], kind="stable").tolist():
+        low, high = edges[place], edges[place + 1]
+        first, last = pair[low], pair[high] if high < len(pair) else len(labels)
+        found[slots[low:high].tobytes(), counts[low:high].tobytes()].append(labels[first:last])
+    return found.values()
 
 
 def _slots(labels: np.ndarray, where: _Label, unit_of: np.ndarray, tape: Tape) -> Iterator[Slot]:

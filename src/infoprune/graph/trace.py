@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -81,11 +82,11 @@ class Graph:
 
     def members(self, site: str) -> list[Member]:
         """Every layer's part in the site, `root` counting units."""
-        return members_of_site(self.model, self.couplings[self.site(site).name])
+        return members_of_site(self._modules, self.couplings[self.site(site).name])
 
     def group(self, site: str) -> tuple[Group, Tensor]:
         """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""
-        return group_of(self.model, self.couplings[self.site(site).name])
+        return group_of(self._modules, self.couplings[self.site(site).name])
 
     def cost(self, unit: Unit) -> Posynomial:
         """The price of keeping `counts[g]` units at `sites[g]`, exact for every choice.
@@ -103,6 +104,10 @@ class Graph:
         """The commonest reasons for which channels can't leave, for messages."""
         reasons = Counter(self.quarantined.values()) or Counter(reason for _, reason in self._tape.ledger.frozen)
         return "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3)) or "none was found"
+
+    @cached_property
+    def _modules(self) -> Mapping[str, nn.Module]:
+        return dict(self.model.named_modules())
 
     def _parameter_extents(self, name: str, parameter: Tensor) -> tuple[Extent, ...]:
         axes = [(n, self._tape.axes.get((name, axis))) for axis, n in enumerate(parameter.shape)]

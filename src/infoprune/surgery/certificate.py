@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.graph.slicing import blank
-from infoprune.graph.verify import Agreement, compare
+from infoprune.graph.verify import Agreement, compare, structural_copy
 from infoprune.surgery.plan import Edit, removal_of
 
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
@@ -51,17 +51,18 @@ def certify(
 ) -> Certificate:
     """Compare `pruned` with a copy of `original` masked by the same edits.
 
-    `pruned` is used up: it may come back in double precision, which is taken where `macs` make it affordable.
+    Both run in double precision where the `macs` of the original make that affordable.
     """
     dtype = torch.float64 if macs <= AFFORDABLE_MACS else torch.float32
-    masked, removal = copy.deepcopy(original), removal_of(edits)
+    masked, removal = structural_copy(original), removal_of(edits)
     blank(masked, removal)
     for edit in edits:
         edit.mask(masked)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     if dtype is torch.float64:
-        pruned, masked, inputs = pruned.double(), masked.double(), tuple(_double(x) for x in inputs)
-    agreement = compare(pruned, masked, removal, inputs)
+        pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
+        inputs = tuple(_double(x) for x in inputs)
+    agreement = compare(pruned, masked, removal, inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
     compared = all(s.reproducible for s in statistics)
     verdict = _verdict(agreement, TOLERANCE[dtype], reasons, compared)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
 from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, named_tensors
+from infoprune.graph.slicing import Part
 from infoprune.graph.slots import Attribute, Coupling, Site, Slot, gone
 from infoprune.surgery.plan import Edit, stale
 
@@ -53,15 +53,15 @@ class KeepChannels(Edit):
         return [(self.coupling.slots, self.coupling.attributes, gone(self.site.size, self.kept))]
 
     def check(self, model: nn.Module) -> None:
-        tensors, modules = named_tensors(model), dict(model.named_modules())
         for slot in self.coupling.slots:
-            if slot.tensor not in tensors:
+            tensor = found_in(model, slot.tensor)
+            if not isinstance(tensor, Tensor):
                 raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
-            shape = tensors[slot.tensor].shape
+            shape = tensor.shape
             if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
                 raise stale(f"axis {slot.axis} of {slot.tensor}", tuple(shape), f"{slot.size} long")
         for attribute in self.coupling.attributes:
-            _check_attribute(attribute, modules, self.site.size - len(self.kept))
+            _check_attribute(attribute, found_in(model, attribute.module), self.site.size - len(self.kept))
 
     def merged(self, other: Edit) -> KeepChannels:
         if not isinstance(other, KeepChannels) or other.coupling.slots != self.coupling.slots:
@@ -73,11 +73,10 @@ class KeepChannels(Edit):
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
         """Half a channel is added, since int(C * (1 - ratio)) would lose one to rounding."""
-        modules = dict(model.named_modules())
         found = {}
         for slot in self.coupling.slots:
-            layer = modules[slot.tensor.rpartition(".")[0]]
-            if slot.tensor.endswith(".weight") and _makes(layer, slot.axis):
+            layer = found_in(model, slot.tensor.rpartition(".")[0])
+            if slot.tensor.endswith(".weight") and isinstance(layer, nn.Module) and _makes(layer, slot.axis):
                 self._require_host_units(slot, layer)
                 found[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
         return found
@@ -110,9 +109,20 @@ def _makes(layer: nn.Module, axis: int) -> bool:
     return isinstance(layer, nn.Linear) and axis == 0
 
 
-def _check_attribute(attribute: Attribute, modules: dict[str, nn.Module], leaving: int) -> None:
+def found_in(model: nn.Module, path: str) -> nn.Module | Tensor | None:
+    """The submodule, parameter or buffer with this name; None if there is none."""
+    here: nn.Module | Tensor | None = model
+    for name in path.split(".") if path else ():
+        if not isinstance(here, nn.Module):
+            return None
+        held = (here._modules, here._parameters, here._buffers)
+        here = next((container[name] for container in held if name in container), None)
+    return here
+
+
+def _check_attribute(attribute: Attribute, module: object, leaving: int) -> None:
     name = f"{attribute.module}.{attribute.name}"
-    value = vars(modules[attribute.module]).get(attribute.name) if attribute.module in modules else None
+    value = vars(module).get(attribute.name) if isinstance(module, nn.Module) else None
     if attribute.position is not None and isinstance(value, list | tuple) and attribute.position < len(value):
         value = value[attribute.position]
     if not isinstance(value, int) or isinstance(value, bool):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 from infoprune.errors import CertificateFailed, StalePlan
 from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
+from infoprune.graph.verify import structural_copy
 from infoprune.surgery.certificate import Certificate, certify
 from infoprune.surgery.optimizer import remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
@@ -40,7 +40,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
     check_all(model, plan)
-    pruned = copy.deepcopy(model)
+    pruned = structural_copy(model)
     try:
         carry_out(pruned, plan.edits)
         inputs = as_arguments(example_inputs)
