@@ -2,7 +2,9 @@
 
 import doctest
 import math
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import reference_hsic as reference
@@ -193,7 +195,7 @@ def test_nhsic_is_symmetric_bounded_and_blind_to_the_order_of_samples(seed):
 
 
 def test_counterexample_to_theorem_3_nhsic_ranks_two_pairs_against_their_mutual_information():
-    """Theorem 3 says that minimising linear nHSIC and minimising mutual information of Gaussians are the same.
+    """Theorem 3 says that minimising linear nHSIC and minimising information of Gaussians are the same.
 
     Only the minimum, zero, is shared. Independent coordinates (x_i, y_i) with correlations rho_i and
     variances s_i: I = -1/2 sum log(1 - rho_i^2) ignores the variances, nHSIC = sum (s_i rho_i)^2 / sum s_i^2
@@ -394,3 +396,10 @@ def test_samples_that_are_not_floating_point_are_refused():
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_page_of_documentation_runs(capsys):
+    page = Path(__file__).parents[2] / "docs" / "estimators.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    exec(compile("\n".join(blocks), str(page), "exec"), {})

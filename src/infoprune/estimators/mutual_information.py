@@ -37,7 +37,8 @@ ODD = (0x5851F42D4C957F2D, 0x14057B7EF767814F)  # multipliers that mix hashes, m
 PATTERNS_AT_ONCE = 1 << 14  # small enough to stay in the processor's cache, with a handful of clusters
 NUMBERS_AT_ONCE = 1 << 18  # the same for patches
 PENDING = 1 << 24  # rows that may wait before they are sorted
-TERMS_AT_ONCE = 1 << 22
+TERMS_AT_ONCE = 1 << 16
+COMBINATIONS = 1 << 12  # of labels of several tasks; beyond, tasks are counted one by one
 SATURATED = 0.9
 
 
@@ -81,9 +82,15 @@ def estimate(x: Tensor, labels: Tensor, *, bins: int = 30) -> MutualInformation:
     tasks, sizes = _dense_labels(labels, x.shape[-2])
     batch = x.shape[:-2]
     flat = x.reshape(-1, *x.shape[-2:])
-    result = JointCounts.empty(*value_range(flat), clusters=sizes, bins=bins).update(flat, tasks).compute()
+    low, high = value_range(flat)
+    together = math.prod(sizes) <= COMBINATIONS
+    groups = [slice(None)] if together else [slice(task, task + 1) for task in range(len(sizes))]
+    results = [
+        JointCounts.empty(low, high, clusters=sizes[group], bins=bins).update(flat, tasks[group]).compute()
+        for group in groups
+    ]
     shape = (*batch, len(sizes)) if labels.dim() == 2 else batch
-    return MutualInformation(*(field.reshape(shape) for field in result))
+    return MutualInformation(*(torch.cat(fields, -1).reshape(shape) for fields in zip(*results, strict=True)))
 
 
 class MutualInformation(NamedTuple):
@@ -536,21 +543,23 @@ def _permuted_terms(sizes: np.ndarray, by_label: np.ndarray, n: int) -> np.ndarr
     lengths = (high - low + 1).astype(np.int64)
     blocks = np.searchsorted(np.cumsum(lengths), np.arange(TERMS_AT_ONCE, lengths.sum(), TERMS_AT_ONCE))
     parts = np.split(np.arange(len(a)), np.unique(blocks))
-    sums = [_sum_terms(a[p], b[p], low[p], lengths[p], n) for p in parts if len(p)]
+    log_factorial = gammaln(np.arange(1.0, n + 2))
+    sums = [_sum_terms(a[p], b[p], low[p], lengths[p], log_factorial) for p in parts if len(p)]
     return np.concatenate(sums).reshape(len(sizes), len(by_label)).sum(1)
 
 
-def _sum_terms(a: np.ndarray, b: np.ndarray, low: np.ndarray, lengths: np.ndarray, n: int) -> np.ndarray:
+def _sum_terms(
+    a: np.ndarray, b: np.ndarray, low: np.ndarray, lengths: np.ndarray, log_factorial: np.ndarray
+) -> np.ndarray:
+    """One sum for each pair (a, b), over `lengths` values of k from `low` on."""
+    n = len(log_factorial) - 1
+    a, b, low = (side.astype(np.int64) for side in (a, b, low))
     owner = np.repeat(np.arange(len(a)), lengths)
-    starts = np.cumsum(lengths) - lengths
-    k = np.arange(lengths.sum()) - starts[owner] + low[owner]
-    fixed = gammaln(a + 1) + gammaln(b + 1) + gammaln(n - a + 1) + gammaln(n - b + 1) - gammaln(n + 1)
-    rest = n - a - b + 1
-    a_k, b_k = a[owner] - k, b[owner] - k
-    probability = np.exp(
-        fixed[owner] - gammaln(k + 1) - gammaln(a_k + 1) - gammaln(b_k + 1) - gammaln(rest[owner] + k)
-    )
-    return np.bincount(owner, probability * k / n * np.log(n * k / (a * b)[owner]), len(a))
+    k = np.arange(lengths.sum()) - (np.cumsum(lengths) - lengths - low)[owner]
+    fixed = sum(log_factorial[each] for each in (a, b, n - a, n - b)) - log_factorial[n]
+    varying = sum(log_factorial[each] for each in (k, a[owner] - k, b[owner] - k, (n - a - b)[owner] + k))
+    weight = np.exp(fixed[owner] - varying) * k / n
+    return np.bincount(owner, weight * np.log(k * (n / (a * b))[owner]), len(a))
 
 
 def _dense_labels(labels: Tensor, n: int) -> tuple[Tensor, list[int]]:
