@@ -11,6 +11,8 @@ from infoprune.graph import Graph as Graph
 from infoprune.importance.host import register as register
 from infoprune.measure import Measurement as Measurement
 from infoprune.measure import measure as measure
+from infoprune.observe import Observations as Observations
+from infoprune.observe import observe as observe
 from infoprune.planning import plan as plan
 from infoprune.surgery import Certificate as Certificate
 from infoprune.surgery import Plan as Plan
