@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
+from infoprune.surgery.blocks import Replacement
 
 Source = Literal["timm", "torchvision", "factory"]
 Shapes = Mapping[str, torch.Size]
@@ -77,7 +78,7 @@ def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
 
 def _same_modules(built: nn.Module, model: nn.Module) -> bool:
     """Same classes under the same names wherever both have one: activations and the like carry no weights."""
-    ours = dict(model.named_modules())
+    ours = {name: m for name, m in model.named_modules() if not isinstance(m, Replacement)}
     return all(type(ours[name]) is type(m) for name, m in built.named_modules() if name in ours)
 
 

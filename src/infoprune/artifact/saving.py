@@ -74,10 +74,10 @@ def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Siz
     """The shapes that the tensors had before the plans."""
     shapes = shapes_of(model)
     for plan in reversed(plans):
-        shapes.update({name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()})
         for name, axes in removal_of(plan.edits).indices.items():
             if name in shapes:
                 shapes[name] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(shapes[name]))
+        shapes.update({name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()})
     return shapes
 
 

@@ -1,5 +1,7 @@
 """Plans, and carrying them out."""
 
+from infoprune.surgery.blocks import DropBlock as DropBlock
+from infoprune.surgery.blocks import compact as compact
 from infoprune.surgery.certificate import Certificate as Certificate
 from infoprune.surgery.channels import KeepChannels as KeepChannels
 from infoprune.surgery.optimizer import rebuild_optimizer as rebuild_optimizer

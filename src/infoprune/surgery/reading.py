@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from infoprune.errors import BadArtifact
+from infoprune.families.units import SkipUnit, StandIn, Step
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
+from infoprune.surgery.blocks import FUNCTIONS, DropBlock
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
 
-NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(#[0-9]+)?")
+NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(#[0-9]+)?")
 LONGEST_AXIS = 1 << 24
 MOST = 1 << 20
 
@@ -55,6 +57,60 @@ def _keep_channels(data: Mapping[str, Any]) -> KeepChannels:
 
 
 edit_readers[KeepChannels.kind] = _keep_channels
+
+
+def _drop_block(data: Mapping[str, Any]) -> DropBlock:
+    expected = {"kind", "site", "branch_end", "stand_ins", "whole", "siblings", "cut", "lost"}
+    fields = keys(data, "edit", expected)
+    unit = SkipUnit(
+        name(fields["site"]),
+        name(fields["branch_end"]),
+        tuple(_stand_in(item) for item in sequence(fields["stand_ins"], "stand_ins", 1000)),
+        None if fields["whole"] is None else _stand_in(fields["whole"]),
+        tuple(name(item) for item in sequence(fields["siblings"], "siblings", 1000)),
+        None if fields["cut"] is None else _cut(fields["cut"]),
+        dict(_lost(item) for item in sequence(fields["lost"], "lost")),
+    )
+    if not unit.stand_ins:
+        raise BadArtifact(f"nothing stands in for {unit.name}")
+    return DropBlock(unit)
+
+
+edit_readers[DropBlock.kind] = _drop_block
+
+
+def _stand_in(data: Any) -> StandIn:
+    module, kind, outputs, steps = _fields(data, "stand_in", 4)
+    if kind not in ("pass", "zero", "empty", "shortcut"):
+        raise BadArtifact(f"{kind!r:.60} is not a stand-in")
+    found = tuple(_step(item) for item in sequence(steps, "steps", 64))
+    return StandIn(name(module), kind, integer(outputs, "outputs", 0, 64), found)
+
+
+def _step(data: Any) -> Step:
+    kind, what = _fields(data, "step", 2)
+    if kind == "module":
+        if not isinstance(what, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", what):
+            raise BadArtifact(f"{what!r:.60} is not the name of a child module")
+    elif kind != "function" or not isinstance(what, str) or what not in FUNCTIONS:
+        raise BadArtifact(f"{what!r:.60} is not a step of a shortcut")
+    return Step(kind, what)
+
+
+def _cut(data: Any) -> Coupling:
+    fields = keys(data, "cut", {"site", "size", "step", "slots", "attributes", "inexact"})
+    size = integer(fields["size"], "size", 1, LONGEST_AXIS)
+    return Coupling(
+        Site(name(fields["site"]), size, step=integer(fields["step"], "step", 1, LONGEST_AXIS)),
+        tuple(_slot(item, size) for item in sequence(fields["slots"], "slots")),
+        tuple(_attribute(item) for item in sequence(fields["attributes"], "attributes")),
+        tuple(_statistic(item) for item in sequence(fields["inexact"], "inexact", 64)),
+    )
+
+
+def _lost(data: Any) -> tuple[str, tuple[int, ...]]:
+    tensor, shape = _fields(data, "lost", 2)
+    return name(tensor), tuple(integer(n, "size", 0, LONGEST_AXIS) for n in sequence(shape, "shape", 16))
 
 
 def _slot(data: Any, units: int) -> Slot:

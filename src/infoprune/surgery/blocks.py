@@ -1,0 +1,279 @@
+"""DropBlock: a skip unit that leaves, and the module without parameters, or the shortcut, that takes its place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infoprune.errors import StalePlan
+from infoprune.families.units import SkipUnit, StandIn, Step
+from infoprune.graph.labels import Statistic
+from infoprune.graph.slicing import Part, named_tensors
+from infoprune.graph.slots import Coupling, Site
+from infoprune.surgery.plan import Edit, stale
+
+FUNCTIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "hardswish": F.hardswish}
+HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+         "_forward_pre_hooks_with_kwargs")  # fmt: skip
+
+# ------------------------------------------------------------------------------------------- what stands in for it
+
+
+class Replacement(nn.Module):
+    """Stands where a module was, under its name. Takes whatever the container sends and uses the first argument."""
+
+    def __init__(self, outputs: int = 0):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        value = self.value(x)
+        return (value, *[None] * (self.outputs - 1)) if self.outputs else value
+
+    def value(self, x: Any) -> Any:
+        raise NotImplementedError
+
+
+class PassThrough(Replacement):
+    """A unit that is gone: its input goes on."""
+
+    def value(self, x: Any) -> Any:
+        return x
+
+
+class ZeroBranch(Replacement):
+    """The end of a branch that is gone: nothing is added to the skip connection."""
+
+    def value(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape)
+
+
+class NoChannels(Replacement):
+    """A concatenated layer that is gone: no channels are appended to its input, or to its list of inputs."""
+
+    def value(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        first = x if isinstance(x, Tensor) else x[0]
+        return first.new_zeros((first.shape[0], 0, *first.shape[2:]))
+
+
+class Shortcut(Replacement):
+    """A unit of which only the shortcut is left, with its modules under their old names."""
+
+    def __init__(self, removed: nn.Module, steps: Sequence[Step], outputs: int = 0):
+        super().__init__(outputs)
+        self.steps = tuple(steps)
+        for place, step in enumerate(self.steps):
+            if step.kind == "module":
+                child = removed.get_submodule(step.name)
+                self.add_module(step.name, _out_of_place(child) if place == 0 else child)
+
+    def value(self, x: Tensor) -> Tensor:
+        for kind, name in self.steps:
+            x = self.get_submodule(name)(x) if kind == "module" else FUNCTIONS[name](x)
+        return x
+
+
+def _out_of_place(module: nn.Module) -> nn.Module:
+    """The unit's input belongs to others: what comes first must not overwrite it."""
+    if not getattr(module, "inplace", False) or module.state_dict(keep_vars=True):
+        return module
+    module = copy.copy(module)
+    module.inplace = False
+    return module
+
+
+def replacement(removed: nn.Module, spec: StandIn) -> Replacement:
+    """The stand-in for a module, in its mode and with its forward hooks."""
+    made: Replacement
+    if spec.kind == "shortcut":
+        made = Shortcut(removed, spec.steps, spec.outputs)
+    else:
+        made = {"pass": PassThrough, "zero": ZeroBranch, "empty": NoChannels}[spec.kind](spec.outputs)
+    made.training = removed.training
+    for hooks in HOOKS:
+        setattr(made, hooks, getattr(removed, hooks))
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------- the edit
+
+
+@dataclass(frozen=True)
+class DropBlock(Edit):
+    """The skip unit leaves: the network goes on as if its branch were multiplied by zero (alpha = 0 in eqs. 1, 2)."""
+
+    kind: ClassVar[str] = "drop_block"
+
+    unit: SkipUnit
+
+    @classmethod
+    def of(cls, unit: SkipUnit, model: nn.Module) -> DropBlock:
+        """With the names and shapes of the tensors that leave `model`."""
+        return cls(
+            SkipUnit(
+                unit.name, unit.branch_end, unit.stand_ins, unit.whole, unit.siblings, unit.cut, _lost(unit, model)
+            )
+        )
+
+    @property
+    def site(self) -> Site:
+        return Site(self.unit.name, 1, "block")
+
+    @property
+    def keeps(self) -> int:
+        return 0
+
+    @property
+    def inexact(self) -> tuple[Statistic, ...]:
+        return self.unit.cut.inexact if self.unit.cut else ()
+
+    @property
+    def lost(self) -> Mapping[str, tuple[int, ...]]:
+        return self.unit.lost
+
+    def parts(self) -> Iterable[Part]:
+        cut = self.unit.cut
+        return [(cut.slots, cut.attributes, np.ones(cut.site.size, dtype=bool))] if cut else []
+
+    def replace_modules(self, model: nn.Module) -> None:
+        for spec in self.unit.stand_ins:
+            _put(model, spec)
+        if self.unit.whole and all(_is_gone(model, end) for end in self.unit.siblings):
+            _put(model, self.unit.whole)
+
+    def mask(self, original: nn.Module) -> None:
+        original.get_submodule(self.unit.branch_end).register_forward_hook(_times_zero)
+
+    def check(self, model: nn.Module) -> None:
+        modules = dict(model.named_modules())
+        for spec in self._specs():
+            steps = [f"{spec.module}.{step.name}" for step in spec.steps if step.kind == "module"]
+            for name in [spec.module, *steps]:
+                if name not in modules:
+                    raise StalePlan(f"the model has no module {name}, which the plan removes; plan() it again")
+            if isinstance(modules[spec.module], Replacement):
+                raise StalePlan(f"{spec.module} was removed from this model before; plan() it again")
+        if self.unit.branch_end not in modules:
+            raise StalePlan(f"the model has no module {self.unit.branch_end}, where the branch ends; plan() it again")
+        state = model.state_dict(keep_vars=True)
+        for name, shape in self.unit.lost.items():
+            if name not in state:
+                raise StalePlan(f"the model has no tensor {name}, which the plan removes; plan() it again")
+            if tuple(state[name].shape) != shape:
+                raise stale(name, tuple(state[name].shape), shape)
+        self._check_cut(named_tensors(model))
+
+    def merged(self, other: Edit) -> DropBlock:
+        if other != self:
+            raise StalePlan(f"the plans remove {self.unit.name} differently, so they are not for one model; plan() it again")
+        return self
+
+    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
+        raise ValueError(
+            f"{self.unit.name} leaves whole, which no torch-pruning ratio can say; apply the plan with prune_()"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        cut = self.unit.cut
+        return {
+            "site": self.unit.name,
+            "branch_end": self.unit.branch_end,
+            "stand_ins": [_spec_json(spec) for spec in self.unit.stand_ins],
+            "whole": _spec_json(self.unit.whole) if self.unit.whole else None,
+            "siblings": list(self.unit.siblings),
+            "cut": _cut_json(cut) if cut else None,
+            "lost": [[name, list(shape)] for name, shape in self.unit.lost.items()],
+        }
+
+    def _specs(self) -> tuple[StandIn, ...]:
+        return (*self.unit.stand_ins, *((self.unit.whole,) if self.unit.whole else ()))
+
+    def _check_cut(self, tensors: Mapping[str, Tensor]) -> None:
+        for slot in self.unit.cut.slots if self.unit.cut else ():
+            if slot.tensor not in tensors:
+                raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
+            shape = tuple(tensors[slot.tensor].shape)
+            if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
+                raise stale(f"axis {slot.axis} of {slot.tensor}", shape, f"{slot.size} long")
+
+
+def _put(model: nn.Module, spec: StandIn) -> None:
+    """Replace a module, unless one around it was replaced before."""
+    parent_name, _, leaf = spec.module.rpartition(".")
+    parent = model
+    for part in parent_name.split(".") if parent_name else ():
+        if isinstance(parent, Replacement) and part not in parent._modules:
+            return
+        parent = parent._modules[part]
+    if leaf in parent._modules:
+        parent._modules[leaf] = replacement(parent._modules[leaf], spec)
+
+
+def _is_gone(model: nn.Module, name: str) -> bool:
+    """The module, or one around it, has been replaced."""
+    module = model
+    for part in name.split("."):
+        if isinstance(module, Replacement):
+            return True
+        module = module._modules[part]
+    return isinstance(module, Replacement)
+
+
+def _times_zero(_: nn.Module, __: Any, out: Any) -> Any:
+    """A module's output multiplied by zero, tuple or not."""
+    return (out[0] * 0, *out[1:]) if isinstance(out, tuple) else out * 0
+
+
+def _lost(unit: SkipUnit, model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """What the state holds under the replaced modules, less what a shortcut keeps."""
+    found = {}
+    for spec in (*unit.stand_ins, *((unit.whole,) if unit.whole else ())):
+        kept = [f"{spec.module}.{step.name}." for step in spec.steps if step.kind == "module"]
+        for name, value in model.get_submodule(spec.module).state_dict(keep_vars=True).items():
+            full = f"{spec.module}.{name}"
+            if isinstance(value, Tensor) and not any(full.startswith(k) for k in kept):
+                found[full] = tuple(value.shape)
+    return found
+
+
+def _spec_json(spec: StandIn) -> list:
+    return [spec.module, spec.kind, spec.outputs, [list(step) for step in spec.steps]]
+
+
+def _cut_json(cut: Coupling) -> dict[str, Any]:
+    return {
+        "site": cut.site.name,
+        "size": cut.site.size,
+        "step": cut.site.step,
+        "slots": [[s.tensor, s.axis, s.size, [list(run) for run in s.runs]] for s in cut.slots],
+        "attributes": [[a.module, a.name, a.position, a.per_unit] for a in cut.attributes],
+        "inexact": [[s.reason, s.reproducible] for s in cut.inexact],
+    }
+
+
+# --------------------------------------------------------------------------------------------------- on request
+
+
+def compact(model: nn.Module) -> nn.Module:
+    """Delete every pass-through from the nn.Sequential it stands in, and renumber, in place; returns the model.
+
+    Names of later blocks change (`layer2.2` becomes `layer2.1`), so that plans, hooks by name and checkpoints made
+    before no longer fit: save first. Containers of other kinds are left alone, since their code may count on all.
+    """
+    for module in list(model.modules()):
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            _compact_sequence(module)
+    return model
+
+
+def _compact_sequence(sequence: nn.Sequential) -> None:
+    stay = {n: m for n, m in sequence._modules.items() if type(m) is not PassThrough or m.outputs}
+    if len(stay) < len(sequence._modules):
+        numbered = all(name.isdigit() for name in sequence._modules)
+        sequence._modules = {str(i) if numbered else n: m for i, (n, m) in enumerate(stay.items())}
