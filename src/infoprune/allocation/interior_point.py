@@ -1,11 +1,11 @@
 """Newton's method on the p <= 0 program in x = log k: a primal-dual interior point of a few dense steps.
 
-    minimise -U_p(exp x)   with   F_b(x) <= 0,  low <= x <= high
+    minimise -U_p(exp x)   with   F_b(x) + s_b = 0,  s >= 0,  low <= x <= high
 
 One step costs a few bincounts over the monomials and one Cholesky of size sites, so a network solves in milliseconds and
-nothing is compiled. Every step lowers the objective with a logarithmic barrier at each edge, and the barrier fades as the
-duals close in. Nothing here needs to be trusted: the bound is recomputed from the multipliers by `lagrangian_bound`,
-which holds wherever the iteration stopped.
+nothing is compiled. Every step lowers a merit: the objective, a logarithmic barrier at each edge, and a penalty on
+F + s; the barrier fades as the duals close in. Nothing here needs to be trusted: the bound is recomputed from the
+multipliers by `lagrangian_bound`, which holds wherever the iteration stopped.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.problem import Problem
 
 STEPS = 100
-TOLERANCE = 1e-9  # of the sum of weights and the utility lost, between the bound and the point
+TOLERANCE = 1e-8  # of the sum of weights and the utility lost, between the bound and the point
 SPARE = 1e-9  # of each limit, lent to the iteration so that a problem whose floors just fit has an inside
 TO_EDGE = 0.99
 CENTRING = 0.1
 LONG = 0.5  # a step this full has followed the barrier closely enough to let it fade
-SHORT = 0.1  # one this short is caught at an edge that a stronger barrier bends it away from
 HALVINGS = 40
 NOISE = 1e-14  # relative rounding error of the penalised objective
 
@@ -41,9 +40,10 @@ class Optimum:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where the iteration stands: x of the free sites, multipliers of the budgets, duals of the box, and the barrier."""
+    """Where the iteration stands: x of the free sites, slack and multiplier of the budgets, duals of the box."""
 
     x: np.ndarray
+    slack: np.ndarray
     multiplier: np.ndarray
     below: np.ndarray
     above: np.ndarray
@@ -60,24 +60,23 @@ class Program:
     low: np.ndarray
     high: np.ndarray
     monomials: Monomials
-    spare: float
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """dU/dx."""
         return self.weights * np.exp(self.utility * (x - self.log_sizes))
 
-    def slack(self, x: np.ndarray) -> np.ndarray:
-        """What each budget leaves, in the logarithm of its price; negative where it is exceeded."""
-        return self.spare - self.monomials.log_prices(x)[0]
+    def excess(self, x: np.ndarray) -> np.ndarray:
+        """F(x): the logarithm of each price over its limit."""
+        return self.monomials.log_prices(x)[0] - SPARE
 
-    def penalised(self, x: np.ndarray, barrier: float) -> float:
-        """-U(x) - barrier * sum of log distances to every edge; infinite outside."""
-        room = np.concatenate([self.slack(x), x - self.low, self.high - x])
+    def merit(self, x: np.ndarray, slack: np.ndarray, barrier: float, penalty: float) -> float:
+        """-U(x) - barrier * sum of log distances to every edge + penalty * |F + s|; infinite outside."""
+        room = np.concatenate([slack, x - self.low, self.high - x])
         if not (room > 0).all():
             return np.inf
         logs, p = x - self.log_sizes, self.utility
         worth = self.weights @ (logs if p == 0 else np.expm1(p * logs) / p)
-        return float(-worth - barrier * np.log(room).sum())
+        return float(-worth - barrier * np.log(room).sum() + penalty * np.abs(self.excess(x) + slack).sum())
 
 
 def maximise(problem: Problem, monomials: Monomials) -> Optimum:
@@ -110,7 +109,6 @@ def _free_program(problem: Problem, monomials: Monomials) -> Program:
         low[free],
         high[free],
         monomials.folded(low, free),
-        SPARE,
     )
 
 
@@ -137,64 +135,72 @@ def _pulled_inside(monomials: Monomials, x: np.ndarray, low: np.ndarray) -> np.n
 def _start(program: Program) -> State:
     """The middle of the box, pulled towards the floors until every budget has slack."""
     share = 0.5
-    while not (program.slack(program.low + share * (program.high - program.low)) > 0).all():
+    while not (program.excess(program.low + share * (program.high - program.low)) < 0).all():
         share /= 2
     x = program.low + share * (program.high - program.low)
-    barrier = float(program.slope(x).sum()) / x.size
-    return State(
-        x, barrier / program.slack(x), barrier / (x - program.low), barrier / (program.high - x), barrier
-    )
+    slack, barrier = -program.excess(x), float(program.slope(x).sum()) / x.size
+    return State(x, slack, barrier / slack, barrier / (x - program.low), barrier / (program.high - x), barrier)
 
 
 def _step(program: Program, state: State) -> State:
-    """One Newton step on the optimality conditions of the penalised problem, shortened until it descends."""
-    to_low, to_high, slack = state.x - program.low, program.high - state.x, program.slack(state.x)
-    barrier = state.barrier
-    jacobian, hessian = _system(program, state, slack)
-    uphill = -program.slope(state.x) + barrier * ((1 / slack) @ jacobian - 1 / to_low + 1 / to_high)
-    step = -cho_solve(_cholesky(hessian), uphill, check_finite=False)
-    multiplier = (barrier + state.multiplier * (jacobian @ step)) / slack - state.multiplier
-    below = (barrier - state.below * step) / to_low - state.below
-    above = (barrier + state.above * step) / to_high - state.above
-    primal = _descent(program, state.x, step, float(uphill @ step), barrier)
+    """One Newton step on the optimality conditions at the present barrier, shortened until it descends."""
+    barrier, to_low, to_high = state.barrier, state.x - program.low, program.high - state.x
+    missing = program.excess(state.x) + state.slack
+    jacobian, hessian = _system(program, state)
+    stiffness = state.multiplier / state.slack
+    uphill = -program.slope(state.x) - barrier / to_low + barrier / to_high
+    x = _solved(hessian, -uphill - (barrier / state.slack + stiffness * missing) @ jacobian)
+    along = jacobian @ x
+    slack = -missing - along
+    multiplier = barrier / state.slack - state.multiplier + stiffness * (missing + along)
+    below = (barrier - state.below * x) / to_low - state.below
+    above = (barrier + state.above * x) / to_high - state.above
+    penalty = 2 * float(np.max(np.abs(state.multiplier + multiplier)))
+    slope = float(uphill @ x - barrier / state.slack @ slack - penalty * np.abs(missing).sum())
+    primal = _descent(program, state, (x, slack), slope, penalty)
     dual = _longest([(state.multiplier, multiplier), (state.below, below), (state.above, above)])
     moved = State(
-        state.x + primal * step,
+        state.x + primal * x,
+        state.slack + primal * slack,
         state.multiplier + dual * multiplier,
         state.below + dual * below,
         state.above + dual * above,
         barrier,
     )
-    if primal < SHORT:
-        return replace(moved, barrier=barrier / CENTRING)
-    return replace(moved, barrier=min(barrier, CENTRING * _gap(program, moved))) if primal > LONG else moved
+    return replace(moved, barrier=_faded(program, moved, primal))
 
 
-def _gap(program: Program, state: State) -> float:
-    """The mean product of an edge's distance and its dual; the barrier, once the state is centred."""
+def _faded(program: Program, state: State, primal: float) -> float:
+    """The barrier after a step of this length: lower once the iteration follows it."""
+    if primal <= LONG:
+        return state.barrier
     box = [(state.x - program.low) * state.below, (program.high - state.x) * state.above]
-    return float(np.concatenate([program.slack(state.x) * state.multiplier, *box]).mean())
+    products = np.concatenate([state.slack * state.multiplier, *box])
+    return min(state.barrier, CENTRING * float(products.mean()))
 
 
-def _system(program: Program, state: State, slack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The prices' Jacobian, and the Hessian of the Lagrangian with budgets and box eliminated."""
+def _system(program: Program, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """The prices' Jacobian, and the Hessian of the Lagrangian with slacks and box eliminated."""
     _, shares = program.monomials.log_prices(state.x)
     jacobian = program.monomials.jacobian(shares)
     hessian = program.monomials.curvature(state.multiplier[program.monomials.budget] * shares)
-    hessian += jacobian.T @ ((state.multiplier / slack - state.multiplier)[:, None] * jacobian)
+    hessian += jacobian.T @ ((state.multiplier / state.slack - state.multiplier)[:, None] * jacobian)
     diagonal = -program.utility * program.slope(state.x)
     diagonal += state.below / (state.x - program.low) + state.above / (program.high - state.x)
     hessian[np.diag_indices_from(hessian)] += diagonal
     return jacobian, hessian
 
 
-def _descent(program: Program, x: np.ndarray, step: np.ndarray, slope: float, barrier: float) -> float:
-    """The share of the step that stays inside and lowers the penalised objective enough (Armijo)."""
-    share = _longest([(x - program.low, step), (program.high - x, -step)])
-    now, slack = program.penalised(x, barrier), (1 - TO_EDGE) * program.slack(x)
+def _descent(
+    program: Program, state: State, step: tuple[np.ndarray, np.ndarray], slope: float, penalty: float
+) -> float:
+    """The share of the step in x and slack that stays inside and lowers the merit enough (Armijo)."""
+    x, slack = step
+    share = _longest([(state.x - program.low, x), (program.high - state.x, -x), (state.slack, slack)])
+    now = program.merit(state.x, state.slack, state.barrier, penalty)
     for _ in range(HALVINGS):
-        moved = x + share * step
-        if (program.slack(moved) > slack).all() and program.penalised(moved, barrier) <= now + 1e-4 * share * slope + NOISE * abs(now):
+        then = program.merit(state.x + share * x, state.slack + share * slack, state.barrier, penalty)
+        if then <= now + 1e-4 * share * slope + NOISE * abs(now):
             break
         share /= 2
     return share
@@ -207,12 +213,12 @@ def _longest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return min(1.0, TO_EDGE * float(np.min(room[shrinking] / -step[shrinking], initial=np.inf)))
 
 
-def _cholesky(hessian: np.ndarray) -> tuple:
-    """Factors, after lifting the diagonal as far as rounding errors ask for."""
+def _solved(hessian: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """By Cholesky, after lifting the diagonal as far as rounding errors ask for."""
     lift, size = 0.0, np.abs(np.diag(hessian)).max()
     while True:
         try:
             lifted = hessian + lift * np.eye(len(hessian))
-            return cho_factor(lifted, check_finite=False)
+            return cho_solve(cho_factor(lifted, check_finite=False), right, check_finite=False)
         except np.linalg.LinAlgError:
             lift = max(10 * lift, 1e-14 * size)

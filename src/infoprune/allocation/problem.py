@@ -101,13 +101,13 @@ class Problem:
         stepped = np.floor(np.asarray(counts) / self.step).astype(np.int64) * self.step
         return np.where(np.asarray(counts) >= self.ceiling, self.ceiling, np.maximum(stepped, self.floor))
 
-    def raised(self, counts: np.ndarray, steps: int = 1) -> np.ndarray:
+    def raised(self, counts: np.ndarray, steps: int | np.ndarray = 1) -> np.ndarray:
         """Allowed counts `steps` up the grid, ending at the ceiling."""
-        return np.minimum((counts // self.step + steps) * self.step, self.ceiling)
+        return np.clip((counts // self.step + steps) * self.step, counts, self.ceiling)
 
     def lowered(self, counts: np.ndarray, steps: int = 1) -> np.ndarray:
         """Allowed counts `steps` down the grid, ending at the floor."""
-        return np.maximum((-(-counts // self.step) - steps) * self.step, self.floor)
+        return np.clip((-(-counts // self.step) - steps) * self.step, self.floor, counts)
 
 
 @dataclass(frozen=True, eq=False)

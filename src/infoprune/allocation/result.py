@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infoprune.allocation.geometric import geometric
+from infoprune.allocation.prices import reachable
 from infoprune.allocation.problem import Problem, Solution
 from infoprune.allocation.registered import solvers
 
@@ -42,7 +43,7 @@ def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation
     """
     problem.require_feasible()
     chosen = geometric if solver is None else solvers[solver] if isinstance(solver, str) else solver
-    solution = chosen(problem)
+    solution = chosen(reachable(problem))
     counts, name = np.asarray(solution.counts), getattr(chosen, "__name__", type(chosen).__name__)
     if not problem.allows(counts):
         raise ValueError(f"solver {name} returned counts off the grid or over budget: {counts}")
