@@ -126,7 +126,7 @@ def full_mutual_information() -> None:
     after, _ = seconds(lambda: mi_loop(loop_input, loop_tasks, 30), 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     note = (
-        f"256 features x 3 tasks x 96,000 patches of 64; the loop ran 2 features, before and after, times 128; "
+        f"256 features x 3 tasks x 96,000 patches of 64; the loop ran 2 features twice, times 128; "
         f"saturated: {result.saturated.float().mean():.0%}; peak memory of the process {peak:.1f} GiB"
     )
     slow = 128 * min(before, after)
