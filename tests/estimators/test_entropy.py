@@ -99,7 +99,7 @@ def test_takes_parameters_as_they_are(d):
 
 def test_softmax_entropy_survives_large_logits():
     assert softmax_entropy(torch.tensor([1e30, 1e30])) == 1.0
-    assert softmax_entropy(torch.tensor([1e30, 0.0])) == 0.0
+    assert softmax_entropy(torch.tensor([1e30, 0.0])) < 1e-30
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.01, 2.0, 5.0])
