@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, check_architecture
-from infoprune.artifact.probe import SEED, Answer, ask, check_answer
+from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.surgery.plan import Plan, carry_out, check_all
@@ -55,7 +55,7 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
         _fill(model, state)
     model.eval()
     if config.answer is not None:
-        check_answer(ask(model, config.plans[0].inputs), config.answer)
+        check_answer(_asked(model, config.plans[0].inputs), config.answer)
     return model
 
 
@@ -176,6 +176,17 @@ def _fill(model: nn.Module, state: dict[str, Tensor]) -> None:
         for other in others:
             owner, _, leaf = other.rpartition(".")
             setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+
+
+def _asked(model: nn.Module, inputs: InputSpec) -> Answer:
+    try:
+        return ask(model, inputs)
+    except BadArtifact:
+        raise
+    except Exception as error:
+        shapes = [shape for shape, _ in inputs]
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise BadArtifact(f"the loaded model does not take the probe's inputs {shapes} ({type(error).__name__}: {first})") from error
 
 
 def _has_meta(model: nn.Module) -> bool:

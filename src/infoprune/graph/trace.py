@@ -41,6 +41,7 @@ class Graph:
     _tape: Tape = field(repr=False)
     _sorting: Sorting = field(repr=False)
     _numbers: Mapping[str, int] = field(repr=False)
+    inputs: tuple = field(default=(), repr=False)
 
     @classmethod
     def trace(
@@ -69,7 +70,7 @@ class Graph:
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
-        return cls(model, kept, quarantined, tape, sorting, numbers)
+        return cls(model, kept, quarantined, tape, sorting, numbers, inputs)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -95,9 +96,9 @@ class Graph:
         biases, norms, activations, pooling and resampling are free. "params": elements of all parameters.
         """
         if unit == "macs":
-            return self._price([(p.constant, p.extents) for p in self._tape.products])
+            return self.price([(p.constant, p.extents) for p in self._tape.products])
         if unit == "params":
-            return self._price([(1, self._parameter_extents(n, p)) for n, p in self.model.named_parameters()])
+            return self.price([(1, self.extents(n, p)) for n, p in self.model.named_parameters()])
         raise ValueError(f"cost is {unit!r}; use 'macs' or 'params'")
 
     def why_fixed(self) -> str:
@@ -109,11 +110,13 @@ class Graph:
     def _modules(self) -> Mapping[str, nn.Module]:
         return dict(self.model.named_modules())
 
-    def _parameter_extents(self, name: str, parameter: Tensor) -> tuple[Extent, ...]:
+    def extents(self, name: str, parameter: Tensor) -> tuple[Extent, ...]:
+        """The axes of a named parameter, each as long as its sites' counts make it."""
         axes = [(n, self._tape.axes.get((name, axis))) for axis, n in enumerate(parameter.shape)]
         return tuple(Extent(n, labels) for n, labels in axes)
 
-    def _price(self, products: Sequence[tuple[int, Sequence[Extent]]]) -> Posynomial:
+    def price(self, products: Sequence[tuple[float, Sequence[Extent]]]) -> Posynomial:
+        """A sum of constants (not negative) times extents, as a function of the sites' counts."""
         columns = {self._numbers[name]: column for column, name in enumerate(self.couplings)}
         terms: Counter[tuple[int, ...]] = Counter()
         for constant, extents in products:
@@ -130,9 +133,9 @@ def as_arguments(example_inputs: Any) -> tuple:
     return tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
 
 
-def _expand(constant: int, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
+def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
     """The product of linear forms as site numbers -> coefficient."""
-    terms: Counter[tuple[int, ...]] = Counter({(): constant})
+    terms: Counter[tuple[int, ...]] = Counter({(): constant})  # type: ignore[dict-item]
     for fixed, parts in forms:
         grown: Counter[tuple[int, ...]] = Counter()
         for sites, coefficient in terms.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,7 +117,13 @@ class DropBlock(Edit):
         """With the names and shapes of the tensors that leave `model`."""
         return cls(
             SkipUnit(
-                unit.name, unit.branch_end, unit.stand_ins, unit.whole, unit.siblings, unit.cut, _lost(unit, model)
+                unit.name,
+                unit.branch_end,
+                unit.stand_ins,
+                unit.whole,
+                unit.siblings,
+                unit.cut,
+                _lost(unit, model),
             )
         )
 
@@ -156,11 +162,15 @@ class DropBlock(Edit):
             steps = [f"{spec.module}.{step.name}" for step in spec.steps if step.kind == "module"]
             for name in [spec.module, *steps]:
                 if name not in modules:
-                    raise StalePlan(f"the model has no module {name}, which the plan removes; plan() it again")
+                    raise StalePlan(
+                        f"the model has no module {name}, which the plan removes; plan() it again"
+                    )
             if isinstance(modules[spec.module], Replacement):
                 raise StalePlan(f"{spec.module} was removed from this model before; plan() it again")
         if self.unit.branch_end not in modules:
-            raise StalePlan(f"the model has no module {self.unit.branch_end}, where the branch ends; plan() it again")
+            raise StalePlan(
+                f"the model has no module {self.unit.branch_end}, where the branch ends; plan() it again"
+            )
         state = model.state_dict(keep_vars=True)
         for name, shape in self.unit.lost.items():
             if name not in state:
@@ -171,7 +181,9 @@ class DropBlock(Edit):
 
     def merged(self, other: Edit) -> DropBlock:
         if other != self:
-            raise StalePlan(f"the plans remove {self.unit.name} differently, so they are not for one model; plan() it again")
+            raise StalePlan(
+                f"the plans remove {self.unit.name} differently, so they are not for one model; plan() it again"
+            )
         return self
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
@@ -197,7 +209,9 @@ class DropBlock(Edit):
     def _check_cut(self, tensors: Mapping[str, Tensor]) -> None:
         for slot in self.unit.cut.slots if self.unit.cut else ():
             if slot.tensor not in tensors:
-                raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
+                raise StalePlan(
+                    f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again"
+                )
             shape = tuple(tensors[slot.tensor].shape)
             if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
                 raise stale(f"axis {slot.axis} of {slot.tensor}", shape, f"{slot.size} long")

@@ -73,18 +73,19 @@ class KeepChannels(Edit):
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
         """Half a channel is added, since int(C * (1 - ratio)) would lose one to rounding."""
+        layers = [(slot, found_in(model, slot.tensor.rpartition(".")[0])) for slot in self.coupling.slots]
+        groups = {1, *(getattr(layer, "groups", 1) for _, layer in layers)}
         found = {}
-        for slot in self.coupling.slots:
-            layer = found_in(model, slot.tensor.rpartition(".")[0])
+        for slot, layer in layers:
             if slot.tensor.endswith(".weight") and isinstance(layer, nn.Module) and _makes(layer, slot.axis):
-                self._require_host_units(slot, layer)
+                self._require_host_units(slot, groups)
                 found[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
         return found
 
-    def _require_host_units(self, slot: Slot, layer: nn.Module) -> None:
-        groups = getattr(layer, "groups", 1)
+    def _require_host_units(self, slot: Slot, groups: set[int]) -> None:
+        """The host knows whole layers whose units are channels, or the same channel of every group."""
         owned = sum(run.count * run.repeat for run in slot.runs)
-        if owned != slot.size or owned // self.site.size not in (1, groups):
+        if owned != slot.size or owned // self.site.size not in groups:
             raise ValueError(
                 f"{self.site.name} is not a whole layer of single channels, which is all that a torch-pruning ratio "
                 "can say; put it in ignored_layers, or apply the plan with prune_()"

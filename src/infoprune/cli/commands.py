@@ -1,0 +1,154 @@
+"""What each verb does, as a function from parsed arguments to text, data and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from infoprune.allocation import solvers
+from infoprune.artifact import read_config, save
+from infoprune.artifact.saving import CONFIG
+from infoprune.budgets import Budget, budgets
+from infoprune.cli.doctor import diagnose
+from infoprune.cli.models import build_model, example_input
+from infoprune.errors import BadArtifact
+from infoprune.importance import importances
+from infoprune.layerwise import layerwise
+from infoprune.measure import Measurement, measure
+from infoprune.planning import Planned, planned
+from infoprune.surgery import Plan, certificate_of, prune_
+
+log = logging.getLogger("infoprune")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What goes to stdout, as text or as data, and the exit code."""
+
+    text: str
+    data: Any
+    code: int = 0
+
+
+def plan_command(arguments: argparse.Namespace) -> Result:
+    made = _planned(arguments, *_model_and_input(arguments))
+    if arguments.out:
+        arguments.out.write_text(made.plan.to_json())
+    return Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
+
+
+def prune_command(arguments: argparse.Namespace) -> Result:
+    model, x = _model_and_input(arguments)
+    before = measure(model, x, latency=True)
+    plan = _planned(arguments, model, x).plan
+    log.info("checking the pruned network against the masked original ...")
+    certificate = certificate_of(model, x, plan)
+    prune_(model, x, plan, certify=certificate.verdict == "failed")
+    after = measure(model, x, latency=True)
+    log.info("writing %s ...", arguments.out)
+    save(arguments.out, model, plan)
+    data = {"before": asdict(before), "after": asdict(after), "certificate": asdict(certificate), "out": str(arguments.out)}
+    return Result(_report(plan, before, after, str(certificate), arguments.out), data)
+
+
+def show_command(arguments: argparse.Namespace) -> Result:
+    path: Path = arguments.path
+    if (path / CONFIG).is_file():
+        config = read_config(path)
+        source = f"{config.architecture.source}:{config.architecture.name}"
+        made = ", ".join(f"{name} {v}" for name, v in config.versions.items())
+        tables = "\n\n".join(str(plan) for plan in config.plans)
+        return Result(f"{source}\nmade with {made}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"])
+    if not path.is_file():
+        raise BadArtifact(f"{path} is neither an artefact's directory nor a plan's file; see infoprune prune --help")
+    plan = Plan.from_json(path.read_text())
+    return Result(str(plan), json.loads(plan.to_json()))
+
+
+def doctor_command(arguments: argparse.Namespace) -> Result:
+    checks = diagnose()
+    lines = [f"{'ok ' if c.fine else 'BAD'}  {c.name:<14} {c.found}{'' if c.fine else '  ->  ' + c.remedy}" for c in checks]
+    return Result("\n".join(lines), [asdict(c) for c in checks], 0 if all(c.fine for c in checks) else 1)
+
+
+def list_command(arguments: argparse.Namespace) -> Result:
+    rows = LISTS[arguments.what]()
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    text = "\n".join("  ".join(str(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return Result(text, [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
+
+
+def _model_and_input(arguments: argparse.Namespace) -> tuple[nn.Module, Tensor]:
+    log.info("building %s ...", arguments.model)
+    model = build_model(arguments)
+    return model, example_input(model, arguments.input)
+
+
+def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor) -> Planned:
+    log.info("tracing, scoring and allocating ...")
+    return planned(
+        model,
+        x,
+        importances[arguments.importance](),
+        budgets=_budgets(arguments),
+        round_to=arguments.round_to,
+        floor=arguments.floor,
+        utility=arguments.utility,
+        solver=arguments.solver,
+        ignored_layers=arguments.ignore,
+    )
+
+
+def _budgets(arguments: argparse.Namespace) -> list[Budget]:
+    wanted = {"macs": arguments.macs, "params": arguments.params}
+    return [budgets[unit](keep=keep) for unit, keep in wanted.items() if keep is not None]
+
+
+def _left_alone(made: Planned) -> str:
+    quarantined = made.graph.quarantined
+    return "".join(f"\nleft alone: {name} ({why})" for name, why in quarantined.items())
+
+
+def _report(plan: Plan, before: Measurement, after: Measurement, certificate: str, out: Path) -> str:
+    def row(name: str, was: float, now: float, style: str) -> str:
+        return f"{name:<12} {was:>15{style}} -> {now:>15{style}}  {now / was:.1%}"
+
+    rows = [str(plan), "", row("parameters", before.params, after.params, ","), row("MACs", before.macs, after.macs, ",")]
+    if before.latency_ms and after.latency_ms:
+        rows.append(row("latency (ms)", before.latency_ms, after.latency_ms, ".2f"))
+    rows += [f"certificate  {certificate}", f'load it with  infoprune.load("{out}")']
+    return "\n".join(rows)
+
+
+# ---------------------------------------------------------------------------------------------------------- lists
+
+
+def _importances() -> list[tuple]:
+    rows = [(name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in importances.items()]
+    return [("name", "paper", "cost", "needs data"), *rows]
+
+
+def _documented(registry: Mapping[str, Callable[..., Any]]) -> list[tuple]:
+    rows = [(name, (factory.__doc__ or "").strip().splitlines()[0]) for name, factory in registry.items()]
+    return [("name", "what it does"), *rows]
+
+
+def _models() -> list[tuple]:
+    coverage = json.loads((Path(__file__).parent.parent / "coverage.json").read_text())
+    return [("name", "outcome"), *((row["model"], row["outcome"]) for row in coverage)]
+
+
+LISTS: dict[str, Callable[[], list[tuple]]] = {
+    "importances": _importances,
+    "budgets": lambda: _documented(budgets),
+    "solvers": lambda: _documented(solvers),
+    "layerwise": lambda: _documented(layerwise),
+    "models": _models,
+}

@@ -1,0 +1,99 @@
+"""Arguments in, exit code out: 0 done, 1 error, 2 usage, 3 a budget can't be met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from infoprune.errors import Infeasible, InfopruneError
+
+PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
+PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    try:
+        result = parsed.run(parsed)
+    except Infeasible as error:
+        return _failed(f"budget not met: {error}", 3)
+    except (InfopruneError, ValueError, OSError) as error:
+        return _failed(f"error: {error}", 1)
+    except KeyboardInterrupt:
+        return _failed("interrupted; nothing was written", 1)
+    text = json.dumps(result.data, indent=1) if getattr(parsed, "json", False) else result.text
+    sys.stdout.write(text + "\n")
+    return result.code
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stderr.write(f"infoprune: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from infoprune.cli import commands
+
+    parser = argparse.ArgumentParser(
+        prog="infoprune", description="Prune a model so that its numbers hold.", epilog=PRUNE_EXAMPLE
+    )
+    parser.add_argument("--version", action="version", version=f"infoprune {version('infoprune')}")
+    verbs = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    plan = _verb(verbs, "plan", "say what would go and what that saves; touches nothing", PLAN_EXAMPLE)
+    _model_options(plan)
+    _planning_options(plan)
+    plan.add_argument("--out", type=Path, metavar="FILE", help="also write the plan as JSON")
+    plan.set_defaults(run=commands.plan_command)
+
+    prune = _verb(verbs, "prune", "prune a model and write it as an artefact", PRUNE_EXAMPLE)
+    _model_options(prune)
+    _planning_options(prune)
+    prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the artefact")
+    prune.set_defaults(run=commands.prune_command)
+
+    show = _verb(verbs, "show", "an artefact or a plan as a table", "example: infoprune show runs/r18")
+    show.add_argument("path", type=Path, help="an artefact's directory or a plan's JSON file")
+    show.set_defaults(run=commands.show_command)
+
+    doctor = _verb(verbs, "doctor", "versions, and combinations known to break", "example: infoprune doctor")
+    doctor.set_defaults(run=commands.doctor_command)
+
+    listing = _verb(verbs, "list", "what can be named in commands", "example: infoprune list importances")
+    listing.add_argument("what", choices=sorted(commands.LISTS), help="what to list")
+    listing.set_defaults(run=commands.list_command)
+    return parser
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, does: str, example: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".", epilog=example)
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return verb
+
+
+def _model_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", help="a timm or torchvision model, such as resnet50 or torchvision:resnet50")
+    verb.add_argument("--pretrained", action="store_true", help="fetch its published weights")
+    verb.add_argument("--weights", type=Path, metavar="FILE", help="a safetensors or plain-tensor checkpoint")
+    verb.add_argument("--num-classes", type=int, metavar="N", help="classes of its head")
+    verb.add_argument("--input", metavar="NxCxHxW", help="input shape (default: what the model was made for)")
+
+
+def _planning_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--macs", type=float, metavar="KEEP", help="fraction of the MACs that remains, such as 0.5")
+    verb.add_argument("--params", type=float, metavar="KEEP", help="fraction of the parameters that remains")
+    verb.add_argument(
+        "--importance", default="capacity_independence", metavar="NAME", help="see infoprune list importances"
+    )
+    verb.add_argument("--round-to", type=int, default=1, metavar="N", help="keep channels in multiples of N")
+    verb.add_argument("--floor", type=float, default=0.1, metavar="SHARE", help="least share of units a site keeps")
+    verb.add_argument("--utility", type=float, default=-1.0, metavar="P", help="P <= 0; lower is more even (default -1)")
+    verb.add_argument("--solver", metavar="NAME", help="see infoprune list solvers")
+    verb.add_argument("--ignore", action="append", default=[], metavar="LAYER", help="keep this layer's outputs (repeatable)")
