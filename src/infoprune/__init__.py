@@ -19,3 +19,5 @@ from infoprune.surgery import Plan as Plan
 from infoprune.surgery import certificate_of as certificate_of
 from infoprune.surgery import prune_ as prune_
 from infoprune.surgery import rebuild_optimizer as rebuild_optimizer
+from infoprune.timing import LatencyComparison as LatencyComparison
+from infoprune.timing import compare_latency as compare_latency

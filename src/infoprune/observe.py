@@ -518,7 +518,7 @@ def _on(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.d
     """The model on `device` for a while; without one, where it is."""
     tensor = next((t for t in [*model.parameters(), *model.buffers()]), None)
     home = torch.device("cpu") if tensor is None else tensor.device
-    place = home if device is None else _present(device)
+    place = home if device is None else present(device)
     if place == home:
         yield place
         return
@@ -533,7 +533,8 @@ def _moved(model: nn.Module, place: torch.device) -> torch.device:
     return place
 
 
-def _present(device: torch.device | str) -> torch.device:
+def present(device: torch.device | str) -> torch.device:
+    """The device, or `UnusableData` when this machine lacks it."""
     try:
         place = torch.device(device)
         torch.zeros(1, device=place).item()

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.distributed as dist
-from nets import Small, batches
+from observed_nets import Small, batches
 
 import infoprune as ip
 from infoprune.observe import Observations

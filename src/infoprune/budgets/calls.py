@@ -1,0 +1,86 @@
+"""The layers that run for a graph's example inputs: what goes in, what comes out, which sites it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.graph import Graph
+from infoprune.graph.tape import Extent, outputs_of
+from infoprune.graph.verify import evaluating
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a convolution or linear layer: shapes of its first argument and of its output."""
+
+    name: str
+    layer: nn.Module
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of input and output that counts channels."""
+        return len(self.output) - 1 - _kernel_axes(self.layer)
+
+    def weight_extents(self, graph: Graph) -> tuple[Extent, Extent]:
+        """The first two axes of the layer's weight, as long as the sites' counts make them."""
+        first, second, *_ = graph.extents(f"{self.name}.weight", self.layer.weight)
+        return first, second
+
+    def channels(self, graph: Graph) -> tuple[int, Extent]:
+        """The output's channels: so many times an extent of the weight."""
+        first, second = self.weight_extents(graph)
+        transposed = isinstance(self.layer, nn.modules.conv._ConvTransposeNd)
+        if not transposed:
+            return 1, first
+        depthwise = self.layer.weight.shape[1] == 1
+        return (1, first) if depthwise else (self.layer.groups, second)
+
+    @property
+    def places(self) -> int:
+        """How many output elements there are for every channel."""
+        return torch.Size(self.output).numel() // max(1, self.output[self.channel_axis])
+
+
+def calls_of(model: nn.Module, inputs: tuple) -> tuple[Call, ...]:
+    """Every run of a convolution or linear layer in one forward pass, in order."""
+    found: list[Call] = []
+    handles = []
+    with torch.no_grad(), evaluating(model):
+        try:
+            for name, layer in model.named_modules():
+                if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
+                    handles.append(layer.register_forward_hook(_noting(found, name)))
+            model(*inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return tuple(found)
+
+
+def output_elements(model: nn.Module, inputs: tuple) -> int:
+    """Numbers that all convolutions and linear layers give out in one forward pass."""
+    return sum(torch.Size(call.output).numel() for call in calls_of(model, inputs))
+
+
+def _noting(found: list[Call], name: str) -> Callable[..., None]:
+    def note(layer: nn.Module, args: tuple, output: Any) -> None:
+        given, made = outputs_of(args), outputs_of(output)
+        if given and made:
+            found.append(Call(name, layer, _shape(given[0]), _shape(made[0])))
+
+    return note
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _kernel_axes(layer: nn.Module) -> int:
+    return layer.weight.dim() - 2 if isinstance(layer, nn.modules.conv._ConvNd) else 0

@@ -1,0 +1,130 @@
+"""Is the pruned model faster? Both are timed in turn, and the answer comes with its interval."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from infoprune.budgets.latency import milliseconds
+from infoprune.budgets.timed import interleaved_ms
+from infoprune.graph.trace import as_arguments
+from infoprune.graph.verify import evaluating
+
+Verdict = Literal["met", "not met", "cannot tell"]
+Difference = Literal["faster", "slower", "no difference"]
+Interval = tuple[float, float]
+
+DRAWS = 2000
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class LatencyComparison:
+    """Medians in milliseconds and the median over rounds of pruned / dense, with bootstrap intervals (99 %).
+
+    `keep` or `at_most_ms` is what was promised; without either, being faster is.
+    """
+
+    dense_ms: float
+    pruned_ms: float
+    pruned_interval_ms: Interval
+    ratio: float
+    ratio_interval: Interval
+    rounds: int
+    threads: int
+    device: str
+    keep: float | None = None
+    at_most_ms: float | None = None
+
+    @property
+    def difference(self) -> Difference:
+        """What the interval of the ratio allows to say."""
+        low, high = self.ratio_interval
+        return "faster" if high < 1 else "slower" if low > 1 else "no difference"
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the whole interval is within the promise, beyond it, or on both sides."""
+        if self.at_most_ms is not None:
+            (low, high), limit = self.pruned_interval_ms, self.at_most_ms
+        else:
+            (low, high), limit = self.ratio_interval, 1.0 if self.keep is None else self.keep
+        return "met" if high <= limit else "not met" if low > limit else "cannot tell"
+
+    def __str__(self) -> str:
+        low, high = self.ratio_interval
+        promise = "" if self.keep is None else f", keep {self.keep:g}: {self.verdict}"
+        if self.at_most_ms is not None:
+            promise = f", at most {self.at_most_ms:g} ms: {self.verdict}"
+        return (
+            f"{self.pruned_ms:.3g} ms against {self.dense_ms:.3g} ms, "
+            f"ratio {self.ratio:.3f} ({low:.3f} to {high:.3f}): {self.difference}{promise} "
+            f"({self.rounds} rounds, {self.threads} threads, {self.device})"
+        )
+
+
+def compare_latency(
+    dense: nn.Module,
+    pruned: nn.Module,
+    example_inputs: Any,
+    *,
+    keep: float | None = None,
+    at_most: float | str | None = None,
+    rounds: int = 31,
+    seconds: float = 3.0,
+    seed: int = 0,
+) -> LatencyComparison:
+    """Time both models on the same inputs, in turn and in random order, after warm-up and without gradients.
+
+    Drifts of the machine reach both models of a round alike, so the ratio is known better than either
+    time. Rounds go on until there are `rounds` of them and `seconds` have passed.
+    """
+    if keep is not None and at_most is not None:
+        raise ValueError("give keep= or at_most=, not both; call it twice to check both")
+    inputs = as_arguments(example_inputs)
+    device = next((t.device for t in dense.parameters()), torch.device("cpu"))
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(evaluating(dense))
+        stack.enter_context(evaluating(pruned))
+        runs = [lambda: dense(*inputs), lambda: pruned(*inputs)]
+        times = interleaved_ms(runs, rounds=rounds, seconds=seconds, device=device, seed=seed)
+    limit = None if at_most is None else milliseconds(at_most)
+    return compare_times(times, keep=keep, at_most_ms=limit, device=str(device), seed=seed)
+
+
+def compare_times(
+    times_ms: np.ndarray,
+    *,
+    keep: float | None = None,
+    at_most_ms: float | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> LatencyComparison:
+    """The comparison from readings, rounds x (dense, pruned)."""
+    ratios = times_ms[:, 1] / times_ms[:, 0]
+    return LatencyComparison(
+        dense_ms=float(np.median(times_ms[:, 0])),
+        pruned_ms=float(np.median(times_ms[:, 1])),
+        pruned_interval_ms=median_interval(times_ms[:, 1], seed=seed),
+        ratio=float(np.median(ratios)),
+        ratio_interval=median_interval(ratios, seed=seed),
+        rounds=len(times_ms),
+        threads=torch.get_num_threads(),
+        device=device,
+        keep=keep,
+        at_most_ms=at_most_ms,
+    )
+
+
+def median_interval(values: np.ndarray, *, seed: int = 0) -> Interval:
+    """The central 99 % of the medians of 2,000 resamples."""
+    generator = np.random.default_rng(seed)
+    drawn = values[generator.integers(len(values), size=(DRAWS, len(values)))]
+    low, high = np.quantile(np.median(drawn, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
