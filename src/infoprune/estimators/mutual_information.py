@@ -249,7 +249,7 @@ def cluster_centres(points: Tensor, clusters: int, *, seed: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            fitted = KMeans(clusters, n_init=1, random_state=seed).fit(points.cpu().numpy())
+            fitted = KMeans(clusters, n_init="auto", random_state=seed).fit(points.cpu().numpy())
         except ConvergenceWarning as warning:
             raise ValueError(f"{clusters} clusters need as many different points; ask for fewer") from warning
     return torch.from_numpy(fitted.cluster_centers_)
