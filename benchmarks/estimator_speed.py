@@ -1,6 +1,6 @@
 """How much faster the estimators are than the loops they replace; every ratio is taken within one process.
 
-    OMP_NUM_THREADS=1 python benchmarks/estimator_speed.py [--full]
+    OMP_NUM_THREADS=1 python -m benchmarks.estimator_speed [--full]
 
 The loops run first on a part of the work where all of it would take too long; how much is printed.
 `--full` runs mutual information on 256 features x 3 tasks x 96,000 patches of 64 numbers (about a minute).
