@@ -430,6 +430,16 @@ def _read(loader: Iterable[Any]) -> Iterator[_Batch]:
         yield found
 
 
+def arguments_of(loader: Iterable[Any], samples: int | None) -> Iterator[tuple]:
+    """The positional arguments for the model in the first `samples` samples, batch by batch."""
+    for batch in _enough_at_once(_first(_read(loader), samples)):
+        if batch.kwargs:
+            raise UnusableData(
+                f"a batch names its inputs {sorted(batch.kwargs)}; give (inputs, labels) batches"
+            )
+        yield batch.args
+
+
 def _batch_of(batch: Any) -> _Batch:
     if isinstance(batch, Mapping):
         kwargs = {name: value for name, value in batch.items() if name not in ("labels", "label")}

@@ -1,6 +1,7 @@
 """How much each site matters: {site: weight}."""
 
 from infoprune.layerwise.base import LayerImportance as LayerImportance
+from infoprune.layerwise.curves import curves as curves
 from infoprune.layerwise.information import bottleneck as bottleneck
 from infoprune.layerwise.information import nhsic as nhsic
 from infoprune.layerwise.information import nhsic_relevance as nhsic_relevance

@@ -1,0 +1,236 @@
+"""Information curves: how far the output moves as one site keeps a share of its units, measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from infoprune.errors import StaleObservations, Untraceable
+from infoprune.estimators.hsic import LEAST_UNBIASED, nhsic
+from infoprune.estimators.moments import Estimate, GroupedMean
+from infoprune.graph import Graph
+from infoprune.graph.slicing import Removal, shrink
+from infoprune.graph.slots import Site, gone
+from infoprune.graph.tape import outputs_of
+from infoprune.graph.verify import evaluating
+from infoprune.layerwise.base import LayerImportance
+from infoprune.layerwise.uniform import layerwise
+from infoprune.observe import UnusableData, arguments_of, kept_randomness
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+
+LEVELS = (0.2, 0.4, 0.6, 0.8)
+
+
+# ---------------------------------------------------------------------------------------------- divergences
+
+
+def kullback_leibler(dense: Tensor, pruned: Tensor) -> Tensor:
+    # --- divergences ---
+    p, q = dense.flatten(1).log_softmax(-1), pruned.flatten(1).log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).mean()
+
+
+def relative_error(dense: Tensor, pruned: Tensor) -> Tensor:
+    """|dense - pruned|^2 / |dense - mean over samples|^2; zero or positive, one for the mean alone."""
+    spread = (dense - dense.mean(0)).square().sum()
+    return (dense - pruned).square().sum() / spread
+
+
+def alignment_loss(dense: Tensor, pruned: Tensor) -> Tensor:
+    """1 - nHSIC (CKA) of the outputs of n samples, biased; from zero to one, blind to scale and rotation."""
+    return 1 - nhsic(dense.flatten(1), pruned.flatten(1))
+
+
+# --------------------------------------------------------------------------------------------------- curves
+
+
+@layerwise.register("curves")
+def curves(
+    model: nn.Module,
+    loader: Iterable[Any],
+    importance: Callable[[Any], Any],
+    *,
+    levels: Sequence[float] = LEVELS,
+    samples: int = 512,
+    utility: float = -1.0,
+    divergence: Divergence | None = None,
+    ignored_layers: Iterable[str | nn.Module | nn.Parameter] = (),
+    num_heads: Mapping[nn.Module, int] | None = None,
+    progress: bool = True,
+) -> Curves:
+    """Weights w_g from how far the output moves, D_g(a) = w_g (1 - a^p)/p, as site g keeps a share a.
+
+    For every site and every share a in `levels`, a copy of the model keeps the ceil(a n) units that
+    `importance` ranks highest, batch-norm statistics are estimated anew, and `divergence` compares its output
+    with the dense one (`kullback_leibler` for outputs samples x classes, else `relative_error`;
+    `alignment_loss` is another). Least squares give w_g; `utility` is p and should be the one that the plan
+    maximises, which then adds up what the curves predict. Loss in one site is measured with all others whole:
+    where many shrink at once, more is lost.
+
+    The cost is two passes over `samples` samples (one without batch-norm) for each site and level, shown as
+    it goes; the samples are held in memory. The model itself is not touched.
+    """
+    _check(levels, samples)
+    batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
+    few = tuple(x[:2] if isinstance(x, Tensor) else x for x in batches[0])
+    graph = Graph.trace(model, few, ignored_layers=ignored_layers, num_heads=num_heads)
+    if not graph.sites:
+        raise Untraceable(f"the model has no site that can be measured: {graph.why_fixed()}")
+    trial = _Trial(graph, batches, divergence)
+    jobs = list(product(graph.sites, levels))
+    with kept_randomness(), tqdm(jobs, "information curves", unit="trial", disable=not progress) as bar:
+        ranks = {site.name: _ranked(graph, site.name, importance) for site in graph.sites}
+        rows = [trial.divergences(site, ranks[site.name][: _count(level, site.size)]) for site, level in bar]
+    table = torch.stack(rows).view(len(graph.sites), len(levels), len(batches))
+    measured = GroupedMean.empty(len(graph.sites), len(levels))
+    for batch, values in zip(batches, table.unbind(-1), strict=True):
+        measured = measured.update(values, weight=len(batch[0]))
+    shares = [[_count(level, site.size) / site.size for level in levels] for site in graph.sites]
+    sizes = {site.name: site.size for site in graph.sites}
+    return Curves(sizes, torch.tensor(shares, dtype=torch.float64), measured, utility, trial.passes)
+
+
+@dataclass(frozen=True, eq=False)
+class Curves(LayerImportance):
+    """Measured divergences, sites x levels, with the shares at which they were taken.
+
+    `passes` is what measuring cost, in forward passes over all samples.
+    """
+
+    sizes: Mapping[str, int]
+    shares: Tensor = field(repr=False)
+    measured: GroupedMean = field(repr=False)
+    utility: float = -1.0
+    passes: int = 0
+
+    def estimate(self, graph: Graph) -> Estimate:
+        rows = [self._row(site.name, site.size) for site in graph.sites]
+        shape = shape_of(self.shares, self.utility)
+
+        def weights(divergences: Tensor) -> Tensor:
+            fitted = (divergences * shape).sum(-1) / shape.square().sum(-1)
+            return fitted[..., rows].clamp(min=0)
+
+        return self.measured.jackknife(weights)
+
+    def points(self, site: str) -> list[tuple[float, float]]:
+        """(share kept, divergence) as measured."""
+        row = list(self.sizes).index(site)
+        return list(zip(self.shares[row].tolist(), self.measured.mean()[row].tolist(), strict=True))
+
+    def _row(self, name: str, size: int) -> int:
+        if self.sizes.get(name) != size:
+            raise StaleObservations(
+                f"{name} has {size} units and was measured with {self.sizes.get(name, 0)}; measure again"
+            )
+        return list(self.sizes).index(name)
+
+
+def shape_of(shares: Tensor, utility: float) -> Tensor:
+    """(1 - a^p)/p, which falls to zero at a = 1: -log a for p = 0, 1/a - 1 for p = -1."""
+    return -shares.log() if utility == 0 else (1 - shares**utility) / utility
+
+
+# --------------------------------------------------------------------------------------------------- inside
+
+
+class _Trial:
+    """One site at a time loses units on a copy, whose outputs are compared with the dense ones."""
+
+    def __init__(self, graph: Graph, batches: Sequence[tuple], divergence: Divergence | None):
+        self.graph, self.batches = graph, batches
+        self.passes = 0
+        self.dense = self._outputs(graph.model)
+        self.divergence = divergence or _fitting(self.dense[0])
+
+    def divergences(self, site: Site, kept: np.ndarray) -> Tensor:
+        """One number a batch."""
+        pruned = copy.deepcopy(self.graph.model)
+        coupling, mask = self.graph.couplings[site.name], gone(site.size, kept)
+        shrink(pruned, Removal.of([(coupling.slots, coupling.attributes, mask)]))
+        self._reestimate(pruned)
+        pairs = zip(self.dense, self._outputs(pruned), strict=True)
+        found = torch.stack([self.divergence(a, b).double().cpu() for a, b in pairs])
+        if not bool(found.isfinite().all()):
+            raise UnusableData(
+                f"with {len(kept)} of {site.size} units of {site.name} the outputs cannot be compared (NaN or "
+                "infinite); check what the model gives out, or pass another divergence"
+            )
+        return found
+
+    @torch.no_grad()
+    def _outputs(self, model: nn.Module) -> list[Tensor]:
+        self.passes += 1
+        with evaluating(model):
+            return [_first_output(model(*batch)) for batch in self.batches]
+
+    @torch.no_grad()
+    def _reestimate(self, model: nn.Module) -> None:
+        """Statistics of all batch norms as plain means over the batches."""
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [norm for norm in norms if norm.track_running_stats]
+        if not norms:
+            return
+        self.passes += 1
+        with evaluating(model):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
+            for batch in self.batches:
+                model(*batch)
+
+
+def _first_output(output: Any) -> Tensor:
+    found = next((t for t in outputs_of(output) if t.is_floating_point()), None)
+    if found is None:
+        raise UnusableData("the model gives out no floating point tensor, so there is nothing to compare")
+    return found
+
+
+def _fitting(output: Tensor) -> Divergence:
+    return kullback_leibler if output.dim() == 2 and output.shape[1] > 1 else relative_error
+
+
+def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[tuple]:
+    """The arguments of the first `samples` samples, in batches, on the model's device."""
+    with kept_randomness():
+        found = [tuple(_moved(x, device) for x in args) for args in arguments_of(loader, samples)]
+    if not found:
+        raise UnusableData("the loader is empty; give at least one batch")
+    return found
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _ranked(graph: Graph, site: str, importance: Callable[[Any], Any]) -> np.ndarray:
+    """The site's units, most important first; in their own order where the importance does not score them."""
+    group, units = graph.group(site)
+    scores, size = importance(group), graph.site(site).size
+    if scores is None:
+        return np.arange(size)
+    channels = scores.detach().double().cpu().numpy()
+    mean = np.bincount(units, channels, size) / np.bincount(units, minlength=size)
+    return np.argsort(-mean, kind="stable")
+
+
+def _count(level: float, size: int) -> int:
+    return max(1, int(np.ceil(level * size - 1e-9)))
+
+
+def _check(levels: Sequence[float], samples: int) -> None:
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise ValueError(f"levels are {list(levels)}; give shares of units to keep, above 0 and below 1")
+    if samples < LEAST_UNBIASED:
+        raise ValueError(f"samples is {samples}; give at least {LEAST_UNBIASED}")
