@@ -1,4 +1,4 @@
-"""What is special about networks with skip connections: which parts can leave whole, found in one forward pass."""
+"""Networks with skip connections: which parts can leave whole, found in one forward pass."""
 
 from infoprune.families.dataflow import record as record
 from infoprune.families.dense import dense_units as dense_units

@@ -46,7 +46,7 @@ class Call:
 
 @dataclass
 class Dataflow:
-    """Nodes in the order in which they were made, so that parents come first, and calls in the order of their ends."""
+    """Nodes in the order in which they were made, parents first, and calls in the order of their ends."""
 
     nodes: list[Node] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -135,16 +135,18 @@ def _calls(model: nn.Module, flow: Dataflow) -> Iterator[None]:
             handle.remove()
 
 
-def _enter(flow: Dataflow, begun: list, name: str):  # noqa: ANN202
+def _enter(flow: Dataflow, begun: list, name: str):
     def hook(_: nn.Module, args: tuple, kwargs: dict) -> None:
         first = args[0] if args else next(iter(kwargs.values()), None)
-        begun.append((tuple(flow.node(t) for t in tensors([first])), isinstance(first, Tensor), len(flow.nodes)))
+        begun.append(
+            (tuple(flow.node(t) for t in tensors([first])), isinstance(first, Tensor), len(flow.nodes))
+        )
         flow.stack.append(name)
 
     return hook
 
 
-def _leave(flow: Dataflow, begun: list, name: str):  # noqa: ANN202
+def _leave(flow: Dataflow, begun: list, name: str):
     def hook(_: nn.Module, __: Any, out: Any) -> None:
         flow.stack.pop()
         first, single, start = begun.pop()

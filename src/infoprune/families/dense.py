@@ -29,24 +29,29 @@ def _layers(flow: Dataflow) -> Iterator[Call]:
     for call in flow.calls:
         result, consumers = call.result, flow.consumers[call.result] if call.result is not None else []
         once = len(flow.calls_of[call.module]) == 1 and call.module and call.module not in seen
-        if once and not call.outputs and consumers and set(consumers) <= set(joins) and result not in flow.results:
-            if all(_follows(flow.nodes[c].parents, result, call.first) for c in consumers):
-                seen.add(call.module)
-                yield call
+        joined = consumers and set(consumers) <= set(joins) and result not in flow.results
+        if once and joined and not call.outputs and all(_follows(flow, c, call) for c in consumers):
+            seen.add(call.module)
+            yield call
 
 
-def _follows(operands: tuple[int, ...], result: int | None, read: tuple[int, ...]) -> bool:
+def _follows(flow: Dataflow, join: int, call: Call) -> bool:
     """The operands begin with all that the layer read, and its result comes next."""
-    return len(read) > 0 and operands[: len(read) + 1] == (*read, result)
+    read = call.first
+    return len(read) > 0 and flow.nodes[join].parents[: len(read) + 1] == (*read, call.result)
 
 
 def _unit(model: nn.Module, flow: Dataflow, call: Call, couplings: Mapping[str, Coupling]) -> SkipUnit | None:
-    makers = [c.module for c in flow.calls if c.result == call.result and c.module.startswith(f"{call.module}.")]
+    makers = [
+        c.module for c in flow.calls if c.result == call.result and c.module.startswith(f"{call.module}.")
+    ]
     for coupling in couplings.values():
         slots = [s for s in coupling.slots if s.tensor in {f"{m}.weight" for m in makers} and s.axis == 0]
         if slots and len(slots[0].owners()[0]) == slots[0].size and _is_linear(model, slots[0].tensor):
             outside = tuple(s for s in coupling.slots if not s.tensor.startswith(f"{call.module}."))
-            attributes = tuple(a for a in coupling.attributes if not f"{a.module}.".startswith(f"{call.module}."))
+            attributes = tuple(
+                a for a in coupling.attributes if not f"{a.module}.".startswith(f"{call.module}.")
+            )
             cut = replace(coupling, slots=outside, attributes=attributes)
             return SkipUnit(call.module, call.module, (StandIn(call.module, "empty"),), cut=cut)
     return None

@@ -1,7 +1,7 @@
 """Residual branches: U = T(U') + A(U'), found where the sum happens.
 
-An addition is residual when one operand, the *skip*, was made from what the other, the *branch*, was made from. The
-branch is everything that is computed for this sum alone. Nothing here knows a class by name.
+An addition is residual when one operand, the *skip*, was made from what the other, the *branch*, was made
+from. The branch is everything that is computed for this sum alone. Nothing here knows a class by name.
 """
 
 from __future__ import annotations
@@ -16,12 +16,28 @@ from infoprune.families.dataflow import SOURCE, Call, Dataflow
 from infoprune.families.units import SkipUnit, StandIn, Step
 
 SUMS = {"add", "add_"}
-ACTIVATIONS = {"relu": "relu", "relu_": "relu", "silu": "silu", "silu_": "silu", "gelu": "gelu", "hardswish": "hardswish"}
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu_": "relu",
+    "silu": "silu",
+    "silu_": "silu",
+    "gelu": "gelu",
+    "hardswish": "hardswish",
+}
 RECTIFIED = {"relu", "relu_", "hardtanh", "hardtanh_"}
-MONOTONE = {"max_pool2d_with_indices", "_adaptive_avg_pool2d", "avg_pool2d", "clone", "alias", "detach", "_to_copy"}
+MONOTONE = {
+    "max_pool2d_with_indices",
+    "_adaptive_avg_pool2d",
+    "avg_pool2d",
+    "clone",
+    "alias",
+    "detach",
+    "_to_copy",
+}
 ZERO_STAYS_ZERO = {
-    "mul", "mul_", "div", "neg", "view", "_unsafe_view", "reshape", "permute", "transpose", "clone", "alias", "detach",
-    "_to_copy", "slice", "expand", "unsqueeze", "squeeze", "roll", "contiguous", "mean", "sum", "constant_pad_nd",
+    "mul", "mul_", "div", "neg", "view", "_unsafe_view", "reshape", "permute", "transpose", "clone", "alias",
+    "detach", "_to_copy", "slice", "expand", "unsqueeze", "squeeze", "roll", "contiguous", "mean", "sum",
+    "constant_pad_nd",
 }  # fmt: skip
 
 
@@ -50,14 +66,18 @@ class Residuals:
         self.identities = {s.number: s for s in self._identity_sums()}
         self.by_owner: dict[str, list[Sum]] = {}
         for number, node in enumerate(flow.nodes):
-            if node.op in SUMS and (found := self.identities.get(number) or self._projected(number)) is not None:
+            if (
+                node.op in SUMS
+                and (found := self.identities.get(number) or self._projected(number)) is not None
+            ):
                 self.by_owner.setdefault(node.module, []).append(found)
 
     def units(self) -> list[SkipUnit]:
         found = [(s.number, unit) for owner in self.by_owner for s, unit in self._units_in(owner)]
-        return [unit for _, unit in sorted(found, key=lambda item: item[0])]
+        found.sort(key=lambda item: item[0])
+        return list({unit.name: unit for _, unit in found}.values())  # of nested ones with one name, the outer
 
-    # ------------------------------------------------------------------------------------------------------- sums
+    # ------------------------------------------------------------------------------------------------- sums
 
     def _operands(self, number: int) -> Iterator[tuple[int, int]]:
         """(skip, branch) both ways round, where both have the sum's shape and the branch serves it alone."""
@@ -91,7 +111,7 @@ class Residuals:
                     return Sum(number, skip, branch, frozenset(own))
         return None
 
-    # ----------------------------------------------------------------------------------------------- from end to start
+    # ------------------------------------------------------------------------------------ from end to start
 
     def _sole_call(self, module: str) -> Call | None:
         """The call of a module that could be replaced as a whole."""
@@ -117,14 +137,20 @@ class Residuals:
             return None, own.skip
         for call in self.flow.calls:
             child = call.module.rpartition(".")
-            if call.result == end and child[0] == owner and call.single and call.first[0] != end and not call.outputs:
+            if (
+                call.result == end
+                and child[0] == owner
+                and call.single
+                and call.first[0] != end
+                and not call.outputs
+            ):
                 return Step("module", child[2]), call.first[0]
         node = self.flow.nodes[end]
         if node.op in ACTIVATIONS and node.module == owner:
             return Step("function", ACTIVATIONS[node.op]), node.parents[0]
         return None
 
-    # ------------------------------------------------------------------------------------------------------- units
+    # ------------------------------------------------------------------------------------------------ units
 
     def _units_in(self, owner: str) -> Iterator[tuple[Sum, SkipUnit]]:
         sums = self.by_owner[owner]
@@ -153,7 +179,11 @@ class Residuals:
         return StandIn(owner, "shortcut" if steps else "pass", call.outputs, steps)
 
     def _is_rectifier(self, owner: str, step: Step) -> bool:
-        return step.name == "relu" if step.kind == "function" else type(self.modules[f"{owner}.{step.name}"]) is nn.ReLU
+        return (
+            step.name == "relu"
+            if step.kind == "function"
+            else type(self.modules[f"{owner}.{step.name}"]) is nn.ReLU
+        )
 
     def _is_rectified(self, number: int) -> bool:
         """The tensor can't hold negative numbers, whatever the input."""
@@ -178,7 +208,11 @@ class Residuals:
     def _belongs(self, call: Call, s: Sum) -> bool:
         """All that this module ever computes is for this sum."""
         calls = self.flow.calls_of[call.module]
-        return len(calls) == 1 and self._all_own(call.made, s.own) and call.module != self.flow.nodes[s.number].module
+        return (
+            len(calls) == 1
+            and self._all_own(call.made, s.own)
+            and call.module != self.flow.nodes[s.number].module
+        )
 
     def _all_own(self, made: range, own: frozenset[int] | set[int]) -> bool:
         nodes, consumers = self.flow.nodes, self.flow.consumers
@@ -187,12 +221,15 @@ class Residuals:
     def _exclusive(self, own: frozenset[int] | set[int], names: Sequence[str]) -> list[str]:
         """Those of the modules that were called, and compute for this sum alone."""
         calls = self.flow.calls_of
-        return [n for n in names if n in calls and all(c.made and self._all_own(c.made, own) for c in calls[n])]
+        return [
+            n for n in names if n in calls and all(c.made and self._all_own(c.made, own) for c in calls[n])
+        ]
 
     def _stubs(self, s: Sum, end: str) -> tuple[StandIn, ...]:
-        """Every outermost module of the branch that holds tensors hands on what it gets, and the end gives zeros.
+        """Every outermost module of the branch that holds tensors hands on its input, the end gives zeros.
 
-        None at all if the branch doesn't give back as many numbers as it gets, since zeros would then be too many.
+        None at all if the branch doesn't give back as many numbers as it gets, since zeros would then be too
+        many.
         """
         holding = [n for n, m in self.modules.items() if n and m.state_dict(keep_vars=True)]
         own = self._exclusive(s.own, holding)
@@ -210,7 +247,9 @@ class Residuals:
 
     def _main(self, stand_ins: Sequence[StandIn]) -> str:
         """The module with the most parameters names the branch."""
-        return max((x.module for x in stand_ins), key=lambda n: sum(p.numel() for p in self.modules[n].parameters()))
+        return max(
+            (x.module for x in stand_ins), key=lambda n: sum(p.numel() for p in self.modules[n].parameters())
+        )
 
 
 def _has_weights(module: nn.Module) -> bool:

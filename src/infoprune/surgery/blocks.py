@@ -1,4 +1,4 @@
-"""DropBlock: a skip unit that leaves, and the module without parameters, or the shortcut, that takes its place."""
+"""DropBlock: a skip unit that leaves, and the pass-through or the shortcut that takes its place."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FUNCTIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "hardswish": F.hard
 HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
          "_forward_pre_hooks_with_kwargs")  # fmt: skip
 
-# ------------------------------------------------------------------------------------------- what stands in for it
+# ------------------------------------------------------------------------------------ what stands in for it
 
 
 class Replacement(nn.Module):
-    """Stands where a module was, under its name. Takes whatever the container sends and uses the first argument."""
+    """Stands where a module was, under its name. Takes what the container sends, uses the first argument."""
 
     def __init__(self, outputs: int = 0):
         super().__init__()
@@ -101,12 +101,12 @@ def replacement(removed: nn.Module, spec: StandIn) -> Replacement:
     return made
 
 
-# ------------------------------------------------------------------------------------------------------- the edit
+# ------------------------------------------------------------------------------------------------- the edit
 
 
 @dataclass(frozen=True)
 class DropBlock(Edit):
-    """The skip unit leaves: the network goes on as if its branch were multiplied by zero (alpha = 0 in eqs. 1, 2)."""
+    """The skip unit leaves, as if its branch were multiplied by zero (alpha = 0 in eqs. 1 and 2)."""
 
     kind: ClassVar[str] = "drop_block"
 
@@ -182,14 +182,12 @@ class DropBlock(Edit):
     def merged(self, other: Edit) -> DropBlock:
         if other != self:
             raise StalePlan(
-                f"the plans remove {self.unit.name} differently, so they are not for one model; plan() it again"
+                f"the plans remove {self.unit.name} differently, so not from one model; plan() it again"
             )
         return self
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
-        raise ValueError(
-            f"{self.unit.name} leaves whole, which no torch-pruning ratio can say; apply the plan with prune_()"
-        )
+        raise ValueError(f"{self.unit.name} leaves whole, which no torch-pruning ratio can say; use prune_()")
 
     def to_json(self) -> dict[str, Any]:
         cut = self.unit.cut
@@ -271,14 +269,15 @@ def _cut_json(cut: Coupling) -> dict[str, Any]:
     }
 
 
-# --------------------------------------------------------------------------------------------------- on request
+# ----------------------------------------------------------------------------------------------- on request
 
 
 def compact(model: nn.Module) -> nn.Module:
-    """Delete every pass-through from the nn.Sequential it stands in, and renumber, in place; returns the model.
+    """Delete every pass-through from its nn.Sequential and renumber, in place; returns the model.
 
-    Names of later blocks change (`layer2.2` becomes `layer2.1`), so that plans, hooks by name and checkpoints made
-    before no longer fit: save first. Containers of other kinds are left alone, since their code may count on all.
+    Names of later blocks change (`layer2.2` becomes `layer2.1`), so that plans, hooks by name and checkpoints
+    made before no longer fit: save first. Containers of other kinds are left alone, since their code may
+    count on all.
     """
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
