@@ -33,9 +33,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"torch {torch.__version__}, one thread, {torch.backends.cpu.get_cpu_capability()}, load {os.getloadavg()[0]:.1f}"
-    )
+    where = f"torch {torch.__version__}, one thread, {torch.backends.cpu.get_cpu_capability()}"
+    print(f"{where}, load {os.getloadavg()[0]:.1f}")
     for name in options.models:
         torch.manual_seed(0)
         model, x = timm.create_model(name).eval(), torch.randn(1, 3, options.size, options.size)
@@ -43,9 +42,8 @@ def main() -> None:
         graph = ip.Graph.trace(model, x)
         traced = time.perf_counter()
         price = ip.budgets.latency(keep=0.5).cost(graph)
-        print(
-            f"{name}: traced in {traced - started:.1f} s, latency model in {time.perf_counter() - traced:.1f} s"
-        )
+        measured = time.perf_counter()
+        print(f"{name}: traced in {traced - started:.1f} s, latency model in {measured - traced:.1f} s")
         for keep in options.keep:
             row(model, x, graph, price, keep, options)
 
@@ -65,10 +63,12 @@ def row(model, x, graph, price, keep, options) -> None:
     ]
     ratios = np.array([c.ratio for c in compared])
     absolute = np.array([c.pruned_ms for c in compared])
+    dense_ms = np.median([c.dense_ms for c in compared])
     print(
-        f"  keep {keep:g}: predicted {pruned_us / 1e3:.2f} ms, measured {absolute.min():.2f} to {absolute.max():.2f} ms "
-        f"({pruned_us / 1e3 / np.median(absolute) - 1:+.1%}); dense predicted {dense_us / 1e3:.2f} ms, measured "
-        f"{np.median([c.dense_ms for c in compared]):.2f} ms"
+        f"  keep {keep:g}: predicted {pruned_us / 1e3:.2f} ms, "
+        f"measured {absolute.min():.2f} to {absolute.max():.2f} ms "
+        f"({pruned_us / 1e3 / np.median(absolute) - 1:+.1%}); "
+        f"dense predicted {dense_us / 1e3:.2f} ms, measured {dense_ms:.2f} ms"
     )
     print(
         f"    ratio predicted {predicted:.3f}, measured {ratios.min():.3f} to {ratios.max():.3f} "

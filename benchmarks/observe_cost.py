@@ -51,9 +51,8 @@ def main() -> None:
     forward, observing = (statistics.median(times) for times in zip(*rounds, strict=True))
     total = [sum(times) for times in zip(*rounds, strict=True)]
     shares = sorted(b / a - 1 for a, b in rounds)
-    print(
-        f"  plain passes {total[0]:.1f} s, observing {total[1]:.1f} s of CPU: {total[1] / total[0] - 1:+.1%} in all"
-    )
+    added = total[1] / total[0] - 1
+    print(f"  plain passes {total[0]:.1f} s, observing {total[1]:.1f} s of CPU: {added:+.1%} in all")
     print(f"  per batch {forward:.2f} s and {observing:.2f} s; added {shares[0]:.1%} to {shares[-1]:.1%}")
     print(f"  extra memory while observing: {peak_mib() - base:.0f} MiB")
     if options.pairwise_images:
@@ -64,9 +63,8 @@ def compare_with_pairwise(model: nn.Module, x: Tensor) -> None:
     forward = cpu_seconds(lambda: plain(model, x))
     ours = cpu_seconds(lambda: seen(model, [x])) - forward
     pairs = cpu_seconds(lambda: pairwise(model, x)) - forward
-    print(
-        f"  beyond the forward pass of {len(x)} images: ours {ours:.2f} s, pairwise {pairs:.1f} s: {pairs / ours:.0f}x"
-    )
+    times = f"ours {ours:.2f} s, pairwise {pairs:.1f} s: {pairs / ours:.0f}x"
+    print(f"  beyond the forward pass of {len(x)} images: {times}")
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 
 def kullback_leibler(dense: Tensor, pruned: Tensor) -> Tensor:
-    # --- divergences ---
+    """Mean over samples of KL(softmax(dense) || softmax(pruned)) of logits, in nats; never negative."""
     p, q = dense.flatten(1).log_softmax(-1), pruned.flatten(1).log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1).mean()
 
@@ -162,8 +162,8 @@ class _Trial:
         found = torch.stack([self.divergence(a, b).double().cpu() for a, b in pairs])
         if not bool(found.isfinite().all()):
             raise UnusableData(
-                f"with {len(kept)} of {site.size} units of {site.name} the outputs cannot be compared (NaN or "
-                "infinite); check what the model gives out, or pass another divergence"
+                f"with {len(kept)} of {site.size} units of {site.name} the outputs cannot be compared (NaN "
+                "or infinite); check what the model gives out, or pass another divergence"
             )
         return found
 
