@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +24,6 @@ from infoprune.layerwise import layerwise
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
 from infoprune.surgery import Plan, certificate_of, prune_
-
-log = logging.getLogger("infoprune")
-
 
 @dataclass(frozen=True)
 class Result:
@@ -48,11 +45,11 @@ def prune_command(arguments: argparse.Namespace) -> Result:
     model, x = _model_and_input(arguments)
     before = measure(model, x, latency=True)
     plan = _planned(arguments, model, x).plan
-    log.info("checking the pruned network against the masked original ...")
+    _say("checking the pruned network against the masked original ...")
     certificate = certificate_of(model, x, plan)
     prune_(model, x, plan, certify=certificate.verdict == "failed")
     after = measure(model, x, latency=True)
-    log.info("writing %s ...", arguments.out)
+    _say(f"writing {arguments.out} ...")
     save(arguments.out, model, plan)
     data = {"before": asdict(before), "after": asdict(after), "certificate": asdict(certificate), "out": str(arguments.out)}
     return Result(_report(plan, before, after, str(certificate), arguments.out), data)
@@ -86,13 +83,13 @@ def list_command(arguments: argparse.Namespace) -> Result:
 
 
 def _model_and_input(arguments: argparse.Namespace) -> tuple[nn.Module, Tensor]:
-    log.info("building %s ...", arguments.model)
+    _say(f"building {arguments.model} ...")
     model = build_model(arguments)
     return model, example_input(model, arguments.input)
 
 
 def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor) -> Planned:
-    log.info("tracing, scoring and allocating ...")
+    _say("tracing, scoring and allocating ...")
     return planned(
         model,
         x,
@@ -109,6 +106,10 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor) -> Plan
 def _budgets(arguments: argparse.Namespace) -> list[Budget]:
     wanted = {"macs": arguments.macs, "params": arguments.params}
     return [budgets[unit](keep=keep) for unit, keep in wanted.items() if keep is not None]
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
 
 
 def _left_alone(made: Planned) -> str:

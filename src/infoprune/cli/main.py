@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,7 +18,6 @@ PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     try:
         result = parsed.run(parsed)
     except Infeasible as error:

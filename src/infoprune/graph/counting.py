@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infoprune.graph.rules import tensors
 from infoprune.graph.verify import evaluating
 
 aten = torch.ops.aten
@@ -56,7 +55,7 @@ def _attention(args: tuple) -> int:
 
 def _recurrent(args: tuple, out: Any) -> int:
     steps = args[0].numel() // args[0].shape[-1]
-    return sum(steps * t.numel() for t in tensors(args[1:]) if t.dim() == 2)
+    return steps * (args[1].numel() + args[2].numel())
 
 
 formulas: dict[object, Callable[[tuple, Any], int]] = {
@@ -69,6 +68,4 @@ formulas: dict[object, Callable[[tuple, Any], int]] = {
     aten.convolution: _convolution,
     aten._convolution: _convolution,
     aten.mkldnn_rnn_layer: _recurrent,
-    aten.lstm: _recurrent,
-    aten.gru: _recurrent,
 }

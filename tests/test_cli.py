@@ -1,0 +1,115 @@
+"""The command: results on stdout, the rest on stderr, exit codes that scripts can use."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import infoprune as ip
+from infoprune.cli import main
+
+MODEL = ["mobilenetv2_035", "--input", "1x3x64x64", "--num-classes", "5"]
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_plan_prints_a_table_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "plan", *MODEL, "--macs", 0.5)
+    assert code == 0
+    assert out.startswith("site")
+    assert "remain" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_as_json_is_a_plan_that_can_be_read_back_and_shown(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", *MODEL, "--macs", 0.5, "--params", 0.8, "--json", "--out", tmp_path / "p.json")
+    assert code == 0
+    plan = ip.Plan.from_json((tmp_path / "p.json").read_text())
+    assert json.loads(out) == json.loads(plan.to_json())
+    assert plan.prices["macs"].keep <= 0.5
+    assert run(capsys, "show", tmp_path / "p.json")[1].rstrip() == str(plan)
+
+
+def test_prune_writes_an_artefact_that_loads_and_shows(capsys, tmp_path):
+    code, out, err = run(capsys, "prune", *MODEL, "--macs", 0.5, "--out", tmp_path / "a", "--importance", "independence")
+    assert code == 0
+    assert "certificate  exact" in out
+    assert "building" in err
+    assert ip.load(tmp_path / "a")(torch.randn(1, 3, 64, 64)).shape == (1, 5)
+    code, out, _ = run(capsys, "show", tmp_path / "a")
+    assert code == 0
+    assert out.startswith("timm:mobilenetv2_035")
+
+
+def test_a_budget_that_cannot_be_met_is_exit_code_3(capsys, tmp_path):
+    code, out, err = run(capsys, "prune", *MODEL, "--macs", 0.0001, "--out", tmp_path / "a")
+    assert (code, out) == (3, "")
+    assert "cheapest reachable price" in err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["plan", "resnet81", "--macs", "0.5"], "did you mean 'resnet"),
+        (["plan", *MODEL], "give budgets"),
+        (["plan", *MODEL, "--macs", "0.5", "--importance", "capacit"], "did you mean 'capacity'"),
+        (["plan", *MODEL, "--macs", "0.5", "--ignore", "conv_sten"], "did you mean 'conv_stem'"),
+        (["show", "nowhere"], "neither an artefact's directory nor a plan's file"),
+    ],
+)
+def test_errors_are_exit_code_1_and_one_line(capsys, arguments, told):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (1, "")
+    assert told in err.splitlines()[-1]
+
+
+def test_wrong_usage_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as found:
+        main(["prune", "resnet18"])
+    assert found.value.code == 2
+    capsys.readouterr()
+
+
+def test_help_teaches_with_an_example(capsys):
+    for verb in ("plan", "prune", "show", "doctor", "list"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        assert f"example: infoprune {verb}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("what", ["importances", "budgets", "solvers", "layerwise", "models"])
+def test_lists_name_things(capsys, what):
+    code, out, _ = run(capsys, "list", what)
+    assert code == 0
+    assert len(out.splitlines()) > 1
+    rows = json.loads(run(capsys, "list", what, "--json")[1])
+    assert all(row["name"] for row in rows)
+
+
+def test_doctor_knows_what_is_installed(capsys):
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0
+    assert "torch-pruning" in out
+    assert "BAD" not in out
+
+
+def test_doctor_names_a_broken_pair_with_its_remedy(capsys, monkeypatch):
+    from infoprune.cli import doctor
+
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: (_ for _ in ()).throw(RuntimeError("nms")))
+    code, out, _ = run(capsys, "doctor")
+    assert code == 1
+    assert "RuntimeError: nms  ->  install both from one index" in out
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "infoprune", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("infoprune 0")
