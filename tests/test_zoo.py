@@ -1,4 +1,4 @@
-"""A cross-section of benchmarks/zoo.txt; the whole list is run by benchmarks/coverage.py."""
+"""A cross-section of benchmarks/zoo.txt; the whole list is run by benchmarks/zoo_coverage.py."""
 
 import pytest
 import timm

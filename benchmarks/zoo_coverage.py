@@ -1,8 +1,8 @@
 """Prune every model of a list to half its MACs, check all that is promised, and write the table.
 
-    python benchmarks/coverage.py                      # all of zoo.txt, one process a model, resumable
-    python benchmarks/coverage.py resnet18 convit_tiny # these again
-    python benchmarks/coverage.py --table              # only write docs/coverage.md from the results
+    python benchmarks/zoo_coverage.py                      # all of zoo.txt, one process a model, resumable
+    python benchmarks/zoo_coverage.py resnet18 convit_tiny # these again
+    python benchmarks/zoo_coverage.py --table              # only write docs/coverage.md from the results
 
 A model ends as "pruned" (MACs counted on the built model within 47 % and 50 %, prices predicted to the unit, outputs
 finite, certificate not failed, loaded model bitwise equal), as "refused" (a typed error, the model untouched), or as
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "coverage.jsonl"
+RESULTS = HERE / "results" / "zoo_coverage.jsonl"
 TABLE = HERE.parent / "docs" / "coverage.md"
 PACKAGED = HERE.parent / "src" / "infoprune" / "coverage.json"
 LIMIT_S = 120
@@ -112,7 +112,7 @@ def write_table() -> None:
     lines = [
         "# Which models prune",
         "",
-        "Made by `python benchmarks/coverage.py`: timm models with random weights on a CPU, to half their MACs with "
+        "Made by `python benchmarks/zoo_coverage.py`: timm models with random weights on a CPU, to half their MACs with "
         "`CapacityIndependenceImportance` and `round_to=1`.",
         "",
         f"**{count['pruned']} of {len(rows)} pruned, {count['refused']} refused with a typed error before anything was "
