@@ -1,0 +1,123 @@
+"""Pictures of a plan: widths, the importance behind them, and where the compute goes.
+
+Each function draws one figure and returns it; save it with `figure.savefig`. Nothing global is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infoprune.errors import MissingExtra
+from infoprune.graph import Graph
+from infoprune.surgery.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DENSE, PLANNED = "#c9ced6", "#1f5fa8"
+LABELS = 40  # more site names than this do not fit beside each other
+
+
+def channels(graph: Graph, plan: Plan) -> Figure:
+    """Units per site, dense against planned (fig. 2 of the pruning paper)."""
+    names, dense, kept = _counts(graph, plan)
+    figure, axes = _wide(len(names))
+    _before_and_after(axes, dense, kept)
+    _name_sites(axes, names)
+    axes.set_ylabel("channels")
+    axes.set_title(f"{kept.sum():,} of {dense.sum():,} channels stay", loc="left", fontsize="medium")
+    return figure
+
+
+def layer_importance(weights: Mapping[str, float], errors: Mapping[str, float] | None = None) -> Figure:
+    """Each site's share of the total weight, with one standard error where there is one."""
+    names, values = list(weights), np.array(list(weights.values()), dtype=float)
+    total = values.sum()
+    figure, axes = _wide(len(names))
+    positions = np.arange(len(names))
+    axes.bar(positions, values / total, color=PLANNED, width=0.7)
+    if errors is not None:
+        spread = np.array([errors[name] for name in names]) / total
+        known = np.isfinite(spread)
+        below = np.minimum(spread, values / total)[known]
+        heights, whiskers = values[known] / total, (below, spread[known])
+        axes.errorbar(
+            positions[known], heights, whiskers, fmt="none", ecolor="black", elinewidth=1, capsize=2
+        )
+    axes.axhline(1 / len(names), color="black", linewidth=0.8, linestyle=":", label="all sites alike")
+    axes.set_ylim(0, 1.18 * axes.get_ylim()[1])
+    axes.legend(frameon=False, loc="upper right")
+    _name_sites(axes, names)
+    _percent(axes)
+    axes.set_ylabel("share of the weight")
+    return figure
+
+
+def compute_shares(graph: Graph, plan: Plan, unit: str = "macs") -> Figure:
+    """Each site's share of the compute before and after.
+
+    A site's share is its elasticity k_g dT/dk_g over the sum of all: the products of two widths count for
+    both. At the optimum for p = 0 these shares equal the shares of the weights.
+    """
+    names, dense, kept = _counts(graph, plan)
+    figure, axes = _wide(len(names))
+    _before_and_after(axes, shares_of(graph, dense, unit), shares_of(graph, kept, unit))
+    _name_sites(axes, names)
+    _percent(axes)
+    axes.set_ylabel(f"share of the {'MACs' if unit == 'macs' else unit}")
+    return figure
+
+
+def shares_of(graph: Graph, counts: np.ndarray, unit: str = "macs") -> np.ndarray:
+    """k_g dT/dk_g of every site, divided by their sum."""
+    elastic = counts * graph.cost(unit).gradient(counts)  # type: ignore[arg-type]
+    return elastic / elastic.sum()
+
+
+# --- inside ---
+
+
+def _counts(graph: Graph, plan: Plan) -> tuple[list[str], np.ndarray, np.ndarray]:
+    keeps = {edit.site.name: edit.keeps for edit in plan.edits}
+    names = [site.name for site in graph.sites]
+    dense = np.array([site.size for site in graph.sites])
+    return names, dense, np.array([keeps.get(site.name, site.size) for site in graph.sites])
+
+
+def _wide(sites: int) -> tuple[Figure, Axes]:
+    """A figure as wide as its sites need, apart from pyplot's global state."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("plots need matplotlib; install infoprune[report]") from error
+    figure = Figure(figsize=(min(14.0, max(5.0, 2.0 + 0.26 * sites)), 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(-0.7, sites - 0.3)
+    axes.margins(x=0)
+    return figure, axes
+
+
+def _before_and_after(axes: Axes, before: np.ndarray, after: np.ndarray) -> None:
+    positions = np.arange(len(before))
+    axes.bar(positions, before, color=DENSE, width=0.86, label="dense")
+    axes.bar(positions, after, color=PLANNED, width=0.5, label="planned")
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.set_ylim(0, 1.18 * max(before.max(), after.max()))
+
+
+def _name_sites(axes: Axes, names: Sequence[str]) -> None:
+    """Every name where there is room, else every n-th."""
+    step = -(-len(names) // LABELS)
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize="x-small")
+    axes.tick_params(axis="x", length=0)
+
+
+def _percent(axes: Axes) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
