@@ -1,7 +1,7 @@
 """Costs of well-known networks, written from their channel widths: one site per prunable width.
 
-A width is a list of sites (a concatenation sums them) or a plain number of channels that stay. One multiply-add is one
-MAC; batch-norm is free; the classifier's outputs stay.
+A width is a list of sites (a concatenation sums them) or a plain number of channels that stay. One
+multiply-add is one MAC; batch-norm is free; the classifier's outputs stay.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Network:
             np.add.at(exponents[row], list(product), 1)
         return Posynomial(list(terms.values()), exponents)
 
-    def problem(self, *, keep: float, units: tuple[str, ...] = ("macs",), seed: int = 0, **options) -> Problem:
+    def problem(
+        self, *, keep: float, units: tuple[str, ...] = ("macs",), seed: int = 0, **options
+    ) -> Problem:
         costs = [self.cost(unit) for unit in units]
         limits = [keep * cost(self.sizes) for cost in costs]
         weights = options.pop("weights", None)

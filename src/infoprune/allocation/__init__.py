@@ -1,8 +1,9 @@
 """How many units each site keeps: pure numbers, certified."""
 
+from infoprune.allocation import baselines, cvxpy_reference, slsqp  # registers their solvers
 from infoprune.allocation.posynomial import Posynomial
 from infoprune.allocation.problem import Problem
 from infoprune.allocation.registered import solvers
 from infoprune.allocation.result import Allocation, allocate
 
-__all__ = ["Allocation", "Posynomial", "Problem", "allocate", "solvers"]
+__all__ = ["Allocation", "Posynomial", "Problem", "allocate", "baselines", "solvers"]

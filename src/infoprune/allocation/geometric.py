@@ -16,7 +16,8 @@ from infoprune.allocation.rounding import rounded
 def geometric(problem: Problem) -> Solution:
     """The unique continuous optimum for p <= 0, rounded; any number of budgets at once.
 
-    Where the steps are so coarse that rounding may have lost much, `grid.tightened` searches on and lowers the bound.
+    Where the steps are so coarse that rounding may have lost much, `grid.tightened` searches on and lowers
+    the bound.
     """
     return certified(problem, continuous(problem))
 
@@ -34,5 +35,7 @@ def certified(problem: Problem, optimum: Optimum) -> Solution:
 def continuous(problem: Problem) -> Optimum:
     """The optimum over real counts between floors and ceilings."""
     if problem.utility > 0:
-        raise ValueError(f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver")
+        raise ValueError(
+            f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver"
+        )
     return maximise(problem, Monomials.of(problem))

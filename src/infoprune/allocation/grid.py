@@ -1,9 +1,11 @@
-"""Exact answers on the grid of allowed counts, by outer approximation: a few small mixed-integer programs (HiGHS).
+"""Exact answers on the grid of allowed counts, by outer approximation: a few small mixed-integer programs
+(HiGHS).
 
-In x = log k every price is convex, so it lies above its tangents. Replacing each price by tangents leaves a choice of one
-level per site under a few linear constraints, which HiGHS solves at once and which is worth at least the true optimum.
-Where its answer is over budget, tangents are added there, and it is solved again (Duran and Grossmann 1986). This holds
-for every utility, since a site's utility enters as a table over its levels.
+In x = log k every price is convex, so it lies above its tangents. Replacing each price by tangents leaves a
+choice of one level per site under a few linear constraints, which HiGHS solves at once and which is worth at
+least the true optimum. Where its answer is over budget, tangents are added there, and it is solved again
+(Duran and Grossmann 1986). This holds for every utility, since a site's utility enters as a table over its
+levels.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ SLACK = 1e-9
 INFEASIBLE = 2  # scipy.optimize.milp's status
 ANY = 1e6  # a gap that ends the search at the first counts found
 GOAL = 0.0045  # of the sum of weights: a bracket this narrow is left as it is
-ROUNDS = 12
-NODES = 2_000  # branch and bound nodes per program; a count, so that an answer never depends on the clock
+ROUNDS = 8
+MANY = 1_000  # promising counts in all, beyond which a search would take too long
+NODES = 300  # branch and bound nodes per program; a count, so that an answer never depends on the clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,9 @@ class Tangents:
         return cls(slopes, slopes @ x - prices)
 
     def joined(self, other: Tangents) -> Tangents:
-        return Tangents(np.concatenate([self.slopes, other.slopes]), np.concatenate([self.limits, other.limits]))
+        return Tangents(
+            np.concatenate([self.slopes, other.slopes]), np.concatenate([self.limits, other.limits])
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +112,14 @@ def tightened(
 ) -> Bracket:
     """The bracket narrowed until bound - value <= goal * sum of weights, or for so many rounds.
 
-    Each round asks for counts that are worth more than value + goal and below every tangent. If there are none, value +
-    goal is a bound; else they improve the value, or show where a tangent is missing.
+    Each round asks for counts that are worth more than value + goal and below every tangent. If there are
+    none, value + goal is a bound; else they improve the value, or show where a tangent is missing.
     """
     margin, levels, monomials = goal * problem.weights.sum(), Levels.of(problem), Monomials.of(problem)
     bracket = bracket.lowered(grid_bound(problem, levels, tangents, multipliers))
     if bracket.bound - bracket.value <= margin:
+        return bracket
+    if _promising(problem, levels, tangents, multipliers, bracket.value + margin).site.size > MANY:
         return bracket
     tangents, multipliers, mixture = _relaxed(problem, levels, tangents, monomials)
     bracket = bracket.lowered(grid_bound(problem, levels, tangents, multipliers))
@@ -141,7 +148,9 @@ def _relaxed(
     once, total = _one_level_each(problem, levels), problem.weights.sum()
     for _ in range(CUTS):
         rows = tangents.slopes[:, levels.site] * levels.x
-        found = linprog(-levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1))
+        found = linprog(
+            -levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1)
+        )
         if found.x is None:  # only where the floors just fit; the bound so far stands
             return tangents, np.zeros(tangents.limits.size), problem.floor
         multipliers = np.maximum(-found.ineqlin.marginals, 0) * total
@@ -181,7 +190,9 @@ def _beating(
         LinearConstraint(descending, -SLACK, np.inf),
     ]
     options = {"node_limit": NODES, "mip_rel_gap": ANY}
-    found = milp(-worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options)
+    found = milp(
+        -worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options
+    )
     if found.x is None:
         return None, found.status == INFEASIBLE
     counts, picked = problem.floor.copy(), found.x > 0.5
@@ -191,14 +202,16 @@ def _beating(
 
 def _one_level_each(problem: Problem, levels: Levels) -> sparse.csr_array:
     columns = levels.site.size
-    return sparse.csr_array((np.ones(columns), (levels.site, np.arange(columns))), (problem.sizes.size, columns))
+    return sparse.csr_array(
+        (np.ones(columns), (levels.site, np.arange(columns))), (problem.sizes.size, columns)
+    )
 
 
 def twins(problem: Problem) -> np.ndarray:
     """Pairs of sites that can trade places without changing any utility or price.
 
-    Each site is paired with the next one like it, so that along such a chain counts may be assumed to descend; without
-    that order a solver would look at every permutation of equal blocks.
+    Each site is paired with the next one like it, so that along such a chain counts may be assumed to
+    descend; without that order a solver would look at every permutation of equal blocks.
     """
     alike = np.stack([problem.weights, problem.sizes, problem.floor, problem.ceiling, problem.step], axis=1)
     costs = [cost.simplified() for cost in problem.costs]
@@ -220,4 +233,6 @@ def _unchanged_by_trade(cost: Posynomial, one: int, other: int) -> bool:
 
 
 def _listed(factors: np.ndarray, coefficients: np.ndarray) -> list[tuple[float, ...]]:
-    return sorted((*row, c) for row, c in zip(np.sort(factors, axis=1).tolist(), coefficients.tolist(), strict=True))
+    return sorted(
+        (*row, c) for row, c in zip(np.sort(factors, axis=1).tolist(), coefficients.tolist(), strict=True)
+    )

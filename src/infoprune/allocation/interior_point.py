@@ -2,10 +2,10 @@
 
     minimise -U_p(exp x)   with   F_b(x) + s_b = 0,  s >= 0,  low <= x <= high
 
-One step costs a few bincounts over the monomials and one Cholesky of size sites, so a network solves in milliseconds and
-nothing is compiled. Every step lowers a merit: the objective, a logarithmic barrier at each edge, and a penalty on
-F + s; the barrier fades as the duals close in. Nothing here needs to be trusted: the bound is recomputed from the
-multipliers by `lagrangian_bound`, which holds wherever the iteration stopped.
+One step costs a few bincounts over the monomials and one Cholesky of size sites, so a network solves in
+milliseconds and nothing is compiled. Every step lowers a merit: the objective, a logarithmic barrier at each
+edge, and a penalty on F + s; the barrier fades as the duals close in. Nothing here needs to be trusted: the
+bound is recomputed from the multipliers by `lagrangian_bound`, which holds wherever the iteration stopped.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _free_program(problem: Problem, monomials: Monomials) -> Program:
     )
 
 
-def _better(best: Optimum, problem: Problem, monomials: Monomials, x: np.ndarray, multipliers: np.ndarray) -> Optimum:
+def _better(
+    best: Optimum, problem: Problem, monomials: Monomials, x: np.ndarray, multipliers: np.ndarray
+) -> Optimum:
     bound = lagrangian_bound(problem, monomials, x, multipliers)
     if bound < best.bound:
         best = replace(best, bound=bound, multipliers=multipliers)
@@ -139,7 +141,9 @@ def _start(program: Program) -> State:
         share /= 2
     x = program.low + share * (program.high - program.low)
     slack, barrier = -program.excess(x), float(program.slope(x).sum()) / x.size
-    return State(x, slack, barrier / slack, barrier / (x - program.low), barrier / (program.high - x), barrier)
+    return State(
+        x, slack, barrier / slack, barrier / (x - program.low), barrier / (program.high - x), barrier
+    )
 
 
 def _step(program: Program, state: State) -> State:

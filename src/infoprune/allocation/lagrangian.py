@@ -13,9 +13,9 @@ ROUNDING = 1e-12  # of the sum of weights: covers the floating-point error of th
 def lagrangian_bound(problem: Problem, monomials: Monomials, x: np.ndarray, multipliers: np.ndarray) -> float:
     """U(x) - m'F(x) + max over the box of its tangent at x; valid for every x and every m >= 0, for p <= 0.
 
-    Whatever is feasible has F <= 0 and so is worth at most max L, where L = U - m'F is concave in x = log k. A concave
-    function lies below its tangent, and a tangent's maximum over the box of floors and ceilings is a sum over sites.
-    The bound is tight where x is optimal and m are its multipliers.
+    Whatever is feasible has F <= 0 and so is worth at most max L, where L = U - m'F is concave in x = log k.
+    A concave function lies below its tangent, and a tangent's maximum over the box of floors and ceilings is
+    a sum over sites. The bound is tight where x is optimal and m are its multipliers.
     """
     low, high = np.log(problem.floor), np.log(problem.ceiling)
     prices, shares = monomials.log_prices(x)

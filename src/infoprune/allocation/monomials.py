@@ -11,10 +11,11 @@ from infoprune.allocation.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Monomials:
-    """F_b(x) = log(price_b(exp x) / limit_b) = log sum_t exp(log_coefficient_t + sum_g e_tg x_g), all b at once.
+    """F_b(x) = log(price_b(exp x) / limit_b) = log sum_t exp(log_coefficient_t + sum_g e_tg x_g), all b at
+    once.
 
-    Terms lie budget after budget, `starts` says where each begins. A row of `factors` lists the sites of a term, once
-    per power, padded with `sites`.
+    Terms lie budget after budget, `starts` says where each begins. A row of `factors` lists the sites of a
+    term, once per power, padded with `sites`.
     """
 
     log_coefficients: np.ndarray
@@ -29,12 +30,17 @@ class Monomials:
         costs, sites = problem.costs, problem.sizes.size
         binding = np.flatnonzero(problem.price(problem.ceiling) > problem.limits)
         parts = [costs[b].simplified() for b in binding]
-        logs = [np.log(part.coefficients) - np.log(problem.limits[b]) for b, part in zip(binding, parts, strict=True)]
+        logs = [
+            np.log(part.coefficients) - np.log(problem.limits[b])
+            for b, part in zip(binding, parts, strict=True)
+        ]
         lengths = np.array([log.size for log in logs], dtype=np.int64)
         degree = max((part.factors.shape[1] for part in parts), default=0)
         return cls(
             np.concatenate(logs or [np.zeros(0)]),
-            np.concatenate([_padded(part.factors, degree, sites) for part in parts] or [np.zeros((0, 0), np.int64)]),
+            np.concatenate(
+                [_padded(part.factors, degree, sites) for part in parts] or [np.zeros((0, 0), np.int64)]
+            ),
             np.repeat(np.arange(len(parts)), lengths),
             np.cumsum(lengths) - lengths,
             sites,

@@ -18,8 +18,8 @@ CHUNK = 2_000_000  # factors gathered at once when many count vectors are priced
 class Posynomial:
     """counts -> sum_t c_t prod_g counts_g^e_tg, with c_t >= 0 and e_tg in {0, 1, 2, ...}.
 
-    A row of zeros in `exponents` (terms x sites, dense or sparse) is the constant term. With integer coefficients and
-    counts the price is the exact integer, rounded once if it exceeds 2^53.
+    A row of zeros in `exponents` (terms x sites, dense or sparse) is the constant term. With integer
+    coefficients and counts the price is the exact integer, rounded once if it exceeds 2^53.
 
     >>> conv = Posynomial([9.0, 1.0], [[1, 1], [0, 1]])     # 9 k0 k1 + k1: a 3x3 convolution with bias
     >>> conv([16, 32])
@@ -79,7 +79,9 @@ class Posynomial:
         """The prices of many vectors of counts at once, shape (n, sites) -> (n,)."""
         counts = np.asarray(counts)
         if counts.ndim != 2 or counts.shape[1] != self.sites:
-            raise ValueError(f"counts of shape {counts.shape} do not fit; the last axis needs {self.sites} sites")
+            raise ValueError(
+                f"counts of shape {counts.shape} do not fit; the last axis needs {self.sites} sites"
+            )
         rows = max(1, CHUNK // max(1, self.factors.size))
         chunks = [counts[i : i + rows] for i in range(0, len(counts), rows)]
         prices = np.concatenate([self._chunk_prices(chunk) for chunk in chunks] or [np.zeros(0)])
@@ -93,7 +95,8 @@ class Posynomial:
         slots = range(self.factors.shape[1])
         others = [self.coefficients * np.delete(padded, slot, axis=1).prod(axis=1) for slot in slots]
         total = sum(
-            (np.bincount(self.factors[:, s], others[s], self.sites + 1) for s in slots), np.zeros(self.sites + 1)
+            (np.bincount(self.factors[:, s], others[s], self.sites + 1) for s in slots),
+            np.zeros(self.sites + 1),
         )
         return total[:-1]
 
@@ -159,12 +162,16 @@ def _exponents(exponents: Any) -> sparse.csr_array:
     if not sparse.issparse(exponents):
         exponents = np.asarray(exponents, dtype=np.float64)
         if exponents.ndim != 2:
-            raise ValueError(f"exponents of shape {exponents.shape} are no (terms, sites) matrix; give two axes")
+            raise ValueError(
+                f"exponents of shape {exponents.shape} are no (terms, sites) matrix; give two axes"
+            )
     csr = sparse.csr_array(exponents)
     csr.sum_duplicates()
     csr.eliminate_zeros()
     if not (np.isfinite(csr.data).all() and (csr.data >= 0).all() and (csr.data == np.floor(csr.data)).all()):
-        raise ValueError("exponents must be non-negative integers; give how often each site multiplies into a term")
+        raise ValueError(
+            "exponents must be non-negative integers; give how often each site multiplies into a term"
+        )
     return sparse.csr_array((csr.data.astype(np.int64), csr.indices, csr.indptr), csr.shape)
 
 

@@ -12,7 +12,8 @@ FITS = 1e-9  # of the limit; what an estimated price may exceed before the exact
 
 
 def reachable(problem: Problem) -> Problem:
-    """The same problem with every ceiling lowered to what is affordable while all other sites are at their floors.
+    """The same problem with every ceiling lowered to what is affordable while all other sites are at their
+    floors.
 
     No feasible choice is lost, since prices grow with every count.
     """
@@ -43,10 +44,14 @@ class Prices:
         parts, sites = [cost.simplified() for cost in problem.costs], problem.sizes.size
         degree = max(part.factors.shape[1] for part in parts)
         factors = [
-            np.pad(part.factors, ((0, 0), (0, degree - part.factors.shape[1])), constant_values=sites) for part in parts
+            np.pad(part.factors, ((0, 0), (0, degree - part.factors.shape[1])), constant_values=sites)
+            for part in parts
         ]
         lengths = [part.coefficients.size for part in parts]
-        rows = [np.repeat(np.arange(length), np.diff(part.exponents.indptr)) for length, part in zip(lengths, parts, strict=True)]
+        rows = [
+            np.repeat(np.arange(length), np.diff(part.exponents.indptr))
+            for length, part in zip(lengths, parts, strict=True)
+        ]
         offsets = np.cumsum([0, *lengths[:-1]])
         term = np.concatenate([row + offset for row, offset in zip(rows, offsets, strict=True)])
         return cls(
@@ -85,7 +90,11 @@ class Prices:
         """What moving site i to `first` and j to `second` adds beyond both alone; shape (budgets, sites, sites)."""
         term, site, _ = self.entries
         one, two = self.pairs
-        added = self.values(counts)[term[one]] * self._growth(counts, first)[one] * self._growth(counts, second)[two]
+        added = (
+            self.values(counts)[term[one]]
+            * self._growth(counts, first)[one]
+            * self._growth(counts, second)[two]
+        )
         cells = (self.budget[term[one]] * self.sites + site[one]) * self.sites + site[two]
         total = np.bincount(cells, added, self.limits.size * self.sites**2)
         return total.reshape(-1, self.sites, self.sites)

@@ -18,11 +18,12 @@ ROUNDING = 1e-9  # 0.1 * 30 is 3 units, not 4
 class Problem:
     """Maximise U_p(a) = sum_g I_g (a_g^p - 1)/p over counts k = a K, while every price_b(k) <= limit_b.
 
-    `weights` I_g >= 0 and `sizes` K_g (units) say what each of the G sites is worth and holds; `costs` and `limits` are
-    the budgets. A site may keep any multiple of its `step` from `floor` up to `ceiling`, and all of its units if the
-    ceiling allows: a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20. An integer `floor` counts units, a
-    float is a fraction of the site; both are at least one unit and are rounded up to the step. `utility` is p: any
-    p <= 0, where p = 0 means sum_g I_g log a_g, or p = 1. `names` and `units` name sites and budgets in messages.
+    `weights` I_g >= 0 and `sizes` K_g (units) say what each of the G sites is worth and holds; `costs` and
+    `limits` are the budgets. A site may keep any multiple of its `step` from `floor` up to `ceiling`, and
+    all of its units if the ceiling allows: a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20. An
+    integer `floor` counts units, a float is a fraction of the site; both are at least one unit and are
+    rounded up to the step. `utility` is p: any p <= 0, where p = 0 means sum_g I_g log a_g, or p = 1.
+    `names` and `units` name sites and budgets in messages.
 
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
     >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2000], floor=0.1, step=4)
@@ -51,7 +52,9 @@ class Problem:
         lowest = _lowest(_floor(self.floor, sizes), sizes, step)
         names = _names("names", self.names, "site", sites)
         _require(lowest <= highest, names, "floor rounds up to the step above its ceiling; lower the floor")
-        _set(self, weights=_weights(self.weights, sites), sizes=sizes, step=step, floor=lowest, ceiling=highest)
+        _set(
+            self, weights=_weights(self.weights, sites), sizes=sizes, step=step, floor=lowest, ceiling=highest
+        )
         _set(self, costs=_costs(self.costs, sites), utility=_utility(self.utility), names=names)
         _set(self, limits=_limits(self.limits, len(self.costs)))
         _set(self, units=_names("units", self.units, "budget", len(self.costs)))
@@ -148,7 +151,9 @@ def _weights(values: Any, sites: int) -> np.ndarray:
 def _counts(name: str, values: Any, sites: int) -> np.ndarray:
     counts = np.asarray(values)
     if counts.ndim > 1 or counts.size not in (1, sites):
-        raise ValueError(f"{name} have shape {counts.shape}; give one whole number, or one per site ({sites})")
+        raise ValueError(
+            f"{name} have shape {counts.shape}; give one whole number, or one per site ({sites})"
+        )
     counts = np.broadcast_to(counts.ravel(), (sites,)).astype(np.float64)
     bad = np.flatnonzero(~((counts >= 1) & (counts == np.floor(counts)) & np.isfinite(counts)))
     if bad.size:
@@ -178,7 +183,9 @@ def _fractions(name: str, values: np.ndarray, sites: int) -> np.ndarray:
     if values.ndim > 1 or values.size not in (1, sites):
         raise ValueError(f"{name} has shape {values.shape}; give one fraction, or one per site ({sites})")
     if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"{name} as a fraction must lie in [0, 1], found {values}; pass integers to count units")
+        raise ValueError(
+            f"{name} as a fraction must lie in [0, 1], found {values}; pass integers to count units"
+        )
     return np.broadcast_to(values.ravel(), (sites,)).astype(np.float64)
 
 
@@ -196,7 +203,9 @@ def _costs(values: Any, sites: int) -> tuple[Posynomial, ...]:
         raise ValueError(f"costs must be one or more Posynomials, found {values!r}; give one per budget")
     wrong = [cost.sites for cost in costs if cost.sites != sites]
     if wrong:
-        raise ValueError(f"a cost takes {wrong[0]} counts but there are {sites} sizes; both need the same sites")
+        raise ValueError(
+            f"a cost takes {wrong[0]} counts but there are {sites} sizes; both need the same sites"
+        )
     return costs
 
 

@@ -1,0 +1,30 @@
+"""The paper's solver, for comparison: sequential least squares on keep ratios, where prices are not convex."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from infoprune.allocation.baselines import _bound, budget_room, pulled_inside
+from infoprune.allocation.problem import Problem, Solution
+from infoprune.allocation.registered import solvers
+from infoprune.allocation.rounding import rounded
+
+
+@solvers.register("slsqp")
+def slsqp(problem: Problem) -> Solution:
+    """A local optimum of U_p over keep ratios, from the middle of the box; rounded like the others."""
+    from scipy.optimize import minimize
+
+    sizes, weights, p = problem.sizes, problem.weights, problem.utility
+    total = weights.sum() or 1.0
+    found = minimize(
+        lambda a: -problem.value(a * sizes) / total,
+        (problem.floor + problem.ceiling) / 2 / sizes,
+        jac=lambda a: -weights * a ** (p - 1) / total,
+        method="SLSQP",
+        bounds=list(zip(problem.floor / sizes, problem.ceiling / sizes, strict=True)),
+        constraints=[budget_room(problem)],
+        options={"maxiter": 300, "ftol": 1e-9},
+    )
+    point = pulled_inside(problem, found.x * sizes)
+    return Solution(rounded(problem, point), _bound(problem), np.asarray(point))
