@@ -145,6 +145,9 @@ def couplings(model: nn.Module, tape: Tape) -> tuple[Sorting, list[Coupling]]:
     uneven = _uneven(sorting, tape)
     sorting = sorting.without(sorted(uneven))
     attributes = _attributes(model, tape, sorting)
+    for site, attribute in _feature_counts(model, slots):
+        if attribute not in attributes[site]:
+            attributes[site].append(attribute)
     statistics = _inexact(tape, sorting)
     names = _names(slots, tape.output_axis)
     found = [
@@ -222,6 +225,25 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
                 if not any(a.module == split.module and (a.name, a.position) == (name, position) for a in found[site]):
                     found[site].append(attribute)
     return found
+
+
+def _feature_counts(model: nn.Module, slots: Sequence[tuple[Slot, ...]]) -> Iterator[tuple[int, Attribute]]:
+    """What timm's models say of the inputs of their head, so that `reset_classifier` goes on working."""
+    names = {module: name for name, module in model.named_modules()}
+    heads = [model.get_classifier()] if hasattr(model, "get_classifier") else []
+    heads += [head] if isinstance(head := getattr(model, "conv_head", None), nn.Conv2d) else []
+    for head in (h for h in heads if isinstance(h, nn.Linear | nn.Conv2d)):
+        width, owner = head.weight.shape[1], names[head].rpartition(".")[0]
+        counts = {
+            (place, attribute)
+            for place in ("", owner)
+            for attribute in ("num_features", "head_hidden_size", "in_features")
+            if vars(model.get_submodule(place)).get(attribute) == width
+        }
+        for site, group in enumerate(slots):
+            for slot in (s for s in group if s.tensor == f"{names[head]}.weight" and s.axis == 1):
+                per_unit = len(slot.owners()[0]) // len(np.unique(slot.owners()[1]))
+                yield from ((site, Attribute(place, attribute, None, per_unit)) for place, attribute in sorted(counts))
 
 
 def _form_or_fixed(sorting: Sorting, extent: Extent) -> Form:
