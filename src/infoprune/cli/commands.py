@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from infoprune.artifact.saving import CONFIG
 from infoprune.budgets import Budget, budgets
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
+from infoprune.cli.progress import Step, steps
 from infoprune.errors import BadArtifact
 from infoprune.importance import importances
 from infoprune.layerwise import layerwise
@@ -35,22 +35,25 @@ class Result:
 
 
 def plan_command(arguments: argparse.Namespace) -> Result:
-    made = _planned(arguments, *_model_and_input(arguments))
+    with steps(2) as step:
+        made = _planned(arguments, *_model_and_input(arguments, step), step)
     if arguments.out:
         arguments.out.write_text(made.plan.to_json())
     return Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
 
 
 def prune_command(arguments: argparse.Namespace) -> Result:
-    model, x = _model_and_input(arguments)
-    before = measure(model, x, latency=True)
-    plan = _planned(arguments, model, x).plan
-    _say("checking the pruned network against the masked original ...")
-    certificate = certificate_of(model, x, plan)
-    prune_(model, x, plan, certify=certificate.verdict == "failed")
-    after = measure(model, x, latency=True)
-    _say(f"writing {arguments.out} ...")
-    save(arguments.out, model, plan)
+    with steps(5) as step:
+        model, x = _model_and_input(arguments, step)
+        plan = _planned(arguments, model, x, step).plan
+        step("comparing with the masked original")
+        certificate = certificate_of(model, x, plan)
+        before = measure(model, x, latency=True)
+        prune_(model, x, plan, certify=certificate.verdict == "failed")
+        step("timing the pruned network")
+        after = measure(model, x, latency=True)
+        step(f"writing {arguments.out}")
+        save(arguments.out, model, plan)
     data = {"before": asdict(before), "after": asdict(after), "certificate": asdict(certificate), "out": str(arguments.out)}
     return Result(_report(plan, before, after, str(certificate), arguments.out), data)
 
@@ -82,14 +85,14 @@ def list_command(arguments: argparse.Namespace) -> Result:
     return Result(text, [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
 
 
-def _model_and_input(arguments: argparse.Namespace) -> tuple[nn.Module, Tensor]:
-    _say(f"building {arguments.model} ...")
+def _model_and_input(arguments: argparse.Namespace, step: Step) -> tuple[nn.Module, Tensor]:
+    step(f"building {arguments.model}")
     model = build_model(arguments)
     return model, example_input(model, arguments.input)
 
 
-def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor) -> Planned:
-    _say("tracing, scoring and allocating ...")
+def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: Step) -> Planned:
+    step("tracing, scoring and allocating")
     return planned(
         model,
         x,
@@ -106,10 +109,6 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor) -> Plan
 def _budgets(arguments: argparse.Namespace) -> list[Budget]:
     wanted = {"macs": arguments.macs, "params": arguments.params}
     return [budgets[unit](keep=keep) for unit, keep in wanted.items() if keep is not None]
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
 
 
 def _left_alone(made: Planned) -> str:
