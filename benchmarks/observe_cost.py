@@ -6,7 +6,7 @@
 Plain passes and observing take turns batch by batch; CPU seconds of one thread are compared, which other
 programs on the machine disturb less than wall time. Extra memory is the growth of the process's peak while
 observing over what the plain passes reached. "Pairwise" is what common CKA code does with the same batches:
-it keeps every layer's map, flattens it, and computes all three products for each pair of layers.
+it keeps every layer's map, flattens it, and computes both Gram matrices for each pair of layers anew.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from itertools import combinations
 
 import timm
 import torch
@@ -78,14 +79,14 @@ def seen(model: nn.Module, loader: list[Tensor]) -> ip.Observations:
 
 @torch.no_grad()
 def pairwise(model: nn.Module, x: Tensor) -> Tensor:
-    """Each pair of layers from their maps: centre both, three n x n products, Frobenius norms."""
+    """Each pair of layers once, from their maps: centre both, two n x n products, Frobenius norms."""
     maps: list[Tensor] = []
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [m.register_forward_hook(lambda _, __, y: maps.append(y.flatten(1).clone())) for m in layers]
     model(x)
     for handle in handles:
         handle.remove()
-    return torch.stack([torch.stack([cka(a, b) for b in maps]) for a in maps])
+    return torch.stack([cka(a, b) for a, b in combinations(maps, 2)])
 
 
 def cka(x: Tensor, y: Tensor) -> Tensor:

@@ -42,16 +42,17 @@ def test_a_point_is_the_divergence_of_the_pruned_network_with_new_statistics():
     model, data = network(), batches()
     curves = measured(model, data, levels=(0.5,))
     plan = ip.plan(model, data[0], ORDER, rates={"3": 0.5})
-    pruned = ip.prune_(copy.deepcopy(model), data[0], plan)
-    for norm in (pruned[1], pruned[4]):
-        norm.reset_running_stats()
-        norm.momentum = None
-    pruned.train()
+    pruned, dense = ip.prune_(copy.deepcopy(model), data[0], plan), copy.deepcopy(model)
+    for net in (pruned, dense):
+        net.train()
+        for norm in (net[1], net[4]):
+            norm.reset_running_stats()
+            norm.momentum = None
     with torch.no_grad():
         for x in data:
-            pruned(x)
-        pruned.eval()
-        expected = np.mean([float(kullback_leibler(model(x), pruned(x))) for x in data])
+            pruned(x), dense(x)
+        pruned.eval(), dense.eval()
+        expected = np.mean([float(kullback_leibler(dense(x), pruned(x))) for x in data])
     [(share, divergence)] = curves.points("3")
     assert share == 0.5
     assert divergence == pytest.approx(expected, rel=1e-4)
@@ -92,8 +93,8 @@ def test_errors_cover_every_site_and_come_from_batches():
     assert all(math.isnan(error) for error in measured(model, batches(1)).errors(graph).values())
 
 
-def test_the_cost_is_two_passes_a_trial_and_one_for_the_dense_output():
-    assert measured(network()).passes == 1 + 2 * 2 * 4
+def test_the_cost_is_two_passes_a_trial_and_two_for_the_whole_model():
+    assert measured(network()).passes == 2 + 2 * 2 * 4
 
 
 def test_only_the_first_samples_are_used():

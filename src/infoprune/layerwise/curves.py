@@ -70,11 +70,11 @@ def curves(
     """Weights w_g from how far the output moves, D_g(a) = w_g (1 - a^p)/p, as site g keeps a share a.
 
     For every site and every share a in `levels`, a copy of the model keeps the ceil(a n) units that
-    `importance` ranks highest, batch-norm statistics are estimated anew, and `divergence` compares its output
-    with the dense one (`kullback_leibler` for outputs samples x classes, else `relative_error`;
-    `alignment_loss` is another). Least squares give w_g; `utility` is p and should be the one that the plan
-    maximises, which then adds up what the curves predict. Loss in one site is measured with all others whole:
-    where many shrink at once, more is lost.
+    `importance` ranks highest. Batch-norm statistics are estimated anew, as for the whole model, so that
+    nothing but the removal moves the output, and `divergence` compares the two (`kullback_leibler` for
+    outputs samples x classes, else `relative_error`; `alignment_loss` is another). Least squares give w_g;
+    `utility` is p and should be the one that the plan maximises, which then adds up what the curves predict.
+    Loss in one site is measured with all others whole: where many shrink at once, more is lost.
 
     The cost is two passes over `samples` samples (one without batch-norm) for each site and level, shown as
     it goes; the samples are held in memory. The model itself is not touched.
@@ -149,7 +149,9 @@ class _Trial:
     def __init__(self, graph: Graph, batches: Sequence[tuple], divergence: Divergence | None):
         self.graph, self.batches = graph, batches
         self.passes = 0
-        self.dense = self._outputs(graph.model)
+        dense = copy.deepcopy(graph.model)
+        self._reestimate(dense)
+        self.dense = self._outputs(dense)
         self.divergence = divergence or _fitting(self.dense[0])
 
     def divergences(self, site: Site, kept: np.ndarray) -> Tensor:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DENSE, PLANNED = "#c9ced6", "#1f5fa8"
 LABELS = 40  # more site names than this do not fit beside each other
+LETTERS = 22  # nor longer ones below the bars
 
 
 def channels(graph: Graph, plan: Plan) -> Figure:
@@ -111,9 +112,12 @@ def _before_and_after(axes: Axes, before: np.ndarray, after: np.ndarray) -> None
 
 
 def _name_sites(axes: Axes, names: Sequence[str]) -> None:
-    """Every name where there is room, else every n-th."""
+    """Every name where there is room, else every n-th; long ones by their end."""
     step = -(-len(names) // LABELS)
-    axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize="x-small")
+    shown = [name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}" for name in names[::step]]
+    upright = 0 if max(map(len, shown)) <= 3 else 90
+    axes.set_xticks(range(0, len(names), step), shown, rotation=upright, fontsize="x-small")
+    axes.set_xlabel("site")
     axes.tick_params(axis="x", length=0)
 
 
