@@ -1,4 +1,4 @@
-"""Small networks with skip connections of every kind, and timm models with the units that their designs define."""
+"""Small networks with skip connections of every kind, and the units that timm models have by design."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class CifarBlock(nn.Module):
-    """Sum first, activation after it, as functions; a projection where the shape changes."""
+    """Sum and activation as functions that overwrite; a projection where the shape changes."""
 
     def __init__(self, i: int, o: int, stride: int):
         super().__init__()
@@ -19,7 +19,8 @@ class CifarBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.down(x))
+        y += self.down(x)
+        return F.relu(y, inplace=True)
 
 
 class CifarResNet(nn.Module):

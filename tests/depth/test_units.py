@@ -6,13 +6,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from skip_nets import ZOO, CifarResNet, Dense, Plain, SiluResidual, Transformer, randomised
 from torch import nn
 
 import infoprune as ip
 from infoprune.depth import removals
 from infoprune.surgery import Plan
 from infoprune.surgery.blocks import PassThrough, Replacement, Shortcut, compact
-from skip_nets import ZOO, CifarResNet, Dense, Plain, SiluResidual, Transformer, randomised
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 TOKENS = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(1))
@@ -259,7 +259,7 @@ def test_compacting_deletes_pass_throughs_and_renumbers():
     torch.testing.assert_close(model(X), expected, rtol=0, atol=0)
 
 
-# ------------------------------------------------------------------------------------------- what must not work
+# ------------------------------------------------------------------------------- what must not work
 
 
 def test_the_same_block_cannot_leave_twice():

@@ -1,0 +1,198 @@
+"""Which units should stay: the heads of clusters, the largest energies, or any? (the paper's fig. 1)
+
+    python benchmarks/depth_strategies.py run              # resumable: one JSON line a stage
+    python benchmarks/depth_strategies.py run --smoke      # minutes shrunk to seconds, to see that it works
+    python benchmarks/depth_strategies.py table [--plot docs/images/depth_strategies.png]
+
+A ResNet-56 is trained on digits on photographs once a seed. Each strategy then takes it through the same
+stages: energies of the network as it is, the same number of units for all, removal, retraining. Accuracy is
+on 4,000 test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from depth_task import Digits, ResNet, accuracy, train
+
+import infoprune as ip
+
+HERE = Path(__file__).parent
+STRATEGIES = ("clusters", "largest", "random")
+STAGES = (20, 15, 10, 6)  # of 27 units
+X = torch.zeros(1, 3, 32, 32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_strategies.jsonl")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--images", type=int, default=64_000, help="to train the dense network")
+    parser.add_argument("--retrain", type=int, default=9_600, help="images after each stage")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.what == "table":
+        show(options)
+        return
+    if options.smoke:
+        options.seeds, options.width, options.images, options.retrain = [0], 4, 256, 128
+        options.out = options.out.with_name("depth_strategies_smoke.jsonl")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    test = Digits(train=False, seed=9)
+    pictures = test.sample(4000 if not options.smoke else 200)
+    for seed in options.seeds:
+        dense = trained(options, seed, pictures)
+        for strategy in STRATEGIES:
+            follow(options, seed, strategy, dense, pictures)
+
+
+def trained(options: argparse.Namespace, seed: int, pictures: tuple) -> ResNet:
+    """The dense network of this seed, from its checkpoint if there is one."""
+    torch.manual_seed(seed)
+    model = ResNet(56, options.width)
+    checkpoint = options.out.with_name(f"{options.out.stem}_{options.width}_{options.images}_{seed}.pt")
+    if checkpoint.exists():
+        model.load_state_dict(torch.load(checkpoint, weights_only=True))
+        return model.eval()
+    digits, begun = Digits(train=True, seed=100 + seed), time.process_time()
+    train(model, digits, options.images, rate=0.2)
+    torch.save(model.state_dict(), checkpoint)
+    record(options, {"seed": seed, "strategy": "dense", "stage": -1, **measured(model, pictures, begun)})
+    return model
+
+
+def follow(options: argparse.Namespace, seed: int, strategy: str, dense: ResNet, pictures: tuple) -> None:
+    """All stages of one strategy; those on file are loaded from their checkpoint."""
+    model = copy.deepcopy(dense)
+    for stage, count in enumerate(STAGES):
+        key = {"seed": seed, "strategy": strategy, "stage": stage}
+        folder = (
+            options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
+        )
+        if key_of(key) in done(options) and folder.exists():
+            model = ip.load(folder / "model", factory=lambda: ResNet(56, options.width))
+            continue
+        begun = time.process_time()
+        digits = Digits(
+            train=True, seed=1000 * (seed + 1) + stage
+        )  # all strategies retrain on the same pictures
+        loader = [digits.sample(128) for _ in range(16 if not options.smoke else 2)]
+        seen = ip.unit_energies(model, loader, X)
+        plan = ip.plan_depth(model, X, seen, clusters=count, strategy=strategy, seed=seed)
+        ip.prune_(model, X, plan)
+        before = accuracy(model, *pictures)
+        train(model, digits, options.retrain, rate=0.05)
+        plans = [*plans_of(options, seed, strategy, stage - 1), plan]
+        ip.save(folder / "model", model.to(memory_format=torch.contiguous_format), plans)
+        told = {"units": count, "stay": plan.made_by["stay"], "before_retraining": before, "seen": dict(seen)}
+        record(options, {**key, **measured(model, pictures, begun), **told})
+
+
+def plans_of(options: argparse.Namespace, seed: int, strategy: str, stage: int) -> list:
+    if stage < 0:
+        return []
+    from infoprune.artifact import read_config
+
+    folder = options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
+    return list(read_config(folder / "model").plans)
+
+
+def measured(model: ResNet, pictures: tuple, begun: float) -> dict:
+    counted = ip.measure(model, X)
+    found = {"accuracy": accuracy(model, *pictures), "macs": counted.macs, "params": counted.params}
+    return {**found, "cpu_s": round(time.process_time() - begun, 1)}
+
+
+def record(options: argparse.Namespace, row: dict) -> None:
+    row = {**row, "width": options.width, "images": options.images, "retrain": options.retrain}
+    with options.out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print({k: v for k, v in row.items() if k not in ("seen", "stay")}, flush=True)
+
+
+def rows_of(options: argparse.Namespace) -> list[dict]:
+    return [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+
+
+def done(options: argparse.Namespace) -> set:
+    return {key_of(row) for row in rows_of(options) if row["width"] == options.width}
+
+
+def key_of(row: dict) -> tuple:
+    return row["seed"], row["strategy"], row["stage"]
+
+
+def show(options: argparse.Namespace) -> None:
+    """Mean accuracy with its standard error over seeds, and differences to random over the same seeds."""
+    rows = rows_of(options)
+    dense = {r["seed"]: r for r in rows if r["strategy"] == "dense"}
+    if not dense:
+        raise SystemExit(f"{options.out} holds no results; run first")
+    macs, params = next(iter(dense.values()))["macs"], next(iter(dense.values()))["params"]
+    print(f"dense: {spread([r['accuracy'] for r in dense.values()])}, {macs:,} MACs, {params:,} parameters")
+    print("strategy   units  seeds  accuracy          MACs kept  params kept")
+    lines: dict[str, list] = {}
+    for strategy in STRATEGIES:
+        for stage, count in enumerate(STAGES):
+            found = [r for r in rows if (r["strategy"], r["stage"]) == (strategy, stage)]
+            if found:
+                kept = [
+                    float(np.mean([r[k] for r in found])) / whole
+                    for k, whole in (("macs", macs), ("params", params))
+                ]
+                values = [r["accuracy"] for r in found]
+                lines.setdefault(strategy, []).append((*kept, values))
+                shares = "  ".join(f"{share:>9.1%}" for share in kept)
+                print(f"{strategy:<9}  {count:>5}  {len(found):>5}  {spread(values):<16}  {shares}")
+    if options.plot:
+        plot(lines, dense, options.plot)
+
+
+def spread(values: list[float]) -> str:
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return f"{np.mean(values):.4f} +- {error:.4f}"
+
+
+def plot(lines: dict[str, list], dense: dict, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for place, (axis, name) in enumerate(zip(axes, ("MACs", "parameters"), strict=True)):
+        for strategy, points in lines.items():
+            means = [np.mean(p[2]) for p in points]
+            errors = [np.std(p[2], ddof=1) / len(p[2]) ** 0.5 if len(p[2]) > 1 else 0 for p in points]
+            axis.errorbar(
+                [100 * p[place] for p in points], means, errors, marker="o", capsize=3, label=strategy
+            )
+        axis.axhline(
+            np.mean([r["accuracy"] for r in dense.values()]), color="0.6", linestyle="--", label="dense"
+        )
+        axis.set_xlabel(f"{name} that remain, %")
+        axis.invert_xaxis()
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("test accuracy")
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Which units stay: energies, strategies, budgets, stages, and depth together with width."""
+
+import copy
+
+import pytest
+import torch
+from skip_nets import CifarResNet, Dense, Plain, Transformer, randomised
+
+import infoprune as ip
+from infoprune.depth import plan_depth_and_width, removals, unit_energies
+from infoprune.estimators.energy import energy_dependence
+from infoprune.graph.counting import count_macs
+
+X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+UNITS = [f"layers.{i}" for i in range(6)]
+ENERGIES = dict(zip(UNITS, [1.0, 1.1, 5.0, 5.2, 9.0, 9.1], strict=True))
+
+
+@pytest.fixture
+def model():
+    return randomised(CifarResNet())
+
+
+def batches(count=3, size=16, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        labels = torch.randint(classes, (size,), generator=generator)
+        yield torch.randn(size, 3, 16, 16, generator=generator) + labels[:, None, None, None], labels
+
+
+def stays(plan):
+    return [u for u in UNITS if u in plan.made_by["stay"]]
+
+
+# --------------------------------------------------------------------------------------- strategies
+
+
+def test_the_largest_energy_of_each_cluster_stays(model):
+    assert stays(ip.plan_depth(model, X, ENERGIES, clusters=3)) == ["layers.1", "layers.3", "layers.5"]
+
+
+def test_the_largest_energies_stay(model):
+    plan = ip.plan_depth(model, X, ENERGIES, keep_units=3, strategy="largest")
+    assert stays(plan) == ["layers.3", "layers.4", "layers.5"]
+
+
+def test_random_units_stay_by_seed(model):
+    plans = [ip.plan_depth(model, X, {}, clusters=3, strategy="random", seed=s) for s in (0, 0, 1, 2, 3)]
+    chosen = [tuple(stays(p)) for p in plans]
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen)) > 1
+    assert {len(c) for c in chosen} == {3}
+
+
+def test_standard_errors_may_come_with_the_energies(model):
+    with_errors = {unit: (value, 0.1) for unit, value in ENERGIES.items()}
+    assert ip.plan_depth(model, X, with_errors, clusters=3) == ip.plan_depth(model, X, ENERGIES, clusters=3)
+
+
+def test_as_many_clusters_as_units_remove_nothing(model):
+    plan = ip.plan_depth(model, X, ENERGIES, clusters=6)
+    assert plan.edits == ()
+    assert plan.prices["macs"].keep == 1
+
+
+def test_greedy_prefers_relevance_and_avoids_a_copy(model):
+    seen = ip.unit_energies(model, batches(), X, correlations=True)
+    matrix = torch.full((7, 7), 0.1).double().numpy()
+    matrix[range(7), range(7)] = 1
+    matrix[:6, 6] = matrix[6, :6] = [0.9, 0.85, 0.5, 0.3, 0.2, 0.1]
+    matrix[0, 1] = matrix[1, 0] = 1  # the second most relevant repeats the first
+    seen = type(seen)(seen.energies, seen.samples, matrix)
+    assert stays(ip.plan_depth(model, X, seen, clusters=2, strategy="greedy")) == ["layers.0", "layers.2"]
+
+
+def test_greedy_needs_correlations(model):
+    with pytest.raises(ValueError, match="correlations=True"):
+        ip.plan_depth(model, X, ENERGIES, clusters=2, strategy="greedy")
+
+
+# ----------------------------------------------------------------------------------------- energies
+
+
+def test_energies_are_those_of_the_branches_before_the_sum(model):
+    kept = []
+    handle = model.layers[3].bn2.register_forward_hook(lambda m, a, out: kept.append(out.flatten(1).clone()))
+    data = list(batches())
+    with torch.no_grad():
+        for x, _ in data:
+            model(x)
+    handle.remove()
+    expected = energy_dependence(torch.cat(kept), torch.cat([y for _, y in data]))
+    value, error = ip.unit_energies(model, data, X)["layers.3"]
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    assert 0 < error < value
+
+
+def test_sketched_energies_are_close_to_whole_ones(model):
+    data = list(batches())
+    whole, narrow = (ip.unit_energies(model, data, X, width=w)["layers.1"][0] for w in (4096, 256))
+    assert narrow == pytest.approx(whole, rel=0.1)
+    assert narrow != whole
+
+
+def test_looking_changes_nothing(model):
+    model.train()
+    state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    ip.unit_energies(model, batches(), X)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_hooks_are_gone_after_an_error(model):
+    def broken():
+        yield next(batches())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ip.unit_energies(model, broken(), X)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_memory_is_bounded_by_the_sample(model):
+    seen = ip.unit_energies(model, batches(count=6), X, samples=20)
+    assert seen.samples == 96
+
+
+def test_correlations_are_shares(model):
+    found = ip.unit_energies(model, batches(), X, correlations=True).correlations
+    assert found.shape == (7, 7)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(found.T.copy()))
+
+
+@pytest.mark.parametrize("net", [Transformer, Dense])
+def test_every_kind_of_unit_has_an_energy(net):
+    model = randomised(net())
+    shape = (8, 7, 6) if net is Transformer else (8, 3, 16, 16)
+    data = [(torch.randn(shape), torch.arange(8) % 2)]
+    seen = ip.unit_energies(model, data, data[0][0])
+    assert list(seen) == [site.name for site in ip.skip_units(model, data[0][0])]
+    assert all(value > 0 for value, _ in seen.values())
+
+
+# ------------------------------------------------------------------------------------------- prices
+
+
+def test_prices_are_those_of_the_pruned_network(model):
+    plan = ip.plan_depth(model, X, ENERGIES, clusters=3)
+    ip.prune_(model, X, plan)
+    assert plan.prices["macs"].after == count_macs(model, (X,))
+    assert plan.prices["params"].after == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("unit", ["macs", "params"])
+def test_a_budget_is_met_with_the_most_units(model, unit):
+    budget = getattr(ip.budgets, unit)(keep=0.6)
+    plan = ip.plan_depth(model, X, ENERGIES, budgets=budget)
+    assert plan.prices[unit].keep <= 0.6
+    more = ip.plan_depth(model, X, ENERGIES, clusters=len(stays(plan)) + 1)
+    assert more.prices[unit].keep > 0.6
+
+
+def test_a_plan_survives_json_and_prints(model):
+    plan = ip.plan_depth(model, X, ENERGIES, clusters=4)
+    assert ip.Plan.from_json(plan.to_json()) == plan
+    assert "layers.0" in str(plan)
+
+
+# ------------------------------------------------------------------------------------------- stages
+
+
+def test_stages_remove_what_each_plan_says_and_resume(model):
+    looked = []
+
+    def see(now):
+        looked.append(len(ip.skip_units(now, X)))
+        return ip.unit_energies(now, batches(), X)
+
+    stages = ip.stages(model, X, see, clusters=[5, 3, 2])
+    ip.prune_(model, X, next(stages))
+    ip.prune_(model, X, next(stages))
+    rest = list_and_prune(ip.stages(model, X, see, clusters=[5, 3, 2]), model)
+    assert len(rest) == 1
+    assert looked == [6, 5, 3]
+    assert len(ip.skip_units(model, X)) == 2
+
+
+def list_and_prune(stages, model):
+    done = []
+    for plan in stages:
+        ip.prune_(model, X, plan)
+        done.append(plan)
+    return done
+
+
+def test_a_stage_that_was_not_applied_is_noticed(model):
+    stages = ip.stages(model, X, lambda now: ENERGIES, clusters=[5, 3])
+    next(stages)
+    with pytest.raises(ip.errors.StaleObservations, match="apply each plan"):
+        next(stages)
+
+
+def test_stages_must_fall(model):
+    with pytest.raises(ValueError, match="fewer units"):
+        next(ip.stages(model, X, lambda now: ENERGIES, clusters=[3, 5]))
+
+
+# ---------------------------------------------------------------------------------- depth and width
+
+
+def test_depth_and_width_meet_the_budget_together(model):
+    importance = ip.importance.CapacityImportance()
+    found = plan_depth_and_width(model, X, importance, ENERGIES, budgets=ip.budgets.macs(keep=0.5))
+    assert [d.units for d in found.depths] == sorted((d.units for d in found.depths), reverse=True)
+    for depth in found.depths:
+        pruned = copy.deepcopy(model)
+        ip.prune_(pruned, X, depth.plan)
+        assert count_macs(pruned, (X,)) == depth.plan.prices["macs"].after <= 0.5 * count_macs(model, (X,))
+    assert found.plan is max(found.depths, key=lambda d: d.worth).plan
+    assert str(found).count("chosen") == 1
+
+
+def test_a_probe_decides_between_depths(model):
+    importance = ip.importance.CapacityImportance()
+    shallow = plan_depth_and_width(
+        model, X, importance, ENERGIES, budgets=ip.budgets.macs(keep=0.5), depths=[6, 4], utility=-1.0,
+        probe=lambda pruned: -float(len(ip.skip_units(pruned, X))),
+    )  # fmt: skip
+    assert len(shallow.plan.made_by["dropped"]) == 2
+
+
+def test_depths_out_of_reach_are_told_and_left_out(model):
+    importance = ip.importance.CapacityImportance()
+    with pytest.raises(ip.errors.Infeasible, match="no depth"):
+        plan_depth_and_width(model, X, importance, ENERGIES, budgets=ip.budgets.macs(keep=0.001))
+    with pytest.raises(ValueError, match="6 skip units"):
+        plan_depth_and_width(model, X, importance, ENERGIES, budgets=ip.budgets.macs(keep=0.5), depths=[7])
+
+
+# ---------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("count", [0, -1, 7, 2.5, True])
+@pytest.mark.parametrize("how", ["clusters", "keep_units"])
+def test_impossible_numbers_of_units_are_refused(model, how, count):
+    with pytest.raises(ValueError, match="6 skip units"):
+        ip.plan_depth(model, X, ENERGIES, **{how: count})
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"clusters": 2, "keep_units": 2}, {"clusters": 2, "budgets": ip.budgets.macs(keep=0.5)}]
+)
+def test_exactly_one_way_to_say_how_many(model, how):
+    with pytest.raises(ValueError, match="give one of"):
+        ip.plan_depth(model, X, ENERGIES, **how)
+
+
+def test_a_model_without_skip_units_is_refused():
+    for attempt in (
+        lambda: ip.plan_depth(Plain(), X, {}, clusters=1),
+        lambda: ip.unit_energies(Plain(), batches(), X),
+        lambda: next(ip.stages(Plain(), X, lambda m: {}, clusters=[1])),
+    ):
+        with pytest.raises(ip.errors.Untraceable, match="no skip unit"):
+            attempt()
+
+
+def test_an_unreachable_budget_names_the_cheapest_price(model):
+    with pytest.raises(ip.errors.Infeasible, match="one unit left"):
+        ip.plan_depth(model, X, ENERGIES, budgets=ip.budgets.macs(keep=0.05))
+
+
+def test_one_class_or_no_data_is_refused(model):
+    x = torch.randn(4, 3, 16, 16)
+    for data in ([(x, torch.zeros(4, dtype=torch.long))], []):
+        with pytest.raises(ip.InfopruneError, match="at least two classes"):
+            ip.unit_energies(model, data, X)
+
+
+def test_nan_activations_are_refused(model):
+    x = torch.full((4, 3, 16, 16), float("nan"))
+    with pytest.raises(ip.InfopruneError, match="NaN or infinite"):
+        ip.unit_energies(model, [(x, torch.arange(4))], X)
+    with pytest.raises(ip.InfopruneError, match="not a finite number"):
+        ip.plan_depth(model, X, {**ENERGIES, "layers.2": float("nan")}, clusters=2)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_energies_of_another_model_are_refused(model):
+    with pytest.raises(ip.errors.StaleObservations, match="lack"):
+        ip.plan_depth(model, X, {"layers.0": 1.0}, clusters=2)
+    with pytest.raises(ip.errors.StaleObservations, match="no units"):
+        ip.plan_depth(model, X, {**ENERGIES, "layers.9": 1.0}, clusters=2)
+
+
+def test_an_unknown_strategy_is_refused(model):
+    with pytest.raises(ValueError, match="use 'clusters'"):
+        ip.plan_depth(model, X, ENERGIES, clusters=2, strategy="smallest")
+
+
+def test_planning_changes_nothing(model):
+    before = copy.deepcopy(model.state_dict())
+    ip.plan_depth(model, X, ENERGIES, clusters=2)
+    assert len(removals(model, X)) == 6
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert unit_energies is ip.unit_energies
