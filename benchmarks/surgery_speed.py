@@ -1,6 +1,6 @@
 """CPU time of trace + plan + prune + certificate on ResNet-50, beside torch-pruning's build + step, in one process.
 
-    python benchmarks/surgery_speed.py [timm model]
+python benchmarks/surgery_speed.py [timm model]
 """
 
 from __future__ import annotations

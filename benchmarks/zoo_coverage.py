@@ -39,9 +39,7 @@ def one(name: str) -> dict:
     untouched = copy.deepcopy(model.state_dict())
     started = time.process_time()
     try:
-        plan = ip.plan(
-            model, x, ip.importance.CapacityIndependenceImportance(), budgets=[ip.budgets.macs(keep=0.5)]
-        )
+        plan = ip.plan(model, x, ip.importance.CapacityIndependenceImportance(), budgets=[ip.budgets.macs(keep=0.5)])
     except ip.InfopruneError as error:
         same = all(torch.equal(v, untouched[k]) for k, v in model.state_dict().items())
         told = f"{type(error).__name__}: {error}"
@@ -84,7 +82,10 @@ def run(names: list[str], again: bool) -> None:
         started = time.perf_counter()
         try:
             child = subprocess.run(
-                [sys.executable, "-W", "ignore", __file__, "--one", name], capture_output=True, text=True, timeout=LIMIT_S
+                [sys.executable, "-W", "ignore", __file__, "--one", name],
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_S,
             )
             row = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else _crash(name, child.stderr)
         except subprocess.TimeoutExpired:
@@ -112,8 +113,8 @@ def write_table() -> None:
     lines = [
         "# Which models prune",
         "",
-        "Made by `python benchmarks/zoo_coverage.py`: timm models with random weights on a CPU, to half their MACs with "
-        "`CapacityIndependenceImportance` and `round_to=1`.",
+        "Made by `python benchmarks/zoo_coverage.py`: timm models with random weights on a CPU, to half their "
+        "MACs with `CapacityIndependenceImportance` and `round_to=1`.",
         "",
         f"**{count['pruned']} of {len(rows)} pruned, {count['refused']} refused with a typed error before anything was "
         f"touched, {count['failed']} failed.** On every pruned model the planned MACs and parameters equal the counted "
@@ -128,7 +129,12 @@ def write_table() -> None:
     for row in rows:
         if row["outcome"] == "pruned":
             verdict = row["certificate"] + (f" ({', '.join(row['statistics'])})" if row["statistics"] else "")
-            cells = [f"{row['keep']:.2%}", f"{row['params_keep']:.1%}", verdict, f"{row['sites']} / {len(row['quarantined'])}"]
+            cells = [
+                f"{row['keep']:.2%}",
+                f"{row['params_keep']:.1%}",
+                verdict,
+                f"{row['sites']} / {len(row['quarantined'])}",
+            ]
         else:
             cells = ["", "", row["reason"].replace("|", "/")[:260], ""]
         lines.append(f"| {row['model']} | {row['outcome']} | " + " | ".join(cells) + f" | {row.get('cpu_s', '')} |")

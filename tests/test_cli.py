@@ -38,7 +38,9 @@ def test_plan_as_json_is_a_plan_that_can_be_read_back_and_shown(capsys, tmp_path
 
 
 def test_prune_writes_an_artefact_that_loads_and_shows(capsys, tmp_path):
-    code, out, err = run(capsys, "prune", *MODEL, "--macs", 0.5, "--out", tmp_path / "a", "--importance", "independence")
+    code, out, err = run(
+        capsys, "prune", *MODEL, "--macs", 0.5, "--out", tmp_path / "a", "--importance", "independence"
+    )
     assert code == 0
     assert "certificate  exact" in out
     assert "building" in err

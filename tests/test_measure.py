@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from small_nets import NETS, image, make
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import infoprune as ip
+from small_nets import NETS, image, make
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 import torch_pruning as tp
-from small_nets import Attention, Dense, Grouped, Residual, image, make
 
 import infoprune as ip
 from infoprune.planning import planned
+from small_nets import Attention, Dense, Grouped, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 MACS = ip.budgets.macs(keep=0.5)
@@ -77,7 +77,9 @@ def test_rounding_counts_channels_where_units_are_wider():
 
 
 def test_floors_hold_as_a_fraction_and_as_a_number():
-    assert all(e.keeps >= math.ceil(0.7 * e.site.size) for e in plan(floor=0.7, budgets=[ip.budgets.macs(keep=0.7)]).edits)
+    assert all(
+        e.keeps >= math.ceil(0.7 * e.site.size) for e in plan(floor=0.7, budgets=[ip.budgets.macs(keep=0.7)]).edits
+    )
     assert all(e.keeps >= 5 for e in plan(floor=5).edits)
 
 
@@ -95,7 +97,11 @@ def test_planning_touches_nothing():
 
 
 def test_any_importance_of_the_host_serves():
-    for importance in (tp.importance.RandomImportance(), tp.importance.BNScaleImportance(), tp.importance.FPGMImportance()):
+    for importance in (
+        tp.importance.RandomImportance(),
+        tp.importance.BNScaleImportance(),
+        tp.importance.FPGMImportance(),
+    ):
         assert plan(importance=importance).widths
 
 
@@ -146,7 +152,9 @@ def test_an_impossible_budget_names_the_cheapest_price_and_meeting_it_works():
     assert plan(model, budgets=[ip.budgets.macs(at_most=cheapest)]).prices["macs"].after == cheapest
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 0}, {"keep": -1}, {"keep": 1.5}, {"at_most": 0}, {"at_most": float("nan")}, {}])
+@pytest.mark.parametrize(
+    "wrong", [{"keep": 0}, {"keep": -1}, {"keep": 1.5}, {"at_most": 0}, {"at_most": float("nan")}, {}]
+)
 def test_meaningless_budgets_are_refused(wrong):
     with pytest.raises(ValueError, match="macs"):
         ip.budgets.macs(**wrong)

@@ -28,5 +28,10 @@ def test_a_model_that_cannot_reach_the_budget_is_refused_untouched():
     model = timm.create_model("convit_tiny").eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ip.errors.Infeasible, match="cheapest reachable price"):
-        ip.plan(model, torch.randn(1, 3, 224, 224), ip.importance.IndependenceImportance(), budgets=[ip.budgets.macs(keep=0.2)])
+        ip.plan(
+            model,
+            torch.randn(1, 3, 224, 224),
+            ip.importance.IndependenceImportance(),
+            budgets=[ip.budgets.macs(keep=0.2)],
+        )
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -55,9 +55,10 @@ def plan(
 
     `importance` is any torch-pruning importance, ours or the host's. `budgets` (one or several) all hold at once;
     `rates` instead removes a share p of every site (or of the named ones), so that ceil((1 - p) n) of n units stay.
-    `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and `utility` is p in sum_g w_g (a_g^p - 1)/p over
-    the kept fractions a_g. Channels are kept in multiples of `round_to`; every site keeps at least `floor`, a fraction
-    of its units or, as an int, a number of them. Nothing is changed in the model. Classifier outputs always stay.
+    `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and
+    `utility` is p in sum_g w_g (a_g^p - 1)/p over the kept fractions a_g. Channels are kept in multiples of `round_to`;
+    every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. Nothing is changed in
+    the model. Classifier outputs always stay.
     """
     return planned(
         model, example_inputs, importance, layer_importance=layer_importance, budgets=budgets, rates=rates,
@@ -119,7 +120,9 @@ def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
             raise BadWeights(f"the importance of {site.name} holds NaN or infinite values; check that layer's weights")
         found[site.name] = np.bincount(units, channels, site.size) / np.bincount(units, minlength=site.size)
     if not found:
-        raise Untraceable(f"{type(importance).__name__} scores none of the {len(graph.sites)} sites; use another importance")
+        raise Untraceable(
+            f"{type(importance).__name__} scores none of the {len(graph.sites)} sites; use another importance"
+        )
     return found
 
 
@@ -198,7 +201,9 @@ def _site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Map
     weights = chosen(graph) if callable(chosen) else chosen
     missing = [name for name in names if name not in weights]
     if missing:
-        raise UnknownName(f"layer_importance has no weight for {missing[:3]} ({len(missing)} of {len(names)} sites); add them")
+        raise UnknownName(
+            f"layer_importance has no weight for {missing[:3]} ({len(missing)} of {len(names)} sites); add them"
+        )
     return weights
 
 
@@ -228,7 +233,12 @@ def _plan(
 def _notes(
     importance: ScoreGroup, budgets: Sequence[Budget], rates: Any, *, allocation: Allocation | None, **options: Any
 ) -> dict[str, Any]:
-    notes = {"infoprune": version("infoprune"), "torch": torch.__version__, "importance": _described(importance), **options}
+    notes = {
+        "infoprune": version("infoprune"),
+        "torch": torch.__version__,
+        "importance": _described(importance),
+        **options,
+    }
     if rates is not None:
         notes["rates"] = rates if isinstance(rates, float | int) else [f"{k}={v}" for k, v in rates.items()]
         return notes
@@ -267,5 +277,9 @@ def _check_options(importance: Any, round_to: int, floor: float | int) -> None:
 
 def _check_weights(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(parameter.detach().sum().isfinite()) and not bool(parameter.isfinite().all()):
+        if (
+            parameter.is_floating_point()
+            and not bool(parameter.detach().sum().isfinite())
+            and not bool(parameter.isfinite().all())
+        ):
             raise BadWeights(f"{name} holds NaN or infinite values; repair or reload the model before planning")

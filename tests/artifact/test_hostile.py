@@ -8,10 +8,10 @@ import struct
 import pytest
 import torch
 import torch_pruning as tp
-from small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.artifact.saving import content_digest
+from small_nets import Residual, image, make
 
 MUTATIONS = 2400
 
@@ -118,7 +118,9 @@ def rewrite(source, target, change):
 
 def test_a_name_that_fetches_or_imports_is_not_built(artefact, tmp_path):
     for source, name in (("timm", "hf-hub:someone/else"), ("timm", "local-dir:/etc"), ("torchvision", "os.system")):
-        bad = rewrite(artefact[0], tmp_path / "a", lambda c, s=source, n=name: c["architecture"].update(source=s, name=n))
+        bad = rewrite(
+            artefact[0], tmp_path / "a", lambda c, s=source, n=name: c["architecture"].update(source=s, name=n)
+        )
         with pytest.raises(ip.errors.BadArtifact, match="lists no model"):
             ip.load(bad)
 

@@ -9,10 +9,10 @@ import timm
 import torch
 import torch_pruning as tp
 import torchvision
-from small_nets import Attention, Residual, TwoInputs, image, make
 
 import infoprune as ip
 from infoprune.artifact import read_config, saving
+from small_nets import Attention, Residual, TwoInputs, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 
@@ -37,7 +37,8 @@ def test_a_fresh_process_gives_bitwise_equal_logits(tmp_path):
         expected = model(SMALL)
     script = (
         "import torch, infoprune as ip; torch.set_num_threads(1)\n"
-        f"x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)); m = ip.load({str(tmp_path / 'a')!r})\n"
+        "x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))\n"
+        f"m = ip.load({str(tmp_path / 'a')!r})\n"
         "print(m.training, *m(x).detach().view(torch.int32).flatten().tolist())"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()

@@ -7,12 +7,12 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_nets import NETS, Attention, Chunked, Dense, Depthwise, Grouped, Residual, TwoInputs, image, make
 from torch.utils.flop_counter import FlopCounterMode
 
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.surgery import KeepChannels, Plan
+from small_nets import NETS, Attention, Chunked, Dense, Depthwise, Grouped, Residual, TwoInputs, image, make
 
 
 def roles(graph: Graph, site: str) -> dict[str, str]:
@@ -54,7 +54,11 @@ def test_a_head_is_a_unit_of_queries_keys_and_values():
 
 
 def test_classifier_outputs_are_never_a_site():
-    assert not any(m.role == "out" and m.name == "head" for s in ("stem", "one") for m in Graph.trace(make(Residual), image()).members(s))
+    assert not any(
+        m.role == "out" and m.name == "head"
+        for s in ("stem", "one")
+        for m in Graph.trace(make(Residual), image()).members(s)
+    )
 
 
 def test_several_inputs_and_outputs_in_a_dict_are_followed():
@@ -84,7 +88,9 @@ def test_tracing_leaves_mode_gradients_and_random_state_alone():
     model.stem.weight.grad = torch.ones_like(model.stem.weight)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     Graph.trace(model, image())
-    assert model.training and model.one.training and not model.bn.training
+    assert model.training
+    assert model.one.training
+    assert not model.bn.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert torch.equal(model.stem.weight.grad, torch.ones_like(model.stem.weight))
@@ -166,7 +172,9 @@ def test_prices_are_counted_prices_and_pruned_is_masked_for_any_choice(net, data
     assert (measured.macs, measured.params) == (predicted["macs"], predicted["params"])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "densenet121", "vit_tiny_patch16_224", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv3_small_050", "densenet121", "vit_tiny_patch16_224", "convnext_atto"]
+)
 def test_price_of_the_whole_model_is_what_torch_counts(name):
     model = timm.create_model(name).eval().requires_grad_(False)
     x = torch.randn(1, 3, 224 if "vit" in name else 64, 224 if "vit" in name else 64)

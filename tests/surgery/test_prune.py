@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 import torch
 import torch_pruning as tp
-from small_nets import NETS, Attention, Residual, image, make
 
 import infoprune as ip
 from infoprune.graph import Graph, slicing
 from infoprune.graph.slots import Run
 from infoprune.surgery import KeepChannels, Plan
+from small_nets import NETS, Attention, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 
@@ -23,7 +23,9 @@ def plan_for(model, keep=0.6):
 def snapshot(model):
     """Everything that surgery may touch: tensors by value and identity, and every module's attributes."""
     tensors = {n: (id(t), t.detach().clone()) for n, t in slicing.named_tensors(model).items()}
-    attributes = {n: {k: v for k, v in vars(m).items() if isinstance(v, int | tuple | list)} for n, m in model.named_modules()}
+    attributes = {
+        n: {k: v for k, v in vars(m).items() if isinstance(v, int | tuple | list)} for n, m in model.named_modules()
+    }
     return tensors, copy.deepcopy(attributes)
 
 

@@ -56,7 +56,9 @@ def check_architecture(architecture: Architecture) -> None:
     else:
         known = True
     if not known:
-        raise BadArtifact(f"{architecture.source} lists no model {architecture.name!r:.80}; update it, or pass factory=")
+        raise BadArtifact(
+            f"{architecture.source} lists no model {architecture.name!r:.80}; update it, or pass factory="
+        )
 
 
 def identify(model: nn.Module, dense: Shapes) -> Architecture:
@@ -65,7 +67,7 @@ def identify(model: nn.Module, dense: Shapes) -> Architecture:
         try:
             with torch.device("meta"), _unchanged_random_state():
                 built = candidate.build()
-        except Exception:  # noqa: S112 - a builder that can't make it is not the one
+        except Exception:
             continue
         if shapes_of(built) == dense and _same_modules(built, model):
             return candidate

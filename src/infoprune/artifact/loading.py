@@ -75,7 +75,9 @@ def read_config(directory: str | os.PathLike[str]) -> Config:
         raise BadArtifact(f"{path} was not written by infoprune; load it with the library that wrote it")
     ours = mapping(outer["infoprune"], "infoprune")
     if ours.get("schema") != SCHEMA:
-        raise BadArtifact(f"{path} has schema {ours.get('schema')!r:.40}, this release reads {SCHEMA}; update infoprune")
+        raise BadArtifact(
+            f"{path} has schema {ours.get('schema')!r:.40}, this release reads {SCHEMA}; update infoprune"
+        )
     if content_digest(dict(ours)) != outer["digest"]:
         raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
     return _config(keys(ours, "config", FIELDS))
@@ -159,7 +161,7 @@ def _read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Ten
     if found != expected:
         odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))[0]
         raise BadArtifact(
-            f"{path} holds {odd} as {found.get(odd)}, the model needs {expected.get(odd)}; the files do not belong together"
+            f"{path} holds {odd} as {found.get(odd)}, not {expected.get(odd)}; the two are not one artefact"
         )
     if file_digest(path) != config.sha256:
         raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
@@ -186,7 +188,9 @@ def _asked(model: nn.Module, inputs: InputSpec) -> Answer:
     except Exception as error:
         shapes = [shape for shape, _ in inputs]
         first = str(error).splitlines()[0] if str(error) else ""
-        raise BadArtifact(f"the loaded model does not take the probe's inputs {shapes} ({type(error).__name__}: {first})") from error
+        raise BadArtifact(
+            f"the loaded model does not take the probe's inputs {shapes} ({type(error).__name__}: {first})"
+        ) from error
 
 
 def _has_meta(model: nn.Module) -> bool:

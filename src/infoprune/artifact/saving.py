@@ -65,8 +65,15 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan]) -> None:
     }
     if inputs:
         answer = ask(model, inputs)
-        config["probe"] = {"seed": SEED, "digest": answer.digest, "samples": list(answer.samples), "largest": answer.largest}
-    text = json.dumps({**_for_timm(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1)
+        config["probe"] = {
+            "seed": SEED,
+            "digest": answer.digest,
+            "samples": list(answer.samples),
+            "largest": answer.largest,
+        }
+    text = json.dumps(
+        {**_for_timm(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
+    )
     (directory / CONFIG).write_text(text)
 
 

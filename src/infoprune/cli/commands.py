@@ -25,6 +25,7 @@ from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
 from infoprune.surgery import Plan, certificate_of, prune_
 
+
 @dataclass(frozen=True)
 class Result:
     """What goes to stdout, as text or as data, and the exit code."""
@@ -54,7 +55,12 @@ def prune_command(arguments: argparse.Namespace) -> Result:
         after = measure(model, x, latency=True)
         step(f"writing {arguments.out}")
         save(arguments.out, model, plan)
-    data = {"before": asdict(before), "after": asdict(after), "certificate": asdict(certificate), "out": str(arguments.out)}
+    data = {
+        "before": asdict(before),
+        "after": asdict(after),
+        "certificate": asdict(certificate),
+        "out": str(arguments.out),
+    }
     return Result(_report(plan, before, after, str(certificate), arguments.out), data)
 
 
@@ -74,14 +80,18 @@ def show_command(arguments: argparse.Namespace) -> Result:
 
 def doctor_command(arguments: argparse.Namespace) -> Result:
     checks = diagnose()
-    lines = [f"{'ok ' if c.fine else 'BAD'}  {c.name:<14} {c.found}{'' if c.fine else '  ->  ' + c.remedy}" for c in checks]
+    lines = [
+        f"{'ok ' if c.fine else 'BAD'}  {c.name:<14} {c.found}{'' if c.fine else '  ->  ' + c.remedy}" for c in checks
+    ]
     return Result("\n".join(lines), [asdict(c) for c in checks], 0 if all(c.fine for c in checks) else 1)
 
 
 def list_command(arguments: argparse.Namespace) -> Result:
     rows = LISTS[arguments.what]()
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    text = "\n".join("  ".join(str(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    text = "\n".join(
+        "  ".join(str(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
     return Result(text, [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
 
 
@@ -120,7 +130,12 @@ def _report(plan: Plan, before: Measurement, after: Measurement, certificate: st
     def row(name: str, was: float, now: float, style: str) -> str:
         return f"{name:<12} {was:>15{style}} -> {now:>15{style}}  {now / was:.1%}"
 
-    rows = [str(plan), "", row("parameters", before.params, after.params, ","), row("MACs", before.macs, after.macs, ",")]
+    rows = [
+        str(plan),
+        "",
+        row("parameters", before.params, after.params, ","),
+        row("MACs", before.macs, after.macs, ","),
+    ]
     if before.latency_ms and after.latency_ms:
         rows.append(row("latency (ms)", before.latency_ms, after.latency_ms, ".2f"))
     rows += [f"certificate  {certificate}", f'load it with  infoprune.load("{out}")']
@@ -131,7 +146,9 @@ def _report(plan: Plan, before: Measurement, after: Measurement, certificate: st
 
 
 def _importances() -> list[tuple]:
-    rows = [(name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in importances.items()]
+    rows = [
+        (name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in importances.items()
+    ]
     return [("name", "paper", "cost", "needs data"), *rows]
 
 

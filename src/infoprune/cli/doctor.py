@@ -51,13 +51,17 @@ def _torchvision_fits() -> Check:
         importlib.import_module("torchvision.ops").nms  # noqa: B018
         importlib.import_module("timm")
     except Exception as error:
-        return Check("torch pair", f"{found}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", False, remedy)
+        return Check(
+            "torch pair", f"{found}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", False, remedy
+        )
     return Check("torch pair", found, True)
 
 
 def _torch_pruning_below_2() -> Check:
     found = _version("torch-pruning") or "0"
-    return Check("host contract", f"torch-pruning {found}", _numbers(found) < (2,), "pip install 'torch-pruning>=1.6,<2'")
+    return Check(
+        "host contract", f"torch-pruning {found}", _numbers(found) < (2,), "pip install 'torch-pruning>=1.6,<2'"
+    )
 
 
 def _extra(name: str) -> Check:

@@ -92,6 +92,10 @@ def _planning_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--round-to", type=int, default=1, metavar="N", help="keep channels in multiples of N")
     verb.add_argument("--floor", type=float, default=0.1, metavar="SHARE", help="least share of units a site keeps")
-    verb.add_argument("--utility", type=float, default=-1.0, metavar="P", help="P <= 0; lower is more even (default -1)")
+    verb.add_argument(
+        "--utility", type=float, default=-1.0, metavar="P", help="P <= 0; lower is more even (default -1)"
+    )
     verb.add_argument("--solver", metavar="NAME", help="see infoprune list solvers")
-    verb.add_argument("--ignore", action="append", default=[], metavar="LAYER", help="keep this layer's outputs (repeatable)")
+    verb.add_argument(
+        "--ignore", action="append", default=[], metavar="LAYER", help="keep this layer's outputs (repeatable)"
+    )

@@ -27,7 +27,9 @@ def build_model(arguments: argparse.Namespace) -> nn.Module:
         weights = "DEFAULT" if arguments.pretrained else None
         model = torchvision.models.get_model(name, weights=weights, **extra)
     else:
-        raise UnknownName(f"neither timm nor torchvision has a model {arguments.model!r}; {nearest(name, _all_names())}")
+        raise UnknownName(
+            f"neither timm nor torchvision has a model {arguments.model!r}; {nearest(name, _all_names())}"
+        )
     if arguments.weights:
         _load_weights(model, arguments.weights)
     return model.eval()
@@ -47,7 +49,11 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
         model.load_state_dict(state.get("state_dict", state))
     except Exception as error:
         raise BadArtifact(f"{path} does not hold this model's weights ({str(error).splitlines()[0]})") from error

@@ -124,7 +124,7 @@ def _node(part: _Part) -> Node:
     return node
 
 
-def _handler(part: _Part):  # noqa: ANN202 - a bound method of the host's pruning functions
+def _handler(part: _Part):
     box = PrunerBox[tp.ops.module2type(part.layer)]
     return box.prune_in_channels if part.role == "in" else box.prune_out_channels
 

@@ -137,4 +137,3 @@ def _restrict(ledger: Ledger, strand: Strand, letters: Sequence[Letter]) -> Stra
 def _without_contracted(ledger: Ledger, strand: Strand, output: Sequence[Letter | None]) -> Strand | None:
     kept = [letter for letter in strand.letters if letter in output]
     return _restrict(ledger, strand, kept) if kept else None
-

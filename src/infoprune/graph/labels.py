@@ -169,5 +169,7 @@ def _classes_left(classes: Tensor, axis: int) -> int:
     count = len(slices)
     codes = np.unique(slices, return_inverse=True)[1].reshape(slices.shape)
     rows = np.repeat(np.arange(count), slices.shape[1])
-    links = coo_matrix((np.ones(rows.size, dtype=bool), (rows, count + codes.ravel())), shape=(count + codes.max() + 1,) * 2)
+    links = coo_matrix(
+        (np.ones(rows.size, dtype=bool), (rows, count + codes.ravel())), shape=(count + codes.max() + 1,) * 2
+    )
     return connected_components(links, directed=False)[0]

@@ -326,9 +326,7 @@ def bmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 @rule(aten.baddbmm)
 def baddbmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     bias = tuple(x if n > 1 else None for x, n in zip(("b", "m", "n"), args[0].shape, strict=True))
-    _contract(
-        tape, [args[1], args[2], args[0]], [("b", "m", "k"), ("b", "k", "n"), bias], ("b", "m", "n"), out
-    )
+    _contract(tape, [args[1], args[2], args[0]], [("b", "m", "k"), ("b", "k", "n"), bias], ("b", "m", "n"), out)
 
 
 @rule(aten.mv, aten.dot)
@@ -395,7 +393,7 @@ def axes(tape: Tape, tensor: Tensor) -> list[tuple[int, Tensor | None, int]]:
 
 @rule(aten.embedding)
 def embedding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    layers = [x for x in tape.marks(args[0]).layers]
+    layers = tape.marks(args[0]).layers
     for layer in (x for x in layers if 0 in varying(x)):
         tape.ledger.freeze(layer, "rows of an embedding are looked up")
     kept = [x[0].expand(out.shape) for x in layers if 0 not in varying(x)]

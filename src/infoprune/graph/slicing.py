@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
-
 Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
 
 
@@ -66,7 +65,9 @@ def blank(model: nn.Module, removal: Removal) -> None:
     for name, axes in removal.indices.items():
         new = tensors[name].detach().clone()
         for axis, indices in axes.items():
-            new.index_fill_(axis, torch.from_numpy(indices).to(new.device), 1.0 if name.endswith("running_var") else 0.0)
+            new.index_fill_(
+                axis, torch.from_numpy(indices).to(new.device), 1.0 if name.endswith("running_var") else 0.0
+            )
         blanked[id(tensors[name])] = nn.Parameter(new, False) if isinstance(tensors[name], nn.Parameter) else new
     replace(model, blanked)
 

@@ -24,7 +24,7 @@ class Site:
 
 
 class Run(NamedTuple):
-    """Indices start, start + 1, ... belong to units `unit`, `unit + 1`, ..., each unit for `repeat` indices in a row."""
+    """Indices start, start + 1, ... belong to units `unit`, `unit + 1`, ..., `repeat` indices in a row each."""
 
     start: int
     unit: int

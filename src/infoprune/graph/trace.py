@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
 from infoprune.allocation import Posynomial
-from infoprune.errors import Untraceable, UnknownName
+from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.slicing import attributes_in_use
@@ -170,7 +170,9 @@ def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:
             shown = layer if isinstance(layer, str) else type(layer).__name__
             hint = nearest(str(shown), [n for n in modules if n])
             raise UnknownName(f"ignored_layers names {shown!r}, which is not in the model; {hint}")
-        found.update(n for n in [*names.values(), *dict(model.named_buffers())] if n == name or n.startswith(f"{name}."))
+        found.update(
+            n for n in [*names.values(), *dict(model.named_buffers())] if n == name or n.startswith(f"{name}.")
+        )
     return found
 
 

@@ -198,7 +198,9 @@ class Trials:
                 shrink(pruned, removal)
                 agreement = compare(pruned, masked, removal, self.inputs, statistics)
             except Exception as error:  # whatever the model's own code raises is the answer
-                return Trial(f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1])
+                return Trial(
+                    f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1]
+                )
         by_design = any(not statistic.reproducible for statistic in statistics)
         if not agreement.relative <= self.tolerance and not by_design:
             return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")

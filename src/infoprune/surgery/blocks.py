@@ -162,15 +162,11 @@ class DropBlock(Edit):
             steps = [f"{spec.module}.{step.name}" for step in spec.steps if step.kind == "module"]
             for name in [spec.module, *steps]:
                 if name not in modules:
-                    raise StalePlan(
-                        f"the model has no module {name}, which the plan removes; plan() it again"
-                    )
+                    raise StalePlan(f"the model has no module {name}, which the plan removes; plan() it again")
             if isinstance(modules[spec.module], Replacement):
                 raise StalePlan(f"{spec.module} was removed from this model before; plan() it again")
         if self.unit.branch_end not in modules:
-            raise StalePlan(
-                f"the model has no module {self.unit.branch_end}, where the branch ends; plan() it again"
-            )
+            raise StalePlan(f"the model has no module {self.unit.branch_end}, where the branch ends; plan() it again")
         state = model.state_dict(keep_vars=True)
         for name, shape in self.unit.lost.items():
             if name not in state:
@@ -181,9 +177,7 @@ class DropBlock(Edit):
 
     def merged(self, other: Edit) -> DropBlock:
         if other != self:
-            raise StalePlan(
-                f"the plans remove {self.unit.name} differently, so not from one model; plan() it again"
-            )
+            raise StalePlan(f"the plans remove {self.unit.name} differently, so not from one model; plan() it again")
         return self
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
@@ -207,9 +201,7 @@ class DropBlock(Edit):
     def _check_cut(self, tensors: Mapping[str, Tensor]) -> None:
         for slot in self.unit.cut.slots if self.unit.cut else ():
             if slot.tensor not in tensors:
-                raise StalePlan(
-                    f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again"
-                )
+                raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
             shape = tuple(tensors[slot.tensor].shape)
             if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
                 raise stale(f"axis {slot.axis} of {slot.tensor}", shape, f"{slot.size} long")

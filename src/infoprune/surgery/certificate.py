@@ -37,7 +37,8 @@ class Certificate:
     compared: bool = True
 
     def __str__(self) -> str:
-        told = f"{self.verdict}: max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
+        gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
+        told = f"{self.verdict}: {gap}"
         if self.scale == 0:
             return f"{told}; all outputs are zero, so this compares nothing"
         if not self.statistics:
@@ -46,9 +47,7 @@ class Certificate:
         return f"{told}, {how}: {', '.join(self.statistics)}"
 
 
-def certify(
-    pruned: nn.Module, original: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int
-) -> Certificate:
+def certify(pruned: nn.Module, original: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int) -> Certificate:
     """Compare `pruned` with a copy of `original` masked by the same edits.
 
     Both run in double precision where the `macs` of the original make that affordable.
@@ -78,4 +77,3 @@ def _verdict(agreement: Agreement, tolerance: float, reasons: tuple[str, ...], c
 
 def _double(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
-

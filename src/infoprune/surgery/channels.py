@@ -34,7 +34,7 @@ class KeepChannels(Edit):
         ascending = all(a < b for a, b in zip(self.kept, self.kept[1:], strict=False))
         if not (self.kept and ascending and self.kept[0] >= 0 and self.kept[-1] < site.size):
             raise ValueError(
-                f"{site.name} can't keep {self.kept[:8]}...; give at least one index, ascending, from 0 to {site.size - 1}"
+                f"{site.name} can't keep {self.kept[:4]}...; give ascending indices from 0 to {site.size - 1}"
             )
 
     @property
@@ -65,7 +65,9 @@ class KeepChannels(Edit):
 
     def merged(self, other: Edit) -> KeepChannels:
         if not isinstance(other, KeepChannels) or other.coupling.slots != self.coupling.slots:
-            raise StalePlan(f"the plans cut {self.site.name} differently, so they are not for one model; plan() it again")
+            raise StalePlan(
+                f"the plans cut {self.site.name} differently, so they are not for one model; plan() it again"
+            )
         both = tuple(k for k in self.kept if k in set(other.kept))
         if not both:
             raise StalePlan(f"the plans share no unit of {self.site.name}, so that nothing would stay; cut less in one")

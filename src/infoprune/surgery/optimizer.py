@@ -22,9 +22,7 @@ def remember(replaced: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
         _successors[old] = weakref.ref(new)
 
 
-def rebuild_optimizer(
-    optimizer: torch.optim.Optimizer, plan: Plan, model: nn.Module
-) -> torch.optim.Optimizer:
+def rebuild_optimizer(optimizer: torch.optim.Optimizer, plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     """Hand the optimizer the parameters that `prune_(model, ..., plan)` made, and cut its buffers likewise.
 
     Works in place on an optimizer made before the surgery: groups, learning rates, momentum and second moments stay.

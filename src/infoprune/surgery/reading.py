@@ -23,7 +23,9 @@ def plan_from(data: Any) -> Plan:
     """A plan from parsed JSON."""
     fields = keys(data, "plan", {"version", "edits", "made_by", "prices", "inputs"})
     if fields["version"] != PLAN_VERSION:
-        raise BadArtifact(f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune")
+        raise BadArtifact(
+            f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune"
+        )
     return Plan(
         tuple(_edit(item) for item in sequence(fields["edits"], "edits")),
         _plain(fields["made_by"]),
@@ -174,7 +176,9 @@ def keys(data: Any, what: str, expected: set[str]) -> Mapping[str, Any]:
     found = set(mapping(data, what))
     if found != expected:
         odd, gone = sorted(found - expected)[:5], sorted(expected - found)
-        raise BadArtifact(f"{what} has unknown keys {odd} and lacks {gone}" if gone else f"{what} has unknown keys {odd}")
+        raise BadArtifact(
+            f"{what} has unknown keys {odd} and lacks {gone}" if gone else f"{what} has unknown keys {odd}"
+        )
     return data
 
 
