@@ -34,8 +34,7 @@ def test_price_is_what_is_counted_for_any_choice(net):
         shrink(
             pruned,
             Removal.of(
-                (c.slots, c.attributes, gone(c.site.size, range(n)))
-                for c, n in zip(couplings, counts, strict=True)
+                (c.slots, c.attributes, gone(c.site.size, range(n))) for c, n in zip(couplings, counts, strict=True)
             ),
         )
         assert cost(counts) == counted(pruned, (x,))
@@ -43,9 +42,7 @@ def test_price_is_what_is_counted_for_any_choice(net):
 
 def test_a_plan_keeps_within_it(residual):
     model, x = residual
-    plan = ip.plan(
-        model, x, ip.importance.IndependenceImportance(), budgets=[ip.budgets.activations(keep=0.6)]
-    )
+    plan = ip.plan(model, x, ip.importance.IndependenceImportance(), budgets=[ip.budgets.activations(keep=0.6)])
     before = counted(model, (x,))
     ip.prune_(model, x, plan)
     assert 0.55 * before < counted(model, (x,)) <= 0.6 * before

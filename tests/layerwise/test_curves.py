@@ -33,9 +33,7 @@ def batches(count=3, size=8):
 
 
 def measured(model, loader=None, **options):
-    return ip.layerwise.curves(
-        model, batches() if loader is None else loader, ORDER, progress=False, **options
-    )
+    return ip.layerwise.curves(model, batches() if loader is None else loader, ORDER, progress=False, **options)
 
 
 def test_a_point_is_the_divergence_of_the_pruned_network_with_new_statistics():
@@ -113,9 +111,7 @@ def test_leaves_the_model_and_the_generator_alone():
 
 def test_a_plan_takes_the_weights():
     model = network()
-    plan = ip.plan(
-        model, batches()[0], ORDER, layer_importance=measured(model), budgets=[ip.budgets.macs(keep=0.5)]
-    )
+    plan = ip.plan(model, batches()[0], ORDER, layer_importance=measured(model), budgets=[ip.budgets.macs(keep=0.5)])
     assert plan.edits
 
 

@@ -64,9 +64,7 @@ def test_equation_9_to_the_letter(traced):
 
 def test_shares_are_the_printed_weights_over_their_total(traced):
     graph, seen = traced
-    printed, shares = (
-        np.array([*ip.layerwise.nhsic(seen, scale=s)(graph).values()]) for s in ("printed", "shares")
-    )
+    printed, shares = (np.array([*ip.layerwise.nhsic(seen, scale=s)(graph).values()]) for s in ("printed", "shares"))
     np.testing.assert_allclose(shares, printed / printed.sum())
     assert shares.sum() == pytest.approx(1)
 
@@ -79,9 +77,7 @@ def test_shares_do_not_underflow(traced):
 
 def test_with_beta_zero_sites_weigh_as_uniform_does(traced):
     graph, seen = traced
-    assert ip.layerwise.nhsic(seen, beta=0, scale="printed")(graph) == pytest.approx(
-        ip.layerwise.uniform()(graph)
-    )
+    assert ip.layerwise.nhsic(seen, beta=0, scale="printed")(graph) == pytest.approx(ip.layerwise.uniform()(graph))
 
 
 def test_equation_3_to_the_letter(traced):
@@ -93,9 +89,7 @@ def test_equation_3_to_the_letter(traced):
         terms = [nhsic[x, row] + nhsic[o, row] - relevance * nhsic[row, y] for o in rows if o != row]
         by_layer[name] = float(torch.exp(-beta * sum(terms)))
     expected = {site: sum(by_layer[name] for name in names) for site, names in writers.items()}
-    found = ip.layerwise.bottleneck(seen, beta=beta, relevance=relevance, target="output", scale="printed")(
-        graph
-    )
+    found = ip.layerwise.bottleneck(seen, beta=beta, relevance=relevance, target="output", scale="printed")(graph)
     assert found == pytest.approx(expected, rel=1e-9)
 
 
