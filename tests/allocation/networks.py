@@ -18,7 +18,7 @@ Width = list[int] | int
 
 @dataclass
 class Network:
-    """Sizes of the sites met so far, and the monomials (tuples of sites) of MACs, parameters and activations."""
+    """Sizes of the sites met so far, and the monomials (tuples of sites) of what is counted."""
 
     sizes: list[int] = field(default_factory=list)
     macs: Counter = field(default_factory=Counter)

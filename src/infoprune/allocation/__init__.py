@@ -1,6 +1,6 @@
 """How many units each site keeps: pure numbers, certified."""
 
-from infoprune.allocation import baselines, cvxpy_reference, slsqp  # registers their solvers
+from infoprune.allocation import baselines, cvxpy_reference, slsqp  # noqa: F401  importing registers the solvers
 from infoprune.allocation.posynomial import Posynomial
 from infoprune.allocation.problem import Problem
 from infoprune.allocation.registered import solvers

@@ -34,7 +34,7 @@ NODES = 300  # branch and bound nodes per program; a count, so that an answer ne
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """One row per allowed count of each site: whose it is, the count, its logarithm and its weighted utility."""
+    """One row per allowed count of each site: whose it is, its logarithm and weighted utility."""
 
     site: np.ndarray
     count: np.ndarray
@@ -96,7 +96,7 @@ class Bracket:
 
 
 def grid_bound(problem: Problem, levels: Levels, tangents: Tangents, multipliers: np.ndarray) -> float:
-    """max over the grid of U(k) - m'(tangents): valid for any m >= 0, at most the continuous bound, and separable."""
+    """max over the grid of U(k) - m'(tangents): a bound for any m >= 0, and a sum over sites."""
     price = multipliers @ tangents.slopes
     return float(levels.best(price).sum() + multipliers @ tangents.limits + ROUNDING * problem.weights.sum())
 
@@ -142,7 +142,7 @@ def tightened(
 def _relaxed(
     problem: Problem, levels: Levels, tangents: Tangents, monomials: Monomials
 ) -> tuple[Tangents, np.ndarray, np.ndarray]:
-    """Tangents wherever mixtures of levels are over budget, the multipliers of that linear program, and its counts."""
+    """Tangents wherever mixtures of levels are over budget; the multipliers and counts of that program."""
     from scipy.optimize import linprog
 
     once, total = _one_level_each(problem, levels), problem.weights.sum()

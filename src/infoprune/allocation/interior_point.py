@@ -40,7 +40,7 @@ class Optimum:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where the iteration stands: x of the free sites, slack and multiplier of the budgets, duals of the box."""
+    """Where the iteration stands: x of the free sites, slacks and multipliers, duals of the box."""
 
     x: np.ndarray
     slack: np.ndarray
@@ -125,7 +125,7 @@ def _better(
 
 
 def _pulled_inside(monomials: Monomials, x: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """x moved towards the floors until F(x) <= 0, which convexity makes a straight line's crossing at the latest."""
+    """x moved towards the floors until F(x) <= 0; by convexity no further than a straight line's crossing."""
     excess, at_floor = monomials.log_prices(x)[0], monomials.log_prices(low)[0]
     over = excess > 0
     if not over.any():
@@ -211,7 +211,7 @@ def _descent(
 
 
 def _longest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The longest step, at most 1, that goes no further than `TO_EDGE` of the way to where something turns negative."""
+    """The longest step, at most 1, that goes `TO_EDGE` of the way to where something turns negative."""
     room, step = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     shrinking = step < 0
     return min(1.0, TO_EDGE * float(np.min(room[shrinking] / -step[shrinking], initial=np.inf)))

@@ -61,7 +61,7 @@ def linear(problem: Problem) -> Solution:
 
 
 def _chords(problem: Problem) -> tuple[Optimum, Tangents]:
-    """A convex relaxation in x = log k: each site's utility replaced by its chord between floor and ceiling."""
+    """A convex relaxation in x = log k: each site's utility replaced by its chord from floor to ceiling."""
     low, high = np.log(problem.floor), np.log(problem.ceiling)
     rise = problem.weights * (problem.ceiling - problem.floor) / problem.sizes
     slopes = rise / np.where(high > low, high - low, 1)
@@ -71,7 +71,7 @@ def _chords(problem: Problem) -> tuple[Optimum, Tangents]:
 
 
 def _single(problem: Problem, chords: Optimum) -> list[tuple[Posynomial, float]]:
-    """Single budgets that every feasible choice meets: each one, and their sum weighted by the chords' multipliers."""
+    """Single budgets that all feasible choices meet: each, and their sum weighted by the multipliers."""
     binding = np.flatnonzero(problem.price(problem.ceiling) > problem.limits)
     budgets = [(problem.costs[b], problem.limits[b]) for b in binding]
     if len(budgets) > 1 and chords.multipliers.any():
@@ -82,7 +82,7 @@ def _single(problem: Problem, chords: Optimum) -> list[tuple[Posynomial, float]]
 
 
 def at_most_one(problem: Problem, cost: Posynomial, limit: float) -> tuple[np.ndarray, float]:
-    """The continuous optimum under one budget whose monomials hold each site at most once: its counts and a bound."""
+    """The continuous optimum under one budget whose monomials hold each site once: counts and bound."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     sites, total = problem.sizes.size, problem.weights.sum() or 1.0
@@ -116,7 +116,7 @@ def at_most_one(problem: Problem, cost: Posynomial, limit: float) -> tuple[np.nd
 
 
 def _over_shares(problem: Problem, cost: Posynomial) -> tuple[list[tuple[int, ...]], np.ndarray, float]:
-    """The price over shares y of floor..ceiling: which products of y occur, the price of each column, the constant."""
+    """The price over shares y of floor..ceiling: the products of y, each column's price, the constant."""
     width, terms = problem.ceiling - problem.floor, {}
     for coefficient, row in zip(cost.coefficients, cost.factors, strict=True):
         sites = row[row < cost.sites]

@@ -34,13 +34,14 @@ class Posynomial:
         exponents = _exponents(self.exponents)
         if coefficients.ndim != 1 or coefficients.shape[0] != exponents.shape[0]:
             raise ValueError(
-                f"coefficients of shape {coefficients.shape} do not match exponents of shape {exponents.shape}; "
+                f"coefficients of shape {coefficients.shape} do not match exponents of shape "
+                f"{exponents.shape}; "
                 "give one coefficient per row of exponents"
             )
         if not (np.isfinite(coefficients).all() and (coefficients >= 0).all()):
             raise ValueError(
-                f"coefficients must be finite and non-negative; found {_first_bad(coefficients)}, so the price "
-                "would not be a posynomial"
+                f"coefficients must be finite and non-negative; found {_first_bad(coefficients)}, "
+                "so the price would not be a posynomial"
             )
         coefficients.setflags(write=False)
         object.__setattr__(self, "coefficients", coefficients)
@@ -56,7 +57,8 @@ class Posynomial:
         q, b = sparse.coo_array(q), np.asarray(b, dtype=np.float64)
         if b.ndim != 1 or q.shape != (b.size, b.size):
             raise ValueError(
-                f"q of shape {q.shape} does not match b of shape {b.shape}; q needs shape (n, n) for b of shape (n,)"
+                f"q of shape {q.shape} does not match b of shape {b.shape}; "
+                "q needs shape (n, n) for b of shape (n,)"
             )
         rows = np.arange(q.nnz)
         ones = sparse.coo_array(
@@ -134,7 +136,7 @@ class Posynomial:
 
     @cached_property
     def factors(self) -> np.ndarray:
-        """Each monomial as a row of site indices, repeated per power and padded with `sites`; shape (terms, degree)."""
+        """Each monomial as a row of site indices, repeated per power, padded with `sites`."""
         lengths = self.exponents.sum(axis=1).astype(np.int64)
         filled = np.arange(lengths.max(initial=0)) < lengths[:, None]
         factors = np.full(filled.shape, self.sites)

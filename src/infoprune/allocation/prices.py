@@ -87,7 +87,7 @@ class Prices:
         return np.bincount(cells, added, self.limits.size * self.sites).reshape(-1, self.sites)
 
     def crossed(self, counts: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """What moving site i to `first` and j to `second` adds beyond both alone; shape (budgets, sites, sites)."""
+        """What moving site i to `first` and j to `second` adds beyond both alone; (budgets, sites, sites)."""
         term, site, _ = self.entries
         one, two = self.pairs
         added = (

@@ -30,7 +30,7 @@ def rounded(problem: Problem, point: np.ndarray) -> np.ndarray:
 
 
 def followed(problem: Problem, point: np.ndarray) -> np.ndarray:
-    """Allowed counts as close to `point` as the budgets let them: floored, then raised where most is missing."""
+    """Allowed counts as close to `point` as budgets allow: floored, then raised where most is missing."""
     prices = Prices.of(problem)
     raised = _floored(problem, prices, point)
     while raised is not None:

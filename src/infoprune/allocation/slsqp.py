@@ -1,4 +1,4 @@
-"""The paper's solver, for comparison: sequential least squares on keep ratios, where prices are not convex."""
+"""The paper's solver, for comparison: sequential least squares on keep ratios, not a convex problem."""
 
 from __future__ import annotations
 
