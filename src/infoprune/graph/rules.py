@@ -137,8 +137,15 @@ def _move(func: Any, layer: Tensor, rest: tuple, kwargs: dict) -> Any:
         return layer
     if packet is aten.pixel_shuffle:
         return tidy(torch.pixel_shuffle(layer.contiguous(), rest[0]))
-    moved = func(layer, *rest, **kwargs)
+    moved = func(layer, *(_on_cpu(value) for value in rest), **kwargs)
     return tidy(moved) if isinstance(moved, Tensor) else [tidy(piece) for piece in moved]
+
+
+def _on_cpu(value: Any) -> Any:
+    """Index tensors beside the labels, which never leave the CPU."""
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value.cpu() if isinstance(value, Tensor) else value
 
 
 def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], after: Sequence[Any]) -> None:
@@ -358,10 +365,28 @@ def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
 
 @rule(aten.convolution, aten._convolution, aten.mkldnn_convolution)
 def convolution(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """Channels are (group, channel of the group): depthwise loses groups, grouped loses the same places in each."""
     x, weight, bias, transposed, groups = args[0], args[1], args[2], args[6], args[8]
+    sweep = x if transposed else out
     channel = x.dim() - weight.dim() + 1
-    tied = groups > 1 and x.size(channel) > groups
+    around, kernel = (None,) * channel, (None,) * (weight.dim() - 2)
+    tape.count_product(sweep.numel() // sweep.size(channel), axes(tape, weight))
+    if groups > 1:
+        return _grouped_convolution(tape, args, out, channel)
+    operands = [
+        Operand(tape.marks(x), (*around, "c", *kernel)),
+        Operand(tape.marks(weight), ("c", "o", *kernel) if transposed else ("o", "c", *kernel)),
+        Operand(tape.marks(bias), ("o",)),
+    ]
+    output = (*around, "o", *kernel)
+    strands = join(tape.ledger, operands[: 2 if bias is None else 3], output)
+    tape.mark(out, Marks(tuple(spread(s, output, out.shape) for s in strands)))
+    return None
+
+
+def _grouped_convolution(tape: Tape, args: tuple, out: Tensor, channel: int) -> None:
+    """Channels are (group, channel of the group): depthwise loses groups, others lose the same places in each."""
+    x, weight, bias, transposed, groups = args[0], args[1], args[2], args[6], args[8]
+    tied = x.size(channel) > groups
     inputs = [(x, channel), (weight, 0), *([(bias, 0)] if bias is not None else [])]
     marks = [_by_group(tape, tensor, axis, groups, tied) for tensor, axis in inputs]
     around, kernel = (None,) * channel, (None,) * (weight.dim() - 2)
@@ -374,8 +399,6 @@ def convolution(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     strands = join(tape.ledger, [Operand(m, x) for m, x in zip(marks, letters, strict=False)], output)
     split = (*out.shape[:channel], groups, out.shape[channel] // groups, *out.shape[channel + 1 :])
     tape.mark(out, Marks(tuple(tidy(spread(s, output, split).flatten(channel, channel + 1)) for s in strands)))
-    sweep = x if transposed else out
-    tape.count_product(sweep.numel() // sweep.size(channel), axes(tape, weight))
 
 
 def _by_group(tape: Tape, tensor: Tensor, axis: int, groups: int, tied: bool = False) -> Marks:
