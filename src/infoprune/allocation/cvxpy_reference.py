@@ -1,8 +1,7 @@
-"""The geometric program as cvxpy sees it, solved by Clarabel: the reference that `geometric` is tested
-against.
+"""The geometric program as cvxpy sees it, solved by Clarabel: the reference `geometric` is tested against.
 
-Importing cvxpy takes a second and compiling a problem tens to hundreds of milliseconds, so it is not the
-default.
+One call takes one to two times as long as `geometric`; what keeps it from being the default is the import of
+cvxpy, about a second before the first answer (`benchmarks/allocation_speed.py`).
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation
 
     Whatever the solver, its counts are re-checked against grid and budgets before they are returned.
 
+    >>> from infoprune.allocation import Posynomial
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
     >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2500], units=["MACs"])
     >>> allocate(problem).counts
