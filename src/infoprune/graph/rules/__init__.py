@@ -1,0 +1,22 @@
+"""How labels pass through each operation of ATen. What is not listed here freezes the labels that enter it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from infoprune.graph.rules import contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
+from infoprune.graph.rules.base import Rule, rules
+from infoprune.graph.rules.base import tensors as tensors
+from infoprune.graph.rules.contraction import attention
+from infoprune.graph.rules.elementwise import pointwise, unknown
+
+
+def find_rule(func: Any) -> Rule:
+    packet = func.overloadpacket
+    if packet in rules:
+        return rules[packet]
+    if packet.__name__.startswith("_scaled_dot_product"):
+        return attention
+    return pointwise if torch.Tag.pointwise in func.tags else unknown

@@ -1,0 +1,42 @@
+"""What a rule is, what it may ask of the trace, and where rules are filed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from infoprune.graph.labels import Ledger, Marks
+
+
+class Tape(Protocol):
+    """What a rule may ask of the trace, and tell it."""
+
+    ledger: Ledger
+
+    def marks(self, value: object) -> Marks: ...
+    def mark(self, tensor: Tensor, marks: Marks) -> None: ...
+    def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None: ...
+    def note_sizes(self, layer: Tensor) -> None: ...
+    def note_split(self, layers: Sequence[Tensor], axis: int) -> None: ...
+
+
+Rule = Callable[[Tape, Any, tuple, dict, Any], None]
+rules: dict[object, Rule] = {}
+
+
+def rule(*packets: object) -> Callable[[Rule], Rule]:
+    def file(function: Rule) -> Rule:
+        rules.update(dict.fromkeys(packets, function))
+        return function
+
+    return file
+
+
+def tensors(values: object) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = list(values.values())
+    return [t for value in values for t in tensors(value)] if isinstance(values, list | tuple) else []

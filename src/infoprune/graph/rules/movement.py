@@ -1,0 +1,195 @@
+"""Elements change places; maps are resampled channel by channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprune.graph.joining import Operand, join, spread
+from infoprune.graph.labels import Marks, hold, tidy, varying
+from infoprune.graph.rules.base import Tape, rule, tensors
+from infoprune.graph.rules.elementwise import unknown
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten.permute, aten.transpose, aten.t, aten.expand, aten.unsqueeze, aten.squeeze, aten.select, aten.slice,
+    aten.alias, aten.detach, aten.clone, aten.contiguous, aten.roll, aten.flip, aten.repeat, aten.unbind,
+    aten.index_select, aten.movedim, aten.unfold, aten.view, aten._unsafe_view, aten.reshape,
+    aten._reshape_alias, aten.pixel_shuffle, aten.pixel_unshuffle, aten.index, aten.split_with_sizes, aten.split,
+    aten.channel_shuffle, aten.narrow, aten.lift_fresh, aten._to_copy, aten.diagonal, aten.repeat_interleave,
+)  # fmt: skip
+def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """Elements change places and nothing else: their labels go with them."""
+    marks = tape.marks(args[0])
+    moved = [_move(func, layer, args[1:], kwargs) for layer in marks.layers]
+    if isinstance(out, Tensor):
+        tape.mark(out, Marks(tuple(moved), marks.adaptive))
+    else:
+        for index, piece in enumerate(out):
+            tape.mark(piece, Marks(tuple(parts[index] for parts in moved), marks.adaptive))
+    _note_shapes(tape, func, args, marks.layers, moved)
+
+
+def _move(func: Any, layer: Tensor, rest: tuple, kwargs: dict) -> Any:
+    packet = func.overloadpacket
+    if packet in (aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias):
+        return tidy(layer.reshape(rest[0]))
+    if packet in (aten.clone, aten.contiguous, aten.alias, aten.detach, aten.lift_fresh, aten._to_copy):
+        return layer
+    if packet is aten.pixel_shuffle:
+        return tidy(torch.pixel_shuffle(layer.contiguous(), rest[0]))
+    moved = func(layer, *(_on_cpu(value) for value in rest), **kwargs)
+    return tidy(moved) if isinstance(moved, Tensor) else [tidy(piece) for piece in moved]
+
+
+def _on_cpu(value: Any) -> Any:
+    """Index tensors beside the labels, which never leave the CPU."""
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], after: Sequence[Any]) -> None:
+    """Sizes that the model's own code names, and rectangles that must stay rectangles."""
+    packet = func.overloadpacket
+    for old, new in zip(before, after, strict=True):
+        for layer in [old, *([new] if isinstance(new, Tensor) else new)]:
+            tape.note_sizes(layer)
+            tape.ledger.require_rectangle(layer)
+        if packet is aten.split:
+            _require_equal_parts(tape, old, args[1], args[2] if len(args) > 2 else 0)
+        if packet is aten.split_with_sizes:
+            tape.note_split(new, args[2] if len(args) > 2 else 0)
+
+
+def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
+    if axis % layer.dim() in varying(layer) and layer.size(axis) % size == 0:
+        tape.ledger.require_rectangle(layer.unflatten(axis, (-1, size)))
+
+
+@rule(aten.as_strided_, aten.as_strided)
+def restrided(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """Only the memory format may change; any other use is not followed."""
+    if tuple(args[1]) == tuple(out.shape) and math.prod(args[1]) == args[0].numel():
+        tape.mark(out, tape.marks(args[0]))
+    else:
+        unknown(tape, func, args, kwargs, out)
+
+
+@rule(aten.cat, aten.stack)
+def concatenation(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    parts = [t for t in args[0] if t.dim() == out.dim() or func.overloadpacket is aten.stack]
+    axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % out.dim()
+    marks = [tape.marks(t) for t in parts]
+    if func.overloadpacket is aten.stack:
+        marks = [Marks(tuple(x.unsqueeze(axis) for x in m.layers), m.adaptive) for m in marks]
+        parts = [t.unsqueeze(axis) for t in parts]
+    layers = [*_across(tape, parts, marks, axis, out), *_along(tape, parts, marks, axis, out.shape)]
+    for layer in layers:
+        tape.note_sizes(layer)
+        tape.ledger.require_rectangle(layer)
+    tape.mark(out, Marks(tuple(layers), all(m.adaptive for m in marks)))
+
+
+def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out: Tensor) -> list[Tensor]:
+    """Layers that don't change along the axis: the parts lie beside each other, so their labels meet."""
+    letters = tuple(d if d != axis and n > 1 else None for d, n in enumerate(out.shape))
+    operands = [
+        Operand(Marks(tuple(hold(x, [axis]) for x in m.layers if axis not in varying(x)), m.adaptive), letters)
+        for m in marks
+    ]
+    return [spread(strand, letters, out.shape) for strand in join(tape.ledger, operands, letters)]
+
+
+def _along(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, shape: Sequence[int]) -> list[Tensor]:
+    """Layers that change along the axis follow one another; a part without one is fixed."""
+    found = [[x for x in m.layers if axis in varying(x)] for m in marks]
+    kinds = {varying(x) for layers in found for x in layers}
+    if not kinds:
+        return []
+    if len(kinds) > 1 or any(len(layers) > 1 for layers in found):
+        for layer in (x for layers in found for x in layers):
+            tape.ledger.freeze(layer, "parts of different structure are concatenated")
+        return []
+    changing = kinds.pop()
+    row = [n if d in changing else 1 for d, n in enumerate(shape)]
+    rows = [
+        _resized(layers[0] if layers else _fixed(part.dim()), [*row[:axis], part.size(axis), *row[axis + 1 :]])
+        for layers, part in zip(found, parts, strict=True)
+    ]
+    return [torch.cat(rows, axis).expand(tuple(shape))]
+
+
+def _fixed(dims: int) -> Tensor:
+    return torch.zeros((1,) * dims, dtype=torch.long)
+
+
+@rule(aten.constant_pad_nd)
+def padding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    marks = tape.marks(args[0])
+    padded = {out.dim() - 1 - i // 2 for i, amount in enumerate(args[1]) if amount}
+    layers = [
+        tidy(aten.constant_pad_nd(x, args[1], 0)) if padded & set(varying(x)) else _resized(x, out.shape)
+        for x in marks.layers
+    ]
+    tape.mark(out, Marks(tuple(layers), marks.adaptive))
+
+
+def _resized(layer: Tensor, shape: Sequence[int]) -> Tensor:
+    """The layer with other sizes on the axes on which it is constant."""
+    for axis in set(range(layer.dim())) - set(varying(layer)):
+        layer = layer.narrow(axis, 0, 1)
+    return layer.expand(tuple(shape))
+
+
+@rule(aten.im2col)
+def unfolded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """(N, C, H, W) -> (N, C * k * k, L): every channel appears k * k times."""
+    window = math.prod(args[1])
+    layers = [
+        _resized(hold(x, [2, 3])[:, :, :1, 0].repeat_interleave(window, 1), out.shape)
+        for x in _spatially_constant(tape, args[0], 2)
+    ]
+    tape.mark(out, Marks(tuple(layers)))
+
+
+@rule(aten.col2im)
+def folded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """(N, C * k * k, L) -> (N, C, H, W): the k * k rows of a channel are summed, so they leave together."""
+    window = math.prod(args[2])
+    layers = []
+    for layer in _spatially_constant(tape, args[0], 1):
+        rows = tape.ledger.collapse(layer.unflatten(1, (-1, window)), [2])[:, :, 0, :1]
+        layers.append(_resized(rows.unsqueeze(-1), out.shape))
+    tape.mark(out, Marks(tuple(layers)))
+
+
+@rule(
+    aten.max_pool2d_with_indices, aten.max_pool1d, aten.max_pool3d_with_indices, aten.avg_pool1d, aten.avg_pool2d,
+    aten.avg_pool3d, aten._adaptive_avg_pool2d, aten.adaptive_avg_pool2d, aten._adaptive_avg_pool3d,
+    aten.adaptive_max_pool2d, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
+    aten._upsample_bicubic2d_aa, aten._upsample_bilinear2d_aa, aten.upsample_nearest1d, aten.upsample_linear1d,
+    aten.upsample_nearest3d, aten.upsample_trilinear3d, aten.reflection_pad2d, aten.replication_pad2d,
+    aten.reflection_pad1d, aten.grid_sampler_2d,
+)  # fmt: skip
+def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """Each channel's map is resampled by itself."""
+    first = tensors(out)[0]
+    layers = _spatially_constant(tape, args[0], first.dim() - 2 if first.dim() > 2 else 1)
+    for result in tensors(out):
+        tape.mark(result, Marks(tuple(_resized(x, result.shape) for x in layers)))
+
+
+def _spatially_constant(tape: Tape, tensor: Tensor, trailing: int) -> list[Tensor]:
+    """The layers that don't change on the last axes; those that do are frozen."""
+    layers = tape.marks(tensor).layers
+    mixed = [x for x in layers if any(axis >= x.dim() - trailing for axis in varying(x))]
+    for layer in mixed:
+        tape.ledger.freeze(layer, "positions are resampled")
+    return [x for x in layers if not any(x is y for y in mixed)]

@@ -1,0 +1,74 @@
+"""Norms: their parameters belong to the channels, their statistics may run over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprune.graph.joining import Operand, join, spread
+from infoprune.graph.labels import Marks, Statistic, tidy, varying
+from infoprune.graph.rules.base import Tape, rule, tensors
+from infoprune.graph.rules.contraction import by_group
+from infoprune.graph.rules.elementwise import combine
+
+aten = torch.ops.aten
+
+
+@rule(aten.native_batch_norm, aten._native_batch_norm_legit_no_training, aten.cudnn_batch_norm,
+      aten._native_batch_norm_legit, aten._batch_norm_no_update)  # fmt: skip
+def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    result = tensors(out)[0]
+    letters = tuple(range(result.dim()))
+    small = [t for t in args[1:5] if isinstance(t, Tensor)]
+    operands = [Operand(tape.marks(args[0]), letters), *(Operand(tape.marks(t), (1,)) for t in small)]
+    layers = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
+    if any(flag is True for flag in args[5:6]):
+        for layer in (x for x in layers if varying(x) != (1,)):
+            tape.ledger.note_statistic(layer, Statistic("weight standardisation"))
+    tape.mark(result, Marks(tuple(layers)))
+
+
+@rule(aten.native_layer_norm, aten._fused_rms_norm, aten.rms_norm, aten.layer_norm)
+def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    x, shape = args[0], args[1]
+    result = tensors(out)[0]
+    trailing = {x.dim() - 1 - i for i in range(len(shape))}
+    for layer in tape.marks(x).layers:
+        tape.note_sizes(layer)
+    combine(tape, [x, *(t for t in args[2:4] if isinstance(t, Tensor))], result)
+    marks = tape.marks(result)
+    statistic = Statistic("layer norm", len(shape) == 1 and isinstance(args[2], Tensor))
+    layers = tuple(_over_statistics(tape, layer, trailing, statistic) for layer in marks.layers)
+    tape.mark(result, Marks(layers))
+
+
+def _over_statistics(tape: Tape, layer: Tensor, axes: set[int], statistic: Statistic) -> Tensor:
+    """A layer inside the statistics stays and is noted; one that also goes across is tied inside."""
+    inside = axes & set(varying(layer))
+    if inside and inside != set(varying(layer)):
+        return tape.ledger.collapse(layer, sorted(inside))
+    if inside:
+        tape.ledger.note_statistic(layer, statistic)
+    return layer
+
+
+@rule(aten.native_group_norm)
+def group_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    x, groups = args[0], args[6]
+    result = tensors(out)[0]
+    per_group = x.size(1) // groups
+    letters = ("n", "g", "c", *range(2, x.dim()))
+    operands = [Operand(by_group(tape, x, 1, groups), letters)]
+    operands += [Operand(by_group(tape, t, 0, groups), ("g", "c")) for t in args[1:3] if isinstance(t, Tensor)]
+    whole_groups = groups >= per_group
+    layers = []
+    for strand in join(tape.ledger, operands, letters):
+        layer = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
+        layer = tape.ledger.collapse(layer, [2 if whole_groups else 1] if len(varying(layer)) > 1 else [])
+        if 2 in varying(layer):
+            tape.ledger.note_statistic(layer, Statistic("group norm"))
+        tape.note_sizes(layer)
+        layers.append(tidy(layer.flatten(1, 2)))
+    tape.mark(result, Marks(tuple(layers)))

@@ -1,0 +1,86 @@
+"""Sums, averages, extremes and softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprune.graph.labels import Marks, Statistic, hold, tidy, varying
+from infoprune.graph.rules.base import Tape, rule, tensors
+from infoprune.graph.rules.elementwise import combine
+
+aten = torch.ops.aten
+
+
+def _reduced_axes(args: tuple, kwargs: dict, dims: int) -> list[int]:
+    axes = args[1] if len(args) > 1 else kwargs.get("dim")
+    if axes is None or axes == []:
+        return list(range(dims))
+    return [a % dims for a in ([axes] if isinstance(axes, int) else axes)]
+
+
+def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic: Statistic | None) -> None:
+    layers = []
+    for layer in tape.marks(tensor).layers:
+        inside = set(axes) & set(varying(layer))
+        if inside == set(varying(layer)):
+            if statistic:
+                tape.ledger.note_statistic(layer, statistic)
+            continue
+        held = hold(tape.ledger.collapse(layer, sorted(inside)), axes)
+        for axis in sorted(axes, reverse=True):
+            held = held.narrow(axis, 0, 1) if out.dim() == tensor.dim() else held.select(axis, 0)
+        layers.append(held)
+    tape.mark(out, Marks(tuple(layers)))
+
+
+@rule(aten.sum, aten.linalg_vector_norm, aten.norm)
+def exact_reduction(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    if func.overloadpacket is aten.linalg_vector_norm:
+        args = (args[0], *args[2:]) if len(args) > 2 else (args[0],)
+    _reduce(tape, args[0], _reduced_axes(args, kwargs, args[0].dim()), out, None)
+
+
+@rule(aten.mean, aten.var, aten.std, aten.var_mean)
+def averaging(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    for result in tensors(out):
+        axes = _reduced_axes(args, kwargs, args[0].dim())
+        _reduce(tape, args[0], axes, result, Statistic("average over channels"))
+
+
+@rule(aten._softmax, aten._log_softmax, aten._safe_softmax, aten.softmax)
+def softmax(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    axis = args[1] % out.dim()
+    layers = []
+    for layer in tape.marks(args[0]).layers:
+        if varying(layer) == (axis,):
+            tape.ledger.freeze(layer, "a softmax runs over it")
+        else:
+            layers.append(tape.ledger.collapse(layer, [axis] if axis in varying(layer) else []))
+    tape.mark(out, Marks(tuple(layers)))
+
+
+@rule(aten.amax, aten.amin, aten.max, aten.min, aten.argmax)
+def extreme(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    if len(args) > 1 and isinstance(args[1], Tensor):
+        return combine(tape, args[:2], out)
+    axes = _reduced_axes(args, kwargs, args[0].dim())
+    for layer in tape.marks(args[0]).layers:
+        if set(varying(layer)) <= set(axes):
+            tape.ledger.freeze(layer, "a maximum is taken over it")
+    for result in tensors(out):
+        _reduce(tape, args[0], axes, result, None)
+    return None
+
+
+@rule(aten.glu)
+def glu(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    axis = (args[1] if len(args) > 1 else -1) % out.dim()
+    halves = []
+    for layer in tape.marks(args[0]).layers:
+        first, second = layer.chunk(2, axis)
+        tape.ledger.tie(first, second)
+        halves.append(tidy(first))
+    tape.mark(out, Marks(tuple(halves)))
