@@ -89,7 +89,7 @@ def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
     >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2500], units=["MACs"])
     >>> allocate(problem).counts
-    array([10, 21])
+    array([ 7, 31])
     """
     problem.require_feasible()
     chosen = _solver(problem, solver)
