@@ -27,7 +27,7 @@ def test_is_a_price_of_every_net(net):
     cost = latency(keep=0.5).cost(graph)
     sizes = np.array([site.size for site in graph.sites])
     assert cost.sites == len(sizes)
-    assert cost(sizes) > cost(np.maximum(1, sizes // 2)) > 0
+    assert cost(sizes) >= cost(np.maximum(1, sizes // 2)) > 0
 
 
 def test_the_dense_time_is_about_what_is_measured():
@@ -93,6 +93,12 @@ def test_a_non_negative_fit_finds_what_is_there():
     columns = np.random.default_rng(0).random((12, 3))
     np.testing.assert_allclose(non_negative_fit(columns, columns @ [2.0, 0.0, 5.0]), [2, 0, 5], atol=1e-9)
     assert min(non_negative_fit(columns, columns @ [2.0, -1.0, 5.0])) >= 0
+
+
+def test_drifts_of_the_machine_do_not_reach_the_proportions():
+    drift = np.exp(np.random.default_rng(0).normal(0, 1, (15, 1)))
+    found = model_of_latency.typical(np.array([1.0, 2.0, 4.0]) * drift)
+    np.testing.assert_allclose(found / found[-1], [0.25, 0.5, 1])
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,11 @@ def test_a_slower_model_breaks_its_promise(clock):
     assert (found.difference, found.verdict) == ("slower", "not met")
 
 
-def test_the_same_model_shows_no_difference_in_95_of_100_runs():
+def test_the_same_model_shows_no_difference_in_95_of_100_runs(monkeypatch):
+    monkeypatch.setattr("infoprune.budgets.timed.LEAST_MS", 0.3)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).eval()
     x = torch.randn(16, 64)
-    found = [ip.compare_latency(model, model, x, rounds=21, seconds=0, seed=i).difference for i in range(100)]
+    found = [ip.compare_latency(model, model, x, seconds=0, seed=i).difference for i in range(100)]
     assert found.count("no difference") >= 95
 
 

@@ -43,7 +43,7 @@ from infoprune.graph.tape import Extent
 from infoprune.graph.verify import evaluating
 from infoprune.observe import present
 
-VERSION = 1  # of what is measured and how; older cache entries are not found any more
+VERSION = 2  # of what is measured and how; older cache entries are not found any more
 SHARES = (0.25, 0.5, 1.0)  # widths at which a layer is timed
 THINNED = (0.25, 0.5, 0.75, 1.0)  # widths at which the network is timed
 SECONDS = 0.05  # a layer at one width
@@ -126,9 +126,7 @@ class _Shape:
     @property
     def key(self) -> str:
         layer, weight = self.call.layer, self.call.layer.weight
-        options = {
-            name: vars(layer).get(name) for name in ("stride", "padding", "dilation", "groups", "transposed")
-        }
+        options = {name: vars(layer).get(name) for name in ("stride", "padding", "dilation", "groups", "transposed")}
         about = [
             type(layer).__name__,
             tuple(weight.shape),
@@ -152,9 +150,7 @@ class _Shape:
         made = {"dtype": weight.dtype, "device": device}
         small = copy.copy(layer)
         small._forward_hooks, small._forward_pre_hooks = OrderedDict(), OrderedDict()
-        new = nn.Parameter(
-            torch.randn(first, second, *weight.shape[2:], **made) / second, requires_grad=False
-        )
+        new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **made) / second, requires_grad=False)
         bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **made), requires_grad=False)
         small._parameters = {"weight": new, "bias": bias}
         if isinstance(layer, nn.modules.conv._ConvNd):
@@ -199,16 +195,14 @@ def _fit_layer(shape: _Shape, device: torch.device) -> list[float]:
     widths = shape.widths()
     times = [_time_us(*shape.build(*width, device)) for width in widths]
     first, second = np.array(widths, dtype=float).T
-    return non_negative_fit(
-        np.stack([first * second, first, second, np.ones(len(first))], 1), np.array(times)
-    )
+    return non_negative_fit(np.stack([first * second, first, second, np.ones(len(first))], 1), np.array(times))
 
 
 def _time_us(layer: nn.Module, x: Tensor) -> float:
     from torch.utils.benchmark import Timer  # looks for compilers when it is imported
 
     timer = Timer("run(x)", globals={"run": _inferring(layer), "x": x}, num_threads=torch.get_num_threads())
-    return 1e6 * timer.blocked_autorange(min_run_time=SECONDS).median
+    return 1e6 * min(timer.blocked_autorange(min_run_time=SECONDS).times)  # other blocks were disturbed
 
 
 def _inferring(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -252,11 +246,9 @@ class _Network:
             for model in models:
                 stack.enter_context(evaluating(model))
             runs = [_inferring(lambda m=model: m(*inputs)) for model in models]
-            readings = interleaved_ms(
-                runs, rounds=NETWORK_ROUNDS, seconds=NETWORK_SECONDS, device=self.device
-            )
+            readings = interleaved_ms(runs, rounds=NETWORK_ROUNDS, seconds=NETWORK_SECONDS, device=self.device)
         columns = np.array([[part(c) for part in parts] for c in counts])
-        return non_negative_fit(columns, 1e3 * np.median(readings, 0))
+        return non_negative_fit(columns, 1e3 * typical(readings))
 
     def _counts(self, share: float) -> np.ndarray:
         sizes = np.array([site.size for site in self.graph.sites])
@@ -266,12 +258,15 @@ class _Network:
     def _thinned(self, counts: np.ndarray) -> nn.Module:
         couplings = self.graph.couplings.values()
         model = copy.deepcopy(self.graph.model)
-        parts = [
-            (c.slots, c.attributes, gone(c.site.size, range(n)))
-            for c, n in zip(couplings, counts, strict=True)
-        ]
+        parts = [(c.slots, c.attributes, gone(c.site.size, range(n))) for c, n in zip(couplings, counts, strict=True)]
         shrink(model, Removal.of(parts))
         return model.to(self.device)
+
+
+def typical(readings: np.ndarray) -> np.ndarray:
+    """The last run's median, and for the others the median of their ratios to it: drifts reach a round alike."""
+    whole = readings[:, -1:]
+    return np.median(readings / whole, 0) * np.median(whole)
 
 
 def _home(model: nn.Module) -> torch.device:

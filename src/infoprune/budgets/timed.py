@@ -21,17 +21,18 @@ def interleaved_ms(
 ) -> np.ndarray:
     """Milliseconds a run, rounds x runs; each round takes the runs in a new random order.
 
-    At least `rounds` rounds, and more of them until `seconds` have passed. All are warmed up before.
+    At least `rounds` rounds, and more of them until `seconds` have passed. All are warmed up before, and all
+    readings are means of equally many runs: interruptions would otherwise weigh on one more than on another.
     """
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    repeats = [_repeats(run, wait) for run in runs]
+    repeats = max(_repeats(run, wait) for run in runs)
     order = np.random.default_rng(seed)
     times: list[list[float]] = []
     started = time.perf_counter()
     while len(times) < rounds or time.perf_counter() - started < seconds:
         readings = [0.0] * len(runs)
         for i in order.permutation(len(runs)):
-            readings[i] = _reading(runs[i], repeats[i], wait)
+            readings[i] = _reading(runs[i], repeats, wait)
         times.append(readings)
     return np.array(times)
 
