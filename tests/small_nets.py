@@ -171,6 +171,42 @@ class Attention(Net):
         return (t + self.out(y)).transpose(1, 2).reshape(n, c, h, w)
 
 
+class FewGroups(Net):
+    """Two groups of four channels: each loses the same places."""
+
+    def build(self) -> None:
+        self.gn, self.out = nn.GroupNorm(2, 8), conv(8, 8, 1)
+        nn.init.uniform_(self.gn.weight, 0.5, 1.5)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.out(self.gn(x))
+
+
+class ManyGroups(FewGroups):
+    """Four groups of two: whole groups leave, and the norm's own number of groups with them."""
+
+    def build(self) -> None:
+        self.gn, self.out = nn.GroupNorm(4, 8), conv(8, 8, 1)
+        nn.init.uniform_(self.gn.weight, 0.5, 1.5)
+
+
+class StandardisedConv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True, momentum=0.0).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class Standardised(Net):
+    width = 6
+
+    def build(self) -> None:
+        self.one, self.two = StandardisedConv(8, 12, 3, padding=1), StandardisedConv(12, 6, 3, padding=1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.two(torch.relu(self.one(x)))
+
+
 class TwoInputs(Net):
     def build(self) -> None:
         self.other = conv(1, 8)
@@ -182,7 +218,7 @@ class TwoInputs(Net):
 
 NETS = (
     Residual, Dense, Chunked, SplitBySizes, Shuffled, Grouped, Depthwise, Squeezed, Flattened, Transposed, Shared,
-    PixelShuffled, Attention,
+    PixelShuffled, Attention, FewGroups, ManyGroups, Standardised,
 )  # fmt: skip
 
 

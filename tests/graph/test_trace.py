@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.surgery import KeepChannels, Plan
-from small_nets import NETS, Attention, Chunked, Dense, Depthwise, Grouped, Residual, TwoInputs, image, make
+from small_nets import NETS, Attention, Chunked, Dense, Depthwise, Grouped, ManyGroups, Residual, TwoInputs, image, make
 
 
 def roles(graph: Graph, site: str) -> dict[str, str]:
@@ -51,6 +51,13 @@ def test_a_head_is_a_unit_of_queries_keys_and_values():
     assert (site.size, site.step) == (2, 12)
     attributes = {(a.name, a.per_unit) for a in graph.couplings["qkv"].attributes}
     assert attributes == {("heads", 1)}
+
+
+def test_a_group_norm_with_many_groups_loses_whole_groups_exactly():
+    graph = Graph.trace(make(ManyGroups), image())
+    assert (graph.site("stem").size, graph.site("stem").step) == (4, 2)
+    assert not graph.couplings["stem"].inexact
+    assert {(a.module, a.name) for a in graph.couplings["stem"].attributes} == {("gn", "num_groups")}
 
 
 def test_classifier_outputs_are_never_a_site():

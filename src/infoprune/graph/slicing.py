@@ -150,11 +150,13 @@ def _any_size(module: nn.modules.batchnorm._NormBase) -> int | None:
 def attributes_in_use(attributes: Iterable[Attribute], model: nn.Module) -> tuple[Attribute, ...]:
     """Without those that the library's own layers take care of themselves."""
     modules = dict(model.named_modules())
-    return tuple(a for a in attributes if not _is_own(modules[a.module]))
+    return tuple(a for a in attributes if not _is_own(modules[a.module], a.name))
 
 
-def _is_own(module: nn.Module) -> bool:
+def _is_own(module: nn.Module, attribute: str) -> bool:
     own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
     if isinstance(module, own):
         return True
-    return isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm) and module.weight is not None
+    if isinstance(module, nn.GroupNorm):
+        return module.weight is not None and attribute == "num_channels"
+    return isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None

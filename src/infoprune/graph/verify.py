@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
+from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Removal, blank, named_tensors, replace, shrink
 from infoprune.graph.slots import Coupling, Site
 from infoprune.graph.tape import outputs_of
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -71,33 +68,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes.items():
             module.training = mode
-
-
-class KeptStatistics(TorchDispatchMode):
-    """Layer norms of the masked original take their statistics over what is kept, as the pruned network's must."""
-
-    def __init__(self, model: nn.Module, removal: Removal):
-        super().__init__()
-        tensors = named_tensors(model)
-        self.kept = WeakIdKeyDictionary()
-        for name in removal.indices:
-            index = removal.kept(name, tensors[name].shape)
-            if tensors[name].dim() == 1 and 0 in index:
-                self.kept[tensors[name]] = index[0].to(tensors[name].device)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        packet = func.overloadpacket
-        if packet in (aten.native_layer_norm, aten._fused_rms_norm) and len(args[1]) == 1 and args[2] in self.kept:
-            return self._layer_norm(func, args)
-        return func(*args, **(kwargs or {}))
-
-    def _layer_norm(self, func: Any, args: tuple) -> Any:
-        index = self.kept[args[2]]
-        affine = [t[index] if isinstance(t, Tensor) else t for t in args[2:4]]
-        inner = func(args[0][..., index], [len(index)], *affine, *args[4:])
-        whole = torch.zeros_like(args[0])
-        whole[..., index] = inner[0]
-        return (whole, *inner[1:])
 
 
 def compare(

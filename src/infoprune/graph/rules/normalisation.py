@@ -26,7 +26,7 @@ def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     layers = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
     if any(flag is True for flag in args[5:6]):
         for layer in (x for x in layers if varying(x) != (1,)):
-            tape.ledger.note_statistic(layer, Statistic("weight standardisation"))
+            tape.ledger.note_statistic(layer, Statistic("weight standardisation", reproducible=True))
     tape.mark(result, Marks(tuple(layers)))
 
 
@@ -68,7 +68,7 @@ def group_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
         layer = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
         layer = tape.ledger.collapse(layer, [2 if whole_groups else 1] if len(varying(layer)) > 1 else [])
         if 2 in varying(layer):
-            tape.ledger.note_statistic(layer, Statistic("group norm"))
+            tape.ledger.note_statistic(layer, Statistic("group norm", isinstance(args[1], Tensor)))
         tape.note_sizes(layer)
         layers.append(tidy(layer.flatten(1, 2)))
     tape.mark(result, Marks(tuple(layers)))
