@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 class KeptStatistics(TorchDispatchMode):
-    """Norms over channels leave the masked ones out: layer and group norms by their weights, and standardised weights."""
+    """Norms over channels leave the masked ones out: layer norms, group norms, standardised weights."""
 
     def __init__(self, model: nn.Module, removal: Removal):
         super().__init__()
