@@ -2,8 +2,7 @@
 
     python benchmarks/depth_latency.py [--models resnet50 resnet56] [--keep 0.5] [--rounds 30] [--smoke]
 
-Both networks are pruned from one dense network to the same MACs: the deepest choice of blocks that fits is
-completed by the same channel budget in the other direction, so that neither has more than 1 % over the other.
+One network keeps as many blocks as the budget allows; the other's channels then get exactly what the first costs.
 Timing is interleaved round by round on one thread, and the ratio's interval is a bootstrap over rounds.
 Weights are random: speed only.
 """
@@ -28,12 +27,8 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--models", nargs="+", choices=["resnet50", "resnet56"], default=["resnet56", "resnet50"]
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=["resnet50", "resnet56"], default=["resnet56", "resnet50"])
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_latency.jsonl")
@@ -59,9 +54,7 @@ def compared(name: str, keep: float, rounds: int) -> dict:
     shallow = pruned(dense, x, shallow_plan(dense, x, keep))
     macs = ip.measure(shallow, x).macs
     importance = ip.importance.CapacityImportance()
-    narrow = pruned(
-        dense, x, ip.plan(dense, x, importance, budgets=ip.budgets.macs(at_most=macs), round_to=8)
-    )
+    narrow = pruned(dense, x, ip.plan(dense, x, importance, budgets=ip.budgets.macs(at_most=macs), round_to=8))
     aligned = ip.measure(narrow, x).macs
     times = interleaved({"dense": dense, "shallow": shallow, "narrow": narrow}, x, rounds)
     ratio, low, high = bootstrap(times["narrow"], times["shallow"])

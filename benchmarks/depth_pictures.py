@@ -1,7 +1,7 @@
 """What docs/depth.md shows: the units of each family, and the energies of a trained network on the line.
 
 python benchmarks/depth_pictures.py families
-python benchmarks/depth_pictures.py energies [--depth 32] [--images 25600] [--clusters 7] [--checkpoint FILE]
+python benchmarks/depth_pictures.py energies [--depth 32] [--images 12800] [--clusters 7] [--checkpoint FILE]
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from depth_task import Digits, ResNet, accuracy, train
+import torch.nn.functional as F
+from depth_task import ResNet, accuracy, train
 
 import infoprune as ip
 from infoprune.estimators.kmeans import kmeans_1d
 from infoprune.surgery.blocks import Shortcut
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-X = torch.zeros(1, 3, 32, 32)
+X = torch.zeros(1, 3, 16, 16)
 FAMILIES = [
     ("resnet18", 64), ("resnet50", 64), ("resnetv2_50", 64), ("resnext50_32x4d", 64), ("seresnet50", 64),
     ("regnety_002", 64), ("res2net50_26w_4s", 64), ("mobilenetv2_100", 64), ("mobilenetv3_small_100", 64),
@@ -30,14 +31,11 @@ FAMILIES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["families", "energies"])
     parser.add_argument("--depth", type=int, default=32)
-    parser.add_argument("--images", type=int, default=25_600)
+    parser.add_argument("--images", type=int, default=12_800)
     parser.add_argument("--clusters", type=int, default=7)
-    parser.add_argument("--checkpoint", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     families() if options.what == "families" else energies(options)
@@ -46,10 +44,7 @@ def main() -> None:
 def families() -> None:
     from infoprune.depth import removals
 
-    print(
-        "| timm model | units | of which keep a shortcut | halves | parameters in units |\n"
-        "|---|--:|--:|--:|--:|"
-    )
+    print("| timm model | units | of which keep a shortcut | halves | parameters in units |\n|---|--:|--:|--:|--:|")
     for name, size in FAMILIES:
         model = timm.create_model(name)
         edits = removals(model, torch.randn(1, 3, size, size))
@@ -64,14 +59,12 @@ def families() -> None:
 def energies(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     model = ResNet(options.depth, 16)
-    if options.checkpoint:
-        model.load_state_dict(torch.load(options.checkpoint, weights_only=True))
-    else:
-        train(model, Digits(train=True, seed=100), options.images, rate=0.2)
-    pictures = Digits(train=False, seed=9).sample(2000)
-    digits = Digits(train=True, seed=5)
-    seen = ip.unit_energies(model, [digits.sample(128) for _ in range(16)], X)
+    images, labels = handwritten()
+    learn, test = slice(0, 1400), slice(1400, None)
+    train(model, Batches(images[learn], labels[learn]), options.images, rate=0.1)
+    seen = ip.unit_energies(model, zip(images[learn].split(128), labels[learn].split(128), strict=True), X)
     plan = ip.plan_depth(model, X, seen, clusters=options.clusters)
+    pictures = images[test], labels[test]
     before = accuracy(model, *pictures)
     draw(seen, plan, options.clusters, IMAGES / "depth_energies.png")
     print("unit        energy   s.e.   stays")
@@ -83,6 +76,29 @@ def energies(options: argparse.Namespace) -> None:
     print(f"{len(plan.edits)} units removed, {shortcuts} of them down to their projection")
     for unit, price in plan.prices.items():
         print(f"{unit}: {price.before:,} -> {price.after:,} ({price.keep:.1%})")
+
+
+def handwritten() -> tuple[torch.Tensor, torch.Tensor]:
+    """The 1,797 real digits that scikit-learn carries, 8 x 8 and doubled, in random order."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(found.images).float()[order, None] / 8 - 1
+    return F.interpolate(images, scale_factor=2).expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(found.target)[
+        order
+    ]
+
+
+class Batches:
+    """Random batches of a data set in memory."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor):
+        self.images, self.labels = images, labels
+
+    def sample(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.randint(len(self.images), (n,))
+        return self.images[chosen], self.labels[chosen]
 
 
 def draw(seen: ip.depth.UnitEnergies, plan: ip.Plan, clusters: int, path: Path) -> None:
@@ -100,9 +116,7 @@ def draw(seen: ip.depth.UnitEnergies, plan: ip.Plan, clusters: int, path: Path) 
     )
     place = np.arange(len(values))
     left.errorbar(place, values, 1.96 * errors, fmt="none", ecolor="0.6", capsize=2, zorder=1)
-    left.scatter(
-        place[~stays], values[~stays], s=40, facecolors="white", edgecolors=colours[~stays], zorder=2
-    )
+    left.scatter(place[~stays], values[~stays], s=40, facecolors="white", edgecolors=colours[~stays], zorder=2)
     left.scatter(place[stays], values[stays], s=60, c=colours[stays], zorder=2)
     left.set_xlabel("skip unit, in the order in which they run (filled: stays; bars: 95 %)")
     left.set_ylabel("energy dependence on the label")
@@ -114,9 +128,7 @@ def draw(seen: ip.depth.UnitEnergies, plan: ip.Plan, clusters: int, path: Path) 
             color=f"C{k % 10}",
             alpha=0.2,
         )
-    right.scatter(
-        np.zeros(int((~stays).sum())), values[~stays], s=40, facecolors="white", edgecolors=colours[~stays]
-    )
+    right.scatter(np.zeros(int((~stays).sum())), values[~stays], s=40, facecolors="white", edgecolors=colours[~stays])
     right.scatter(np.zeros(int(stays.sum())), values[stays], s=60, c=colours[stays])
     right.set_xticks([])
     right.set_xlabel(f"{clusters} clusters on the line")

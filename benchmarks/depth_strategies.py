@@ -30,15 +30,13 @@ X = torch.zeros(1, 3, 32, 32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_strategies.jsonl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--images", type=int, default=64_000, help="to train the dense network")
-    parser.add_argument("--retrain", type=int, default=9_600, help="images after each stage")
+    parser.add_argument("--images", type=int, default=192_000, help="to train the dense network")
+    parser.add_argument("--retrain", type=int, default=19_200, help="images after each stage")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
@@ -82,16 +80,12 @@ def follow(options: argparse.Namespace, seed: int, strategy: str, dense: ResNet,
     model = copy.deepcopy(dense)
     for stage, count in enumerate(STAGES):
         key = {"seed": seed, "strategy": strategy, "stage": stage}
-        folder = (
-            options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
-        )
+        folder = options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
         if key_of(key) in done(options) and folder.exists():
             model = ip.load(folder / "model", factory=lambda: ResNet(56, options.width))
             continue
         begun = time.process_time()
-        digits = Digits(
-            train=True, seed=1000 * (seed + 1) + stage
-        )  # all strategies retrain on the same pictures
+        digits = Digits(train=True, seed=1000 * (seed + 1) + stage)  # all strategies retrain on the same pictures
         loader = [digits.sample(128) for _ in range(16 if not options.smoke else 2)]
         seen = ip.unit_energies(model, loader, X)
         plan = ip.plan_depth(model, X, seen, clusters=count, strategy=strategy, seed=seed)
@@ -153,8 +147,7 @@ def show(options: argparse.Namespace) -> None:
             found = [r for r in rows if (r["strategy"], r["stage"]) == (strategy, stage)]
             if found:
                 kept = [
-                    float(np.mean([r[k] for r in found])) / whole
-                    for k, whole in (("macs", macs), ("params", params))
+                    float(np.mean([r[k] for r in found])) / whole for k, whole in (("macs", macs), ("params", params))
                 ]
                 values = [r["accuracy"] for r in found]
                 lines.setdefault(strategy, []).append((*kept, values))
@@ -180,12 +173,8 @@ def plot(lines: dict[str, list], dense: dict, path: Path) -> None:
         for strategy, points in lines.items():
             means = [np.mean(p[2]) for p in points]
             errors = [np.std(p[2], ddof=1) / len(p[2]) ** 0.5 if len(p[2]) > 1 else 0 for p in points]
-            axis.errorbar(
-                [100 * p[place] for p in points], means, errors, marker="o", capsize=3, label=strategy
-            )
-        axis.axhline(
-            np.mean([r["accuracy"] for r in dense.values()]), color="0.6", linestyle="--", label="dense"
-        )
+            axis.errorbar([100 * p[place] for p in points], means, errors, marker="o", capsize=3, label=strategy)
+        axis.axhline(np.mean([r["accuracy"] for r in dense.values()]), color="0.6", linestyle="--", label="dense")
         axis.set_xlabel(f"{name} that remain, %")
         axis.invert_xaxis()
         axis.grid(alpha=0.3)

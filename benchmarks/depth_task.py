@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,11 +46,7 @@ class Block(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
         self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
         same = stride == 1 and i == o
-        self.down = (
-            nn.Identity()
-            if same
-            else nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
-        )
+        self.down = nn.Identity() if same else nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
@@ -74,6 +71,12 @@ class ResNet(nn.Module):
         return self.fc(self.layers(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
 
 
+class Samples(Protocol):
+    """Where batches come from."""
+
+    def sample(self, n: int) -> tuple[Tensor, Tensor]: ...
+
+
 class Digits:
     """Endless labelled pictures of one of the two halves of digits and photographs."""
 
@@ -94,9 +97,7 @@ class Digits:
         chosen = self._below(len(self.digits), n)
         ink = self._warped(self.digits[chosen], centred=True)
         for _ in range(2):
-            ink = torch.maximum(
-                ink, self._warped(self.digits[self._below(len(self.digits), n)], centred=False)
-            )
+            ink = torch.maximum(ink, self._warped(self.digits[self._below(len(self.digits), n)], centred=False))
         contrast = 0.2 + 0.6 * self._uniform(n, 1, 1, 1)
         background = self.background[self._below(len(self.background), n)].float() / 255
         noise = 0.06 * torch.randn(n, 3, 32, 32, generator=self.generator)
@@ -116,9 +117,7 @@ class Digits:
             torch.stack([angle.sin() * scale, angle.cos() * scale], 1),
         ]
         matrix = torch.stack(rows, 1)
-        grid = F.affine_grid(
-            torch.cat([matrix, -(matrix @ shift[:, :, None])], 2), (n, 1, 32, 32), align_corners=False
-        )
+        grid = F.affine_grid(torch.cat([matrix, -(matrix @ shift[:, :, None])], 2), (n, 1, 32, 32), align_corners=False)
         return F.grid_sample(digits[:, None], grid, align_corners=False)
 
     def _uniform(self, *shape: int) -> Tensor:
@@ -154,7 +153,7 @@ def _crops(images: list[Image.Image], n: int, *, seed: int) -> Tensor:
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
 
 
-def train(model: nn.Module, digits: Digits, images: int, *, rate: float, batch: int = 128) -> float:
+def train(model: nn.Module, digits: Samples, images: int, *, rate: float, batch: int = 128) -> float:
     """SGD with one cycle of the learning rate in bfloat16; returns the mean loss of the last tenth."""
     steps = max(1, images // batch)
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
@@ -180,7 +179,5 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     hits = 0
     for images, labels in zip(x.split(500), y.split(500), strict=True):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hits += int(
-                (model(images.contiguous(memory_format=torch.channels_last)).argmax(1) == labels).sum()
-            )
+            hits += int((model(images.contiguous(memory_format=torch.channels_last)).argmax(1) == labels).sum())
     return hits / len(y)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from infoprune.budgets import Budget
 from infoprune.errors import Infeasible, StaleObservations, Untraceable
 from infoprune.estimators.energy import FeatureSample, distances
-from infoprune.estimators.hsic import pairwise_hsic, sketch
+from infoprune.estimators.hsic import pairwise_hsic
 from infoprune.estimators.kmeans import kmeans_1d
 from infoprune.families import dense_units, record, residual_units
 from infoprune.graph import Graph
@@ -70,9 +70,7 @@ def _verified(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> li
     return good
 
 
-def _without_failing(
-    model: nn.Module, inputs: tuple, edits: list[DropBlock], part: int | None
-) -> list[DropBlock]:
+def _without_failing(model: nn.Module, inputs: tuple, edits: list[DropBlock], part: int | None) -> list[DropBlock]:
     """`part` picks the units to try: all of them, or those that are branch number `part` of their module."""
     tried = [e for e in edits if part is None or e.unit.branch_end in e.unit.siblings[part : part + 1]]
     bad = _failing(model, inputs, tried)
@@ -135,7 +133,7 @@ def unit_energies(
     example_inputs: Any,
     *,
     samples: int = 2048,
-    width: int = 1024,
+    width: int = 512,
     correlations: bool = False,
     seed: int = 0,
 ) -> UnitEnergies:
@@ -150,9 +148,7 @@ def unit_energies(
     edits = _removals_or_error(model, example_inputs)
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
-    generators = {
-        name: torch.Generator().manual_seed(seed) for name in seen
-    }  # one seed: the same samples stay
+    generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
     with _undisturbed(model), _branches(model, edits, width) as features:
         for inputs, labels in loader:
             features.clear()
@@ -166,36 +162,38 @@ def _energies(seen: Mapping[str, FeatureSample], correlations: bool) -> UnitEner
     first = next(iter(seen.values()))
     classes = first.labels.unique()
     if len(classes) < 2:
-        found = (
-            "no batch was given"
-            if not len(first.keys)
-            else f"all {len(first.labels)} labels are {int(classes[0])}"
-        )
+        found = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
         raise UnusableData(f"{found}; energy dependence needs samples of at least two classes")
     estimates = {name: sample.compute() for name, sample in seen.items()}
     energies = {name: (float(e.value), float(e.standard_error)) for name, e in estimates.items()}
-    return UnitEnergies(
-        energies, int(first.seen), _correlations(seen, first.labels) if correlations else None
-    )
+    return UnitEnergies(energies, int(first.seen), _correlations(seen, first.labels) if correlations else None)
 
 
 def _correlations(seen: Mapping[str, FeatureSample], labels: Tensor) -> np.ndarray:
     """Unbiased squared distance correlations (Székely & Rizzo 2014): nHSIC with the kernel -|x - y|."""
     apart = (labels[:CORRELATED, None] != labels[None, :CORRELATED]).double()
-    between = [
-        distances(s.features[:CORRELATED].double(), s.features[:CORRELATED].double()) for s in seen.values()
-    ]
+    between = [distances(s.features[:CORRELATED].double(), s.features[:CORRELATED].double()) for s in seen.values()]
     grams = -torch.stack([*between, apart.to(between[0])])
     found = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
     return found.nan_to_num(0).clamp(0, 1).cpu().numpy()
 
 
 def _flat(value: Tensor, name: str, width: int) -> Tensor:
-    if not bool(value.isfinite().all()):
-        raise UnusableData(
-            f"the branch of {name} gives NaN or infinite values; check the inputs and the weights"
-        )
-    return sketch(value.detach().flatten(1).float().clone(), width)
+    """The maps as rows of at most `width` numbers, in memory of their own."""
+    rows = value.detach().flatten(1).float()
+    rows = rows.clone() if rows.shape[1] <= width else _folded(rows, width)
+    if not bool(rows.isfinite().all()):
+        raise UnusableData(f"the branch of {name} gives NaN or infinite values; check the inputs and the weights")
+    return rows
+
+
+def _folded(rows: Tensor, width: int) -> Tensor:
+    """Random signs, then sums of every width-th number: inner products are kept on average, in one pass."""
+    signs = torch.randint(2, rows.shape[1:], generator=torch.Generator().manual_seed(0)).to(rows) * 2 - 1
+    whole = rows.shape[1] // width * width
+    folded = torch.einsum("nfw,fw->nw", rows[:, :whole].unflatten(1, (-1, width)), signs[:whole].view(-1, width))
+    folded[:, : rows.shape[1] - whole] += rows[:, whole:] * signs[whole:]
+    return folded
 
 
 @contextmanager
@@ -298,9 +296,7 @@ def stages(
     ...     prune_(model, x, plan)  # then train
     """
     if any(later >= earlier for earlier, later in pairwise(clusters)):
-        raise ValueError(
-            f"clusters is {list(clusters)}; every stage must keep fewer units than the one before"
-        )
+        raise ValueError(f"clusters is {list(clusters)}; every stage must keep fewer units than the one before")
     for count in clusters:
         now = len(_removals_or_error(model, example_inputs))
         if count < now:
@@ -315,39 +311,27 @@ def stages(
 def _removals_or_error(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
     edits = removals(model, example_inputs)
     if not edits:
-        raise Untraceable(
-            f"{type(model).__name__} has no skip unit that could leave; prune its channels instead"
-        )
+        raise Untraceable(f"{type(model).__name__} has no skip unit that could leave; prune its channels instead")
     return edits
 
 
-def _checked_count(
-    clusters: int | None, keep_units: int | None, budgets: list[Budget], units: int
-) -> int | None:
+def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[Budget], units: int) -> int | None:
     given = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
-        raise ValueError(
-            f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}"
-        )
+        raise ValueError(f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}")
     odd = next((b for b in budgets if not isinstance(b, Budget)), None)
     if odd is not None:
-        raise TypeError(
-            f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like"
-        )
+        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
     if budgets:
         return None
     ((name, count),) = named.items()
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= units:
-        raise ValueError(
-            f"{name} is {count!r}; the model has {units} skip units, so give a number from 1 to {units}"
-        )
+        raise ValueError(f"{name} is {count!r}; the model has {units} skip units, so give a number from 1 to {units}")
     return count
 
 
-def _chooser(
-    strategy: Strategy, units: list[str], seen: Mapping[str, Energy], seed: int
-) -> Callable[[int], set[str]]:
+def _chooser(strategy: Strategy, units: list[str], seen: Mapping[str, Energy], seed: int) -> Callable[[int], set[str]]:
     """How many stay -> which."""
     if strategy == "random":
         order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -383,9 +367,7 @@ def _by_relevance_less_redundancy(correlations: np.ndarray) -> list[int]:
 
 def _values_of(seen: Mapping[str, Energy], units: Sequence[str]) -> Tensor:
     _require_same(seen, units)
-    values = torch.tensor(
-        [float(e[0] if isinstance(e := seen[u], tuple) else e) for u in units], dtype=torch.float64
-    )
+    values = torch.tensor([float(e[0] if isinstance(e := seen[u], tuple) else e) for u in units], dtype=torch.float64)
     if not bool(values.isfinite().all()):
         odd = [u for u, v in zip(units, values.tolist(), strict=True) if v != v or abs(v) == float("inf")]
         raise UnusableData(
@@ -426,12 +408,9 @@ def _within(
         if all(cost <= limit for cost, limit in zip(costs, limits, strict=True)):
             return stay
     least = ", ".join(
-        f"{cost:,.0f} {b.unit} of {limit:,.0f} allowed"
-        for b, cost, limit in zip(budgets, costs, limits, strict=True)
+        f"{cost:,.0f} {b.unit} of {limit:,.0f} allowed" for b, cost, limit in zip(budgets, costs, limits, strict=True)
     )
-    raise Infeasible(
-        f"with one unit left ({strategy}) the model costs {least}; raise the budget or prune channels too"
-    )
+    raise Infeasible(f"with one unit left ({strategy}) the model costs {least}; raise the budget or prune channels too")
 
 
 def _reduced(model: nn.Module, edits: Sequence[DropBlock]) -> nn.Module:
@@ -464,9 +443,7 @@ def _prices(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> dict
 
 
 def _shapes(inputs: tuple) -> tuple[tuple[tuple[int, ...], str], ...]:
-    return tuple(
-        (tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in inputs if isinstance(x, Tensor)
-    )
+    return tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in inputs if isinstance(x, Tensor))
 
 
 # ------------------------------------------------------------------------------------------ depth and width

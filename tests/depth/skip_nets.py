@@ -30,11 +30,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         widths = [width * 2**k for k in range(3)]
-        blocks = [
-            (widths[max(0, k - (b == 0))], widths[k], 1 + (k > 0 and b == 0))
-            for k in range(3)
-            for b in range(n)
-        ]
+        blocks = [(widths[max(0, k - (b == 0))], widths[k], 1 + (k > 0 and b == 0)) for k in range(3) for b in range(n)]
         self.layers = nn.Sequential(*(CifarBlock(*block) for block in blocks))
         self.fc = nn.Linear(widths[-1], classes)
 
@@ -124,9 +120,7 @@ class Plain(nn.Sequential):
     """No skip connection."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
-        )
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
 
 
 def randomised(model: nn.Module) -> nn.Module:

@@ -138,9 +138,7 @@ def _calls(model: nn.Module, flow: Dataflow) -> Iterator[None]:
 def _enter(flow: Dataflow, begun: list, name: str):
     def hook(_: nn.Module, args: tuple, kwargs: dict) -> None:
         first = args[0] if args else next(iter(kwargs.values()), None)
-        begun.append(
-            (tuple(flow.node(t) for t in tensors([first])), isinstance(first, Tensor), len(flow.nodes))
-        )
+        begun.append((tuple(flow.node(t) for t in tensors([first])), isinstance(first, Tensor), len(flow.nodes)))
         flow.stack.append(name)
 
     return hook

@@ -42,16 +42,12 @@ def _follows(flow: Dataflow, join: int, call: Call) -> bool:
 
 
 def _unit(model: nn.Module, flow: Dataflow, call: Call, couplings: Mapping[str, Coupling]) -> SkipUnit | None:
-    makers = [
-        c.module for c in flow.calls if c.result == call.result and c.module.startswith(f"{call.module}.")
-    ]
+    makers = [c.module for c in flow.calls if c.result == call.result and c.module.startswith(f"{call.module}.")]
     for coupling in couplings.values():
         slots = [s for s in coupling.slots if s.tensor in {f"{m}.weight" for m in makers} and s.axis == 0]
         if slots and len(slots[0].owners()[0]) == slots[0].size and _is_linear(model, slots[0].tensor):
             outside = tuple(s for s in coupling.slots if not s.tensor.startswith(f"{call.module}."))
-            attributes = tuple(
-                a for a in coupling.attributes if not f"{a.module}.".startswith(f"{call.module}.")
-            )
+            attributes = tuple(a for a in coupling.attributes if not f"{a.module}.".startswith(f"{call.module}."))
             cut = replace(coupling, slots=outside, attributes=attributes)
             return SkipUnit(call.module, call.module, (StandIn(call.module, "empty"),), cut=cut)
     return None

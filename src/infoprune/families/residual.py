@@ -66,10 +66,7 @@ class Residuals:
         self.identities = {s.number: s for s in self._identity_sums()}
         self.by_owner: dict[str, list[Sum]] = {}
         for number, node in enumerate(flow.nodes):
-            if (
-                node.op in SUMS
-                and (found := self.identities.get(number) or self._projected(number)) is not None
-            ):
+            if node.op in SUMS and (found := self.identities.get(number) or self._projected(number)) is not None:
                 self.by_owner.setdefault(node.module, []).append(found)
 
     def units(self) -> list[SkipUnit]:
@@ -137,13 +134,7 @@ class Residuals:
             return None, own.skip
         for call in self.flow.calls:
             child = call.module.rpartition(".")
-            if (
-                call.result == end
-                and child[0] == owner
-                and call.single
-                and call.first[0] != end
-                and not call.outputs
-            ):
+            if call.result == end and child[0] == owner and call.single and call.first[0] != end and not call.outputs:
                 return Step("module", child[2]), call.first[0]
         node = self.flow.nodes[end]
         if node.op in ACTIVATIONS and node.module == owner:
@@ -179,11 +170,7 @@ class Residuals:
         return StandIn(owner, "shortcut" if steps else "pass", call.outputs, steps)
 
     def _is_rectifier(self, owner: str, step: Step) -> bool:
-        return (
-            step.name == "relu"
-            if step.kind == "function"
-            else type(self.modules[f"{owner}.{step.name}"]) is nn.ReLU
-        )
+        return step.name == "relu" if step.kind == "function" else type(self.modules[f"{owner}.{step.name}"]) is nn.ReLU
 
     def _is_rectified(self, number: int) -> bool:
         """The tensor can't hold negative numbers, whatever the input."""
@@ -208,11 +195,7 @@ class Residuals:
     def _belongs(self, call: Call, s: Sum) -> bool:
         """All that this module ever computes is for this sum."""
         calls = self.flow.calls_of[call.module]
-        return (
-            len(calls) == 1
-            and self._all_own(call.made, s.own)
-            and call.module != self.flow.nodes[s.number].module
-        )
+        return len(calls) == 1 and self._all_own(call.made, s.own) and call.module != self.flow.nodes[s.number].module
 
     def _all_own(self, made: range, own: frozenset[int] | set[int]) -> bool:
         nodes, consumers = self.flow.nodes, self.flow.consumers
@@ -221,9 +204,7 @@ class Residuals:
     def _exclusive(self, own: frozenset[int] | set[int], names: Sequence[str]) -> list[str]:
         """Those of the modules that were called, and compute for this sum alone."""
         calls = self.flow.calls_of
-        return [
-            n for n in names if n in calls and all(c.made and self._all_own(c.made, own) for c in calls[n])
-        ]
+        return [n for n in names if n in calls and all(c.made and self._all_own(c.made, own) for c in calls[n])]
 
     def _stubs(self, s: Sum, end: str) -> tuple[StandIn, ...]:
         """Every outermost module of the branch that holds tensors hands on its input, the end gives zeros.
@@ -247,9 +228,7 @@ class Residuals:
 
     def _main(self, stand_ins: Sequence[StandIn]) -> str:
         """The module with the most parameters names the branch."""
-        return max(
-            (x.module for x in stand_ins), key=lambda n: sum(p.numel() for p in self.modules[n].parameters())
-        )
+        return max((x.module for x in stand_ins), key=lambda n: sum(p.numel() for p in self.modules[n].parameters()))
 
 
 def _has_weights(module: nn.Module) -> bool:
