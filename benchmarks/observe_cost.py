@@ -46,9 +46,7 @@ def main() -> None:
     base = peak_mib()
     rounds = []
     for _ in range(max(1, options.images // options.batch)):
-        rounds.append(
-            (cpu_seconds(lambda: plain(model, loader[0])), cpu_seconds(lambda: seen(model, loader)))
-        )
+        rounds.append((cpu_seconds(lambda: plain(model, loader[0])), cpu_seconds(lambda: seen(model, loader))))
     forward, observing = (statistics.median(times) for times in zip(*rounds, strict=True))
     total = [sum(times) for times in zip(*rounds, strict=True)]
     shares = sorted(b / a - 1 for a, b in rounds)

@@ -64,9 +64,7 @@ class Observations:
     def merge(self, other: Observations) -> Observations:
         """With the batches of `other` after these; equal to having seen all of them here."""
         if (self.layers, self.companions) != (other.layers, other.companions):
-            raise StaleObservations(
-                "the observations are of different layers; observe() the same model everywhere"
-            )
+            raise StaleObservations("the observations are of different layers; observe() the same model everywhere")
         statistic = self.statistic.merge(other.statistic)
         return replace(self, statistic=statistic, samples=self.samples + other.samples)
 
@@ -148,13 +146,9 @@ class Observations:
             shapes = [tuple(t.shape) for t in tensors.values()]
             if shapes != [(groups, rows, rows), (groups,), ()] or len(companions) != len(about["companions"]):
                 raise ValueError(f"tensors of shapes {shapes} don't fit {rows} rows")
-            return cls(
-                layers, silent, companions, MinibatchHSIC(GroupedMean(**tensors)), int(about["samples"])
-            )
+            return cls(layers, silent, companions, MinibatchHSIC(GroupedMean(**tensors)), int(about["samples"]))
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise BadArtifact(
-                f"{path} does not hold observations ({error}); save them again with .save()"
-            ) from error
+            raise BadArtifact(f"{path} does not hold observations ({error}); save them again with .save()") from error
 
     def __str__(self) -> str:
         batches = int(self.statistic.batches.batches)
@@ -314,9 +308,7 @@ class _Watch:
 
     def _nothing_yet(self, layers: Mapping[str, Any], companions: tuple) -> Observations:
         shapes = {name: _weight_shape(self.modules[name]) for name in layers}
-        silent = {
-            name: "its module is not called" for name in self.modules if name not in shapes
-        } | self.silent
+        silent = {name: "its module is not called" for name in self.modules if name not in shapes} | self.silent
         return Observations(shapes, silent, companions, MinibatchHSIC.empty(len(shapes) + len(companions)), 0)
 
 
@@ -369,11 +361,7 @@ def by_sample(values: Tensor, n: int) -> Tensor | None:
         values = values.movedim(1, 0)
     if len(values) % n:
         return None
-    if (
-        values.dim() == 4
-        and not values.is_contiguous()
-        and values.is_contiguous(memory_format=torch.channels_last)
-    ):
+    if values.dim() == 4 and not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last):
         values = values.movedim(1, -1)
     return values.reshape(n, -1)
 
@@ -388,9 +376,7 @@ def _blocks(n: int) -> list[slice]:
 def _require_finite(names: Sequence[str], grams: Sequence[Tensor]) -> None:
     bad = [name for name, gram in zip(names, grams, strict=True) if not bool(gram.isfinite().all())]
     if bad:
-        raise UnusableData(
-            f"{bad[0]} gave out NaN or infinite numbers; check the model's weights and the inputs"
-        )
+        raise UnusableData(f"{bad[0]} gave out NaN or infinite numbers; check the model's weights and the inputs")
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -418,15 +404,11 @@ def _read(loader: Iterable[Any]) -> Iterator[_Batch]:
     for batch in loader:
         found = _batch_of(batch)
         if not found.tensors or not (found.args or found.kwargs):
-            raise UnusableData(
-                f"a batch is {type(batch).__name__} without tensors; give tensors or (inputs, labels)"
-            )
+            raise UnusableData(f"a batch is {type(batch).__name__} without tensors; give tensors or (inputs, labels)")
         sizes = {len(t) if t.dim() else 0 for t in found.tensors}
         if len(sizes) > 1 or 0 in sizes:
             shapes = [tuple(t.shape) for t in found.tensors]
-            raise UnusableData(
-                f"a batch holds tensors of shapes {shapes}; the first axis of each counts the samples"
-            )
+            raise UnusableData(f"a batch holds tensors of shapes {shapes}; the first axis of each counts the samples")
         yield found
 
 
@@ -434,9 +416,7 @@ def arguments_of(loader: Iterable[Any], samples: int | None) -> Iterator[tuple]:
     """The positional arguments for the model in the first `samples` samples, batch by batch."""
     for batch in _enough_at_once(_first(_read(loader), samples)):
         if batch.kwargs:
-            raise UnusableData(
-                f"a batch names its inputs {sorted(batch.kwargs)}; give (inputs, labels) batches"
-            )
+            raise UnusableData(f"a batch names its inputs {sorted(batch.kwargs)}; give (inputs, labels) batches")
         yield batch.args
 
 
@@ -458,9 +438,7 @@ def _as_labels(labels: Any) -> Tensor | None:
     try:
         return torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnusableData(
-            f"labels are {type(labels).__name__}; give one tensor with an entry a sample"
-        ) from error
+        raise UnusableData(f"labels are {type(labels).__name__}; give one tensor with an entry a sample") from error
 
 
 def _first(batches: Iterator[_Batch], samples: int | None) -> Iterator[_Batch]:

@@ -222,8 +222,7 @@ def assert_same(before, after):
     torch.testing.assert_close(before[1], after[1], rtol=0, atol=0)
     torch.testing.assert_close(before[4][0], after[4][0], rtol=0, atol=0)
     assert all(
-        (a is None) == (b is None) and (a is None or a.equal(b))
-        for a, b in zip(before[2], after[2], strict=True)
+        (a is None) == (b is None) and (a is None or a.equal(b)) for a, b in zip(before[2], after[2], strict=True)
     )
 
 

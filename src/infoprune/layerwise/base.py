@@ -58,9 +58,7 @@ def written(seen: Observations, graph: Graph) -> Written:
     seen.require_current(graph.model, (name for names in writers.values() for name in names))
     layers = list(dict.fromkeys(name for names in writers.values() for name in names if name in seen.layers))
     if len(layers) < 2:
-        raise UnknownName(
-            f"{len(layers)} observed layer(s) write to the graph's sites; nHSIC compares at least two"
-        )
+        raise UnknownName(f"{len(layers)} observed layer(s) write to the graph's sites; nHSIC compares at least two")
     adds = torch.stack([_shares(names, layers) for names in writers.values()])
     return Written(tuple(seen.row(name) for name in layers), adds)
 

@@ -17,6 +17,5 @@ def uniform() -> Callable[[Graph], dict[str, float]]:
     A residual stream that six convolutions write to weighs 6: where it narrows, all six lose.
     """
     return lambda graph: {
-        site.name: float(max(1, sum(m.role == "out" for m in graph.members(site.name))))
-        for site in graph.sites
+        site.name: float(max(1, sum(m.role == "out" for m in graph.members(site.name)))) for site in graph.sites
     }

@@ -46,9 +46,7 @@ def layer_importance(weights: Mapping[str, float], errors: Mapping[str, float] |
         known = np.isfinite(spread)
         below = np.minimum(spread, values / total)[known]
         heights, whiskers = values[known] / total, (below, spread[known])
-        axes.errorbar(
-            positions[known], heights, whiskers, fmt="none", ecolor="black", elinewidth=1, capsize=2
-        )
+        axes.errorbar(positions[known], heights, whiskers, fmt="none", ecolor="black", elinewidth=1, capsize=2)
     axes.axhline(1 / len(names), color="black", linewidth=0.8, linestyle=":", label="all sites alike")
     axes.set_ylim(0, 1.18 * axes.get_ylim()[1])
     axes.legend(frameon=False, loc="upper right")
