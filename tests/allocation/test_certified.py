@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from infoprune.allocation import Posynomial, Problem, allocate, solvers
+from infoprune.allocation.grid import Levels, Tangents, grid_bound
+from infoprune.allocation.linear import at_most_one
+from infoprune.allocation.monomials import Monomials
+from infoprune.allocation.prices import reachable
 
 PROBLEMS = {1.0: 260, 0.0: 600, -1.0: 600, -2.0: 600}  # the mixed-integer programs of p = 1 take longest
 SLACK = 1e-9
@@ -83,3 +87,36 @@ def test_no_unit_that_fits_is_left_out():
             more = counts.copy()
             more[site] = problem.raised(counts)[site]
             assert not problem.allows(more)
+
+
+def test_the_grid_bound_holds_for_any_tangents_and_any_multipliers():
+    rng = np.random.default_rng(11)
+    for _ in range(400):
+        problem = random_problem(rng, float(rng.choice([1.0, 0.0, -1.0])))
+        monomials = Monomials.of(problem)
+        tangents = Tangents.at(monomials, rng.uniform(np.log(problem.floor), np.log(problem.ceiling)))
+        multipliers = rng.exponential(0.3, monomials.budgets)
+        bound = grid_bound(problem, Levels.of(problem), tangents, multipliers)
+        best = brute_force(problem)
+        assert bound >= best - SLACK * (problem.weights.sum() + abs(best))
+
+
+def test_letting_one_site_between_its_bounds_is_enough_for_one_budget_without_squares():
+    rng = np.random.default_rng(12)
+    for _ in range(100):
+        sites = int(rng.integers(2, 5))
+        sizes, cost = (
+            rng.integers(1, 10, sites),
+            Posynomial(rng.uniform(0, 9, 5), rng.integers(0, 2, (5, sites))),
+        )
+        weights = rng.uniform(0, 1, sites)
+        limit = cost(np.ones(sites)) + rng.uniform(0, 1) * (cost(sizes) - cost(np.ones(sites))) + 1e-3
+        problem = Problem(weights=weights, sizes=sizes, costs=[cost], limits=[limit], utility=1.0)
+        assert at_most_one(problem, cost, limit)[1] >= brute_force(problem) - SLACK * weights.sum()
+
+
+def test_lowering_ceilings_to_what_is_affordable_loses_nothing():
+    rng = np.random.default_rng(13)
+    for _ in range(200):
+        problem = random_problem(rng, -1.0)
+        assert brute_force(reachable(problem)) == pytest.approx(brute_force(problem), abs=1e-12)
