@@ -37,9 +37,7 @@ def test_agrees_with_scipy(n, d, nearest, distance):
 def test_agrees_with_scikit_learn(distance):
     points = random_points(0, 60, 5)
     expected = torch.from_numpy(pairwise_distances(points.double(), metric=distance)).sum(-1)
-    torch.testing.assert_close(
-        distance_sums(points, distance=distance).double(), expected, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(distance_sums(points, distance=distance).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 9]), st.floats(0.01, 100), st.floats(-10, 10))
@@ -96,6 +94,16 @@ def test_points_too_large_to_copy_are_taken_in_parts(monkeypatch):
     points[5] = points[80]
     sums = distance_sums(points)
     assert sums[5] == sums[80]
+
+
+@pytest.mark.parametrize("copy", [1000, 30_000, 2**24])
+def test_many_long_points_are_taken_in_strips_and_parts(monkeypatch, copy):
+    points = random_points(0, 600, 70)
+    points[5] = points[580]
+    monkeypatch.setattr(distances, "COPY", copy)
+    sums = distance_sums(points)
+    torch.testing.assert_close(sums.double(), brute(points), rtol=1e-6, atol=0)
+    assert sums[5] == sums[580]
 
 
 def test_zero_points_lie_one_from_the_others_in_angle():

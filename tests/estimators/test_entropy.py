@@ -33,9 +33,38 @@ def test_entropy_of_two_kernels_is_a_coin_s():
 def test_entropy_of_three_numbers_in_closed_form():
     odds = torch.tensor([4.0, 3.0, 5.0]).exp()
     p = odds / odds.sum()
-    torch.testing.assert_close(
-        kernel_distance_entropy(torch.tensor([[0.0], [1.0], [3.0]])), -(p * p.log2()).sum()
-    )
+    torch.testing.assert_close(kernel_distance_entropy(torch.tensor([[0.0], [1.0], [3.0]])), -(p * p.log2()).sum())
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("n", [63, 64, 65, 500, 5003])
+def test_the_entropy_of_numbers_read_at_their_ends_is_that_of_all(n, scale):
+    numbers = random_kernels(n, 4, n, scale=scale).double()
+    numbers[1].pow_(3)
+    numbers[2, : n // 2] = numbers[2, 0]
+    sims = torch.stack([(numbers - numbers[:, [k]]).abs().sum(-1) for k in range(n)], -1)
+    logs = sims.log_softmax(-1)
+    expected = -(logs.exp() * logs).sum(-1) / math.log(2)
+    found = kernel_distance_entropy(numbers[..., None])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [4096, 5003])
+def test_the_ends_of_long_rows_are_those_of_the_sorted_rows(n):
+    numbers = random_kernels(n, 3, n)
+    numbers[1] = numbers[1].sort().values
+    smallest, largest = entropy._ends(numbers)
+    ascending = numbers.sort(-1).values
+    assert torch.equal(smallest, ascending[:, : entropy.ENDS])
+    assert torch.equal(largest, ascending.flip(-1)[:, : entropy.ENDS])
+
+
+def test_saturated_rows_keep_their_digits_beside_rows_that_are_sorted():
+    numbers = torch.stack([random_kernels(0, 4096), random_kernels(1, 4096, scale=1e-4)])
+    together = kernel_distance_entropy(numbers[..., None])
+    apart = torch.stack([kernel_distance_entropy(row[:, None]) for row in numbers])
+    torch.testing.assert_close(together, apart)
+    assert together[0] < 0.1 < together[1]
 
 
 @given(seeds, st.integers(1, 40), st.sampled_from([1, 4, 9]), st.sampled_from([0.01, 0.3, 3.0]))
@@ -59,9 +88,7 @@ def test_entropy_does_not_depend_on_the_order_of_kernels(seed, d, distance):
 def test_shifting_all_kernels_changes_nothing(seed, d):
     kernels = random_kernels(seed, 2, 16, d)
     shifted = kernels + random_kernels(seed + 1, d)
-    torch.testing.assert_close(
-        kernel_distance_entropy(shifted), kernel_distance_entropy(kernels), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(kernel_distance_entropy(shifted), kernel_distance_entropy(kernels), rtol=1e-4, atol=1e-5)
 
 
 @given(seeds, st.sampled_from([1, 9]))

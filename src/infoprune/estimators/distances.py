@@ -10,9 +10,10 @@ exactly zero apart and have equal sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -20,11 +21,12 @@ from torch.nn.functional import normalize
 from infoprune.registry import nearest as nearest_name
 
 Distance = Literal["euclidean", "manhattan", "chebyshev", "cosine"]
+Parts = Iterable[tuple[Tensor, Tensor]]
 
 BLOCK = 2**20  # distances held at once: 4 MiB of float32, near a core's cache
 COPY = 2**24  # weights copied at once: 64 MiB of float32
 ROUNDING = 1e-14  # of a cosine in double precision
-EXACT = 2**21  # pairs of points up to which double precision takes no time worth saving
+EXACT = 2**22  # multiply-adds up to which double precision takes no time worth saving
 NEAR = 1e-4  # squared distance over squared norms, below which a Gram product is not trusted
 
 
@@ -36,9 +38,7 @@ def check_distance(distance: str) -> None:
 
 def check_nearest(nearest: int | None) -> None:
     if nearest is not None and nearest < 1:
-        raise ValueError(
-            f"nearest is {nearest}; it counts neighbours: give 1 or more, or None for all of them"
-        )
+        raise ValueError(f"nearest is {nearest}; it counts neighbours: give 1 or more, or None for all of them")
 
 
 @torch.no_grad()
@@ -173,31 +173,36 @@ def _nearest_sum(distances: Tensor, nearest: int | None) -> Tensor:
 
 def _euclidean_sums(points: Tensor) -> Tensor:
     b, n, d = points.shape
-    if points.dtype == torch.float32 and b * n**2 <= EXACT and n * d <= COPY:
+    if points.dtype == torch.float32 and b * n**2 * d <= EXACT and n * d <= COPY:
         return _euclidean_sums(points.double()).float()
-    size = max(1, min(BLOCK // (n * _strip(n, d)), COPY // (n * d)))
+    size = max(1, min(BLOCK // (n * _strip(d)), COPY // (n * d)))
     return torch.cat([_euclidean_block(batch) for batch in points.split(size)])
 
 
-def _strip(n: int, d: int) -> int:
-    """Rows taken at once: few waste little below the diagonal, many start few products."""
-    return max(128, -(-n // 8)) if n * d <= COPY else max(1, min(-(-n // 4), COPY // n))
+def _strip(d: int) -> int:
+    """Rows taken at once: few waste little below the diagonal, many multiply long points faster."""
+    return 64 if d < 64 else 256
 
 
 def _euclidean_block(points: Tensor) -> Tensor:
     """Strips of the upper triangle: a distance counts for its row's point and for its column's."""
     b, n, d = points.shape
-    sums = points.new_zeros(b, n)
+    sums = points.new_zeros(b, n, dtype=torch.float64)
     twins = torch.arange(b * n, device=points.device).view(b, n)
     whole = list(_centred(points)) if n * d <= COPY else None
-    scratch = points.new_empty(b * n * min(n, _strip(n, d)))
-    for rows in _slices(n, _strip(n, d)):
-        squares, norms = _squares(whole or _centred(points), rows, scratch)
-        _mend(squares, norms, points, rows, twins)
-        distances = squares.sqrt_()
-        sums[:, rows] += distances.sum(-1)
-        sums[:, rows.stop :] += distances[..., rows.stop - rows.start :].sum(-2)
-    return sums.view(-1)[twins]
+    strips = list(_slices(n, _strip(d)))
+    held = 1 if whole else max(1, COPY // (n * _strip(d)))
+    scratch = points.new_empty(held * b * n * min(n, _strip(d)))
+    for first in range(0, len(strips), held):
+        together = strips[first : first + held]
+        squares = _views(scratch, b, n, together)
+        norms = _fill_squares(squares, together, whole or _centred(points))
+        for square, rows in zip(squares, together, strict=True):
+            _mend(square, norms, points, rows, twins)
+            distances = _sqrt_(square)
+            sums[:, rows] += distances.sum(-1)
+            sums[:, rows.stop :] += distances[..., rows.stop - rows.start :].sum(-2)
+    return sums.view(-1)[twins].to(points.dtype)
 
 
 def _centred(points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -207,22 +212,36 @@ def _centred(points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield centred, torch.linalg.vector_norm(centred, dim=-1).square_()
 
 
-def _squares(parts: Iterable[tuple[Tensor, Tensor]], rows: slice, scratch: Tensor) -> tuple[Tensor, Tensor]:
-    """|x_i|^2 + |x_j|^2 - 2 x_i . x_j of the rows and all points after them, [b, rows, n - first]."""
-    squares = total = None
+def _views(scratch: Tensor, b: int, n: int, strips: Sequence[slice]) -> list[Tensor]:
+    """Room for each strip's rows and all points after them, [b, rows, n - first]."""
+    shapes = [(b, rows.stop - rows.start, n - rows.start) for rows in strips]
+    sizes = [math.prod(shape) for shape in shapes]
+    parts = scratch[: sum(sizes)].split(sizes)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _fill_squares(squares: Sequence[Tensor], strips: Sequence[slice], parts: Parts) -> Tensor:
+    """Put |x_i|^2 + |x_j|^2 - 2 x_i . x_j into `squares`, for each strip; returns the |x_i|^2, [b, n]."""
+    total: Tensor | None = None
     for points, norms in parts:
-        left, right = norms[:, rows, None], norms[:, None, rows.start :]
-        if squares is None or total is None:
-            shape = (len(norms), left.shape[1], right.shape[2])
-            squares = torch.add(left, right, out=scratch[: math.prod(shape)].view(shape))
-            total = norms
-        else:
-            squares.add_(left).add_(right)
-            total = total + norms
-        squares.baddbmm_(points[:, rows], points[:, rows.start :].mT, alpha=-2)
-    assert squares is not None
+        for square, rows in zip(squares, strips, strict=True):
+            left, right = norms[:, rows, None], norms[:, None, rows.start :]
+            if total is None:
+                torch.add(left, right, out=square)
+            else:
+                square.add_(left).add_(right)
+            square.baddbmm_(points[:, rows], points[:, rows.start :].mT, alpha=-2)
+        total = norms if total is None else total + norms
     assert total is not None
-    return squares, total
+    return total
+
+
+def _sqrt_(x: Tensor) -> Tensor:
+    """On a CPU by numpy, in two thirds of torch's time."""
+    if not x.is_cpu:
+        return x.sqrt_()
+    np.sqrt(x.numpy(), out=x.numpy())
+    return x
 
 
 def _mend(squares: Tensor, norms: Tensor, points: Tensor, rows: slice, twins: Tensor) -> None:

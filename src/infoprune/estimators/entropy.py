@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from infoprune.estimators.distances import (
 ROWS = 2**18  # numbers sorted at once: 1 MiB of float32
 NEGLIGIBLE = -80.0  # logit whose share vanishes; numbers too small for float32 are slow to compute with
 FEW = 64  # terms up to which their rounding does not average out
+ENDS = 32  # numbers at each end of a row that mostly hold all probability
+REST = -40.0  # logit below which all other numbers of a row hold none
+LONG = 4096  # numbers from which the ends are found faster than all are sorted
+GROUP = 16  # numbers of which the largest is compared first
 
 
-def kernel_distance_entropy(
-    kernels: Tensor, *, nearest: int | None = None, distance: Distance = "euclidean"
-) -> Tensor:
+def kernel_distance_entropy(kernels: Tensor, *, nearest: int | None = None, distance: Distance = "euclidean") -> Tensor:
     """H = -sum_q p_q log2 p_q, p = softmax(sim), sim_q = sum_q' |w_q - w_q'|; [*batch] from [*batch, n, d].
 
     In bits, from 0 to log2 n: log2 n where all kernels are equally far from the others, 0 where one sum
@@ -81,9 +84,7 @@ def renyi(gram: Tensor, *, alpha: float = 1.01) -> Tensor:
     (tensor(2.), tensor(True))
     """
     if not alpha > 0 or alpha == 1:
-        raise ValueError(
-            f"alpha is {alpha}; give a positive order other than 1, such as 1.01 for nearly Shannon's"
-        )
+        raise ValueError(f"alpha is {alpha}; give a positive order other than 1, such as 1.01 for nearly Shannon's")
     spectrum = torch.linalg.eigvalsh(gram.double()).clamp(min=0)
     shares = spectrum / spectrum.sum(-1, keepdim=True)
     entropy = shares.pow(alpha).sum(-1).log2() / (1 - alpha)
@@ -112,15 +113,56 @@ def gaussian_gram(samples: Tensor, *, bandwidth: float | None = None) -> Tensor:
 def _line_entropy(values: Tensor, nearest: int | None) -> Tensor:
     """Kernels that are numbers; the entropy does not depend on their order, so it reads them sorted."""
     n = values.shape[-1]
+    everyone = nearest is None or nearest >= n - 1
+    entropy_of = _ends_entropy if everyone and n >= 2 * ENDS else partial(_sorted_entropy, nearest=nearest)
     rows = values.reshape(-1, n).split(max(1, ROWS // max(1, n)))
-    entropies = [softmax_entropy(_sims(_ascending(row).double(), nearest)) for row in rows]
-    return torch.cat(entropies).reshape(values.shape[:-1])
+    return torch.cat([entropy_of(row) for row in rows]).reshape(values.shape[:-1])
 
 
-def _sims(ascending: Tensor, nearest: int | None) -> Tensor:
-    """Up to a constant, which the softmax cancels."""
+def _sorted_entropy(values: Tensor, nearest: int | None) -> Tensor:
+    """From all sims, which the softmax needs up to a constant only."""
+    ascending = _ascending(values).double()
     everyone = nearest is None or nearest >= ascending.shape[-1] - 1
-    return sorted_rises(ascending) if everyone else sorted_sums(ascending, nearest=nearest)
+    return softmax_entropy(sorted_rises(ascending) if everyone else sorted_sums(ascending, nearest=nearest))
+
+
+def _ends_entropy(values: Tensor) -> Tensor:
+    """From the sims of the ENDS smallest and the ENDS largest numbers, where those hold all probability.
+
+    sim(w) = sum_q |w - w_q| is convex, so no number between the two ends has a sim above both innermost ones.
+    Where these lie c = -REST nats below the largest, what is left out holds at most n (c + 1) e^-c nats of
+    the entropy: 4e-12 for 25 000 kernels. Other rows are sorted.
+    """
+    n = values.shape[-1]
+    smallest, largest = _ends(values)
+    outside_in = torch.stack([-smallest, largest]).double()
+    total = values.sum(-1, dtype=torch.float64)
+    outermost = n * outside_in[..., 0] + torch.stack([total, -total])
+    steps = torch.arange(n - 2, n - 2 * ENDS, -2, device=values.device)
+    falls = (outside_in.diff() * steps).cumsum(-1)
+    sims = outermost[..., None] + torch.nn.functional.pad(falls, (1, 0))
+    entropies = softmax_entropy(torch.cat([*sims], -1))
+    undecided = (sims[..., -1] - sims.amax((0, 2))).amax(0) > REST
+    if undecided.any():
+        entropies[undecided] = _sorted_entropy(values[undecided], None)
+    return entropies
+
+
+def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The ENDS smallest numbers of each row, ascending, and the ENDS largest, descending."""
+    if values.shape[-1] < LONG:
+        ascending = _ascending(values)
+        return ascending[:, :ENDS], ascending[:, -ENDS:].flip(-1)
+    return -_largest(-values), _largest(values)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """They lie in the ENDS groups with the largest maxima: a number elsewhere has ENDS maxima above it."""
+    groups = values.shape[-1] // GROUP
+    grouped = values[:, : groups * GROUP].unflatten(-1, (GROUP, groups))
+    best = grouped.amax(1).topk(ENDS, sorted=False).indices
+    picked = grouped.gather(2, best[:, None].expand(-1, GROUP, -1)).flatten(1)
+    return torch.cat([picked, values[:, groups * GROUP :]], -1).topk(ENDS).values
 
 
 def _ascending(values: Tensor) -> Tensor:
