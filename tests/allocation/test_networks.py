@@ -33,6 +33,16 @@ def test_the_integer_gap_is_below_half_a_percent(name, keep, step):
     assert answer.relative_gap <= WIDEST_GAP
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("solver", ["geometric", "uniform", "projection"])
+def test_no_channel_that_fits_is_left_out(name, solver):
+    problem = NETWORKS[name]().problem(keep=0.5)
+    counts = allocate(problem, solver).counts
+    more = counts + np.diag(problem.raised(counts) - counts)
+    prices = problem.costs[0].prices(more)
+    assert (prices[counts < problem.ceiling] > problem.limits[0]).all()
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet56", "resnet50", "vgg16", "mobilenet_v1"])
 def test_uniform_weights_which_make_sites_interchangeable_are_no_harder(name):
     for step in (1, 8):
