@@ -108,7 +108,7 @@ class Trials:
 
     def __init__(self, model: nn.Module, inputs: tuple, *, tolerance: float = 1e-3):
         self.model = _restless(model)
-        self.inputs = inputs
+        self.inputs = _halved(self.model, inputs)
         self.tolerance = tolerance
         self.count = 0
 
@@ -175,6 +175,24 @@ class Trials:
         if not agreement.relative <= self.tolerance and not by_design:
             return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")
         return Trial(None)
+
+
+def _halved(model: nn.Module, inputs: tuple) -> tuple:
+    """Images at half their size, if the model takes them: where an index belongs does not depend on it."""
+    smaller = tuple(_every_second_pixel(x) for x in inputs)
+    if all(a is b for a, b in zip(smaller, inputs, strict=True)):
+        return inputs
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(*smaller)
+    except Exception:  # it was made for one size
+        return inputs
+    return smaller
+
+
+def _every_second_pixel(x: Any) -> Any:
+    is_large_image = isinstance(x, Tensor) and x.dim() == 4 and min(x.shape[2:]) >= 128
+    return x[:, :, ::2, ::2].contiguous() if is_large_image else x
 
 
 def _anonymous(name: str) -> str:

@@ -47,21 +47,26 @@ class Certificate:
         return f"{told}, {how}: {', '.join(self.statistics)}"
 
 
-def certify(pruned: nn.Module, original: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int) -> Certificate:
-    """Compare `pruned` with a copy of `original` masked by the same edits.
+def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
+    """A copy of the model in which what the edits remove is zero; it shares all other tensors."""
+    masked = structural_copy(model)
+    blank(masked, removal_of(edits))
+    for edit in edits:
+        edit.mask(masked)
+    return masked
+
+
+def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int) -> Certificate:
+    """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable.
     """
     dtype = torch.float64 if macs <= AFFORDABLE_MACS else torch.float32
-    masked, removal = structural_copy(original), removal_of(edits)
-    blank(masked, removal)
-    for edit in edits:
-        edit.mask(masked)
-    statistics = [statistic for edit in edits for statistic in edit.inexact]
     if dtype is torch.float64:
         pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
         inputs = tuple(_double(x) for x in inputs)
-    agreement = compare(pruned, masked, removal, inputs, statistics)
+    statistics = [statistic for edit in edits for statistic in edit.inexact]
+    agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
     compared = all(s.reproducible for s in statistics)
     verdict = _verdict(agreement, TOLERANCE[dtype], reasons, compared)

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from infoprune.errors import CertificateFailed, StalePlan
+from infoprune.errors import CertificateFailed
 from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import structural_copy
-from infoprune.surgery.certificate import Certificate, certify
+from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.optimizer import remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
 
@@ -20,40 +20,57 @@ from infoprune.surgery.plan import Plan, carry_out, check_all
 def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool = True) -> nn.Module:
     """Apply `plan` to `model` in place and return it.
 
-    The plan is tried on a copy first. With `certify` the pruned copy must then compute what the original computes
-    with the same units set to zero; otherwise CertificateFailed is raised. Whatever goes wrong, the model is left
-    bit for bit as it was. An optimizer made before goes on after `rebuild_optimizer(optimizer, plan, model)`.
+    With `certify` the pruned network must compute what the original computes with the same units set to zero;
+    otherwise CertificateFailed is raised. Whatever goes wrong, the model is left bit for bit as it was. An optimizer
+    made before goes on after `rebuild_optimizer(optimizer, plan, model)`.
     """
     check_all(model, plan)
-    if certify:
-        certificate = certificate_of(model, example_inputs, plan)
-        if certificate.verdict == "failed":
-            raise CertificateFailed(
-                f"the pruned network does not compute what the masked original computes ({certificate}); the model "
-                "is unchanged; put the sites you suspect in ignored_layers and report the architecture"
-            )
+    masked = masked_original(model, plan.edits) if certify else None
+    macs = _macs(model, example_inputs, plan) if certify else 0
     with transaction(model):
-        remember(carry_out(model, plan.edits))
+        replaced = carry_out(model, plan.edits)
+        if masked is not None:
+            certificate = _certified(model, masked, plan, example_inputs, macs)
+            if certificate.verdict == "failed":
+                raise CertificateFailed(
+                    f"the pruned network does not compute what the masked original computes ({certificate}); the "
+                    "model is unchanged; put the sites you suspect in ignored_layers and report the architecture"
+                )
+    remember(replaced)
     return model
 
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
     check_all(model, plan)
+    macs = _macs(model, example_inputs, plan)
     pruned = structural_copy(model)
+    carry_out(pruned, plan.edits)
+    return _certified(pruned, masked_original(model, plan.edits), plan, example_inputs, macs)
+
+
+def _certified(pruned: nn.Module, masked: nn.Module, plan: Plan, example_inputs: Any, macs: int) -> Certificate:
     try:
-        carry_out(pruned, plan.edits)
-        inputs = as_arguments(example_inputs)
-        macs = plan.prices["macs"].before if "macs" in plan.prices else count_macs(model, inputs)
-        return certify(pruned, model, plan.edits, inputs, macs=macs)
-    except StalePlan:
-        raise
+        return certify(pruned, masked, plan.edits, as_arguments(example_inputs), macs=macs)
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
-        raise CertificateFailed(
-            f"the planned network can't run on example_inputs ({type(error).__name__}: {first}); the model is "
-            "unchanged; check that the inputs and the plan belong to this model"
-        ) from error
+        raise _cannot_run(error) from error
+
+
+def _macs(model: nn.Module, example_inputs: Any, plan: Plan) -> int:
+    if "macs" in plan.prices:
+        return plan.prices["macs"].before
+    try:
+        return count_macs(model, as_arguments(example_inputs))
+    except Exception as error:
+        raise _cannot_run(error) from error
+
+
+def _cannot_run(error: Exception) -> CertificateFailed:
+    first = str(error).splitlines()[0] if str(error) else ""
+    return CertificateFailed(
+        f"the planned network can't run on example_inputs ({type(error).__name__}: {first}); the model is unchanged; "
+        "check that the inputs and the plan belong to this model"
+    )
 
 
 @contextmanager
