@@ -262,9 +262,7 @@ def plot_correlation(studies: list[Study], path: Path) -> None:
             axis.set(title=f"{which}: {row.layer}, r = {row.rows:.2f}", xlabel="entropy of the filter (bits)")
         low.set_ylabel("Rényi entropy of its map (bits)")
         values = [row.rows for row in found.rows]
-        bars.bar(
-            range(1, len(values) + 1), values, color=["tab:blue" if v < 0 else "tab:orange" for v in values]
-        )
+        bars.bar(range(1, len(values) + 1), values, color=["tab:blue" if v < 0 else "tab:orange" for v in values])
         for claim, style in ((-0.90, "--"), (-0.83, ":")):
             bars.axhline(claim, color="black", linestyle=style, linewidth=1, label=f"the paper: {claim:.2f}")
         bars.axhline(0, color="black", linewidth=0.8)
@@ -286,9 +284,7 @@ def plot_filters(model: nn.Module, path: Path, removed: int = 6) -> None:
         colour = {(1, 0): "purple", (0, 1): "orange", (1, 1): "red"}.get((int(i in poor), int(i in common)))
         axis.imshow(maps[i], cmap="gray")
         axis.set(xticks=[], yticks=[])
-        axis.set_title(
-            str(i), fontsize=9, pad=4, color=colour or "black", fontweight="bold" if colour else "normal"
-        )
+        axis.set_title(str(i), fontsize=9, pad=4, color=colour or "black", fontweight="bold" if colour else "normal")
         for side in axis.spines.values():
             side.set(edgecolor=colour or "none", linewidth=4)
     figure.suptitle(

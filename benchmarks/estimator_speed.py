@@ -36,9 +36,7 @@ def seconds(call: Callable[[], Any], repeat: int = 3) -> tuple[float, Any]:
 
 
 def report(name: str, slow: float, fast: float, difference: float, note: str) -> None:
-    print(
-        f"{name}: {slow / fast:.1f} x faster, {slow:.3f} s against {fast:.3f} s, difference {difference:.0e}"
-    )
+    print(f"{name}: {slow / fast:.1f} x faster, {slow:.3f} s against {fast:.3f} s, difference {difference:.0e}")
     print(f"    {note}")
 
 
@@ -134,9 +132,7 @@ def full_mutual_information() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)

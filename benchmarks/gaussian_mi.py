@@ -22,9 +22,7 @@ from infoprune.estimators import mutual_information as mi
 
 CLUSTERS = (2, 4, 8, 16, 32)
 CORRELATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-Results = dict[
-    int, list[mi.MutualInformation]
-]  # K -> one for each correlation, fields hold one value per seed
+Results = dict[int, list[mi.MutualInformation]]  # K -> one for each correlation, fields hold one value per seed
 
 
 def true_information(rho: float, dimensions: int = 1) -> float:
@@ -50,10 +48,7 @@ def table(title: str, results: Results, closed_form: Callable[[float], float]) -
     print(f"\n{title}: plug-in, nats")
     print("  rho    true " + "".join(f"    K={k:<4}" for k in CLUSTERS))
     for place, rho in enumerate(CORRELATIONS):
-        cells = [
-            mark(results[k][place].value, results[k][place].standard_error, closed_form(rho))
-            for k in CLUSTERS
-        ]
+        cells = [mark(results[k][place].value, results[k][place].standard_error, closed_form(rho)) for k in CLUSTERS]
         print(f"{rho:5.2f} {closed_form(rho):7.4f} " + " ".join(cells))
 
 
@@ -112,12 +107,8 @@ def plot(panels: list[tuple[str, Results, list[tuple[str, Callable[[float], floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--samples", type=int, default=400_000, help="numbers; pairs are 2.5 times as many (10^6)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=400_000, help="numbers; pairs are 2.5 times as many (10^6)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--plot", type=Path, default=None)
     arguments = parser.parse_args()

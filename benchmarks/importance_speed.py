@@ -53,9 +53,7 @@ def resnet50(repeats: int, *, pairwise: bool) -> None:
         "capacity": CapacityImportance(),
         "independence": IndependenceImportance(),
     }
-    ms = interleaved(
-        {name: lambda i=imp: [i(group) for group in groups] for name, imp in everyone.items()}, repeats
-    )
+    ms = interleaved({name: lambda i=imp: [i(group) for group in groups] for name, imp in everyone.items()}, repeats)
     print(f"\nResNet-50, {len(groups)} groups")
     show(ms, baseline="host L2")
     print(f"  Gram products alone, upper half: {gram_floor_ms(model):.0f} ms, what eq. 6 needs by itself")
@@ -74,9 +72,7 @@ def vgg16_bn(repeats: int) -> None:
     ours, fpgm = CapacityIndependenceImportance(), tp.pruner.importance.FPGMImportance()
     print(f"\nvgg16_bn, {len(groups)} groups")
     print(f"  extra memory of ours: {extra_mib(lambda: [ours(group) for group in groups]):.0f} MiB")
-    fast = statistics.median(
-        timed(lambda: [ours(group) for group in groups]) for _ in range(max(1, repeats // 3))
-    )
+    fast = statistics.median(timed(lambda: [ours(group) for group in groups]) for _ in range(max(1, repeats // 3)))
     slow = timed(lambda: [fpgm(group) for group in groups])
     print(f"  ours {fast:.0f} ms, host FPGM {slow:.0f} ms (once): {slow / fast:.1f}x ours")
 

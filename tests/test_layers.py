@@ -14,6 +14,7 @@ LAYERS = (
     ("recipe",),
     ("artifact", "depth", "finetune", "report"),
     ("planning",),
+    ("refining",),
     ("measure", "timing"),
     ("importance", "layerwise", "budgets", "surgery"),
     ("observe", "families", "wire"),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.budgets import Budget
-from infoprune.errors import Infeasible, StaleObservations, Untraceable
+from infoprune.errors import Infeasible, StaleObservations, Untraceable, UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import pairwise_hsic
 from infoprune.estimators.kmeans import kmeans_1d
@@ -28,7 +28,7 @@ from infoprune.graph.slots import Site
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import Trials, compare, evaluating, structural_copy
 from infoprune.layerwise import uniform
-from infoprune.observe import UnusableData, nhsic_of
+from infoprune.observe import nhsic_of
 from infoprune.planning import Planned, ScoreGroup, planned
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out, removal_of

@@ -39,3 +39,11 @@ class BadArtifact(InfopruneError, ValueError):
 
 class MissingExtra(InfopruneError, ImportError):
     """An optional package is absent; the message names the extra to install."""
+
+
+class UnusableData(InfopruneError, ValueError):
+    """Calibration data, or a device for it, from which the wanted evidence cannot be had."""
+
+
+class NameTaken(InfopruneError, ValueError):
+    """`tp.importance` already holds something else under a name of ours."""

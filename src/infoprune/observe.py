@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from infoprune.errors import BadArtifact, InfopruneError, StaleObservations
+from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.graph.tape import outputs_of
@@ -33,10 +33,6 @@ CHUNK = {
     "cpu": 2**18,
     "other": 2**26,
 }  # numbers multiplied at once: what stays in a core's cache, or fills a GPU
-
-
-class UnusableData(InfopruneError, ValueError):
-    """Calibration data, or a device for it, from which the wanted evidence cannot be had."""
 
 
 # ------------------------------------------------------------------------------------------ evidence

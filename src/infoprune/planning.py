@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,8 +16,8 @@ from infoprune.allocation import Allocation, Posynomial, Problem, allocate
 from infoprune.budgets import Budget
 from infoprune.errors import BadWeights, InfopruneError, UnknownName, Untraceable
 from infoprune.graph import Graph
-from infoprune.graph.trace import as_arguments
 from infoprune.layerwise import uniform
+from infoprune.refining import refined
 from infoprune.registry import nearest
 from infoprune.surgery.channels import KeepChannels, best
 from infoprune.surgery.plan import Plan, Price
@@ -91,15 +91,40 @@ def planned(
         raise Untraceable(f"the model has no site that can be pruned: {graph.why_fixed()}; prune another part or model")
     scores = score_sites(graph, importance)
     steps = [round_to // math.gcd(round_to, site.step) for site in graph.sites]
+    options = {"utility": utility, "round_to": round_to, "floor": floor}
+    notes = {**_notes(importance), **options}
     if rates is not None:
-        counts, allocation = _at_rates(graph, scores, rates, steps), None
-    else:
-        weights = _site_weights(graph, layer_importance)
-        problem = _problem(graph, scores, weights, wanted, floor=floor, steps=steps, utility=utility)
+        shown = rates if isinstance(rates, float | int) else [f"{name}={rate}" for name, rate in rates.items()]
+        counts = _at_rates(graph, scores, rates, steps)
+        return Planned(_plan(graph, scores, counts, {**notes, "rates": shown}), graph, scores, None)
+    weights = _site_weights(graph, layer_importance)
+
+    def allocated(chosen: Sequence[Budget]) -> Planned:
+        problem = _problem(graph, scores, weights, chosen, floor=floor, steps=steps, utility=utility)
         allocation = allocate(problem, solver)
         counts = dict(zip(scores, allocation.counts.tolist(), strict=True))
-    notes = _notes(importance, wanted, rates, utility=utility, round_to=round_to, floor=floor, allocation=allocation)
-    return Planned(_plan(graph, scores, counts, notes, example_inputs), graph, scores, allocation)
+        told = {**notes, **_spent(chosen, allocation)}
+        return Planned(_plan(graph, scores, counts, told), graph, scores, allocation)
+
+    return _refined(model, example_inputs, wanted, allocated)
+
+
+def _refined(
+    model: nn.Module, inputs: Any, budgets: Sequence[Budget], allocated: Callable[[Sequence[Budget]], Planned]
+) -> Planned:
+    """The plan for these budgets, made again for those that are to be measured."""
+    place = next((i for i, budget in enumerate(budgets) if budget.refine), None)
+    if place is None:
+        return allocated(budgets)
+    made, measured = refined(
+        model,
+        inputs,
+        budgets[place],
+        make=lambda budget: allocated([*budgets[:place], budget, *budgets[place + 1 :]]),
+        plan_of=lambda candidate: candidate.plan,
+    )
+    notes = {**made.plan.made_by, "latency": str(measured), "latency_verdict": measured.verdict}
+    return replace(made, plan=replace(made.plan, made_by=notes))
 
 
 def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
@@ -210,9 +235,7 @@ def _site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Map
 # ------------------------------------------------------------------------------------------------------- the plan
 
 
-def _plan(
-    graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, int], notes: dict[str, Any], inputs: Any
-) -> Plan:
+def _plan(graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, int], notes: dict[str, Any]) -> Plan:
     edits = tuple(
         KeepChannels.of(graph.couplings[name], best(scores[name], count).tolist())
         for name, count in counts.items()
@@ -224,28 +247,22 @@ def _plan(
     prices = {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
     if graph.quarantined:
         notes["quarantined"] = [f"{name}: {why}" for name, why in list(graph.quarantined.items())[:1000]]
-    shapes = tuple(
-        (tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in as_arguments(inputs) if isinstance(x, Tensor)
-    )
+    shapes = tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in graph.inputs if isinstance(x, Tensor))
     return Plan(edits, notes, prices, shapes)
 
 
-def _notes(
-    importance: ScoreGroup, budgets: Sequence[Budget], rates: Any, *, allocation: Allocation | None, **options: Any
-) -> dict[str, Any]:
-    notes = {
-        "infoprune": version("infoprune"),
-        "torch": torch.__version__,
-        "importance": _described(importance),
-        **options,
+def _notes(importance: ScoreGroup) -> dict[str, Any]:
+    return {"infoprune": version("infoprune"), "torch": torch.__version__, "importance": _described(importance)}
+
+
+def _spent(budgets: Sequence[Budget], allocation: Allocation) -> dict[str, Any]:
+    shown = [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in budgets]
+    return {
+        "budgets": shown,
+        "solver": allocation.solver,
+        "value": float(allocation.value),
+        "bound": float(allocation.bound),
     }
-    if rates is not None:
-        notes["rates"] = rates if isinstance(rates, float | int) else [f"{k}={v}" for k, v in rates.items()]
-        return notes
-    notes["budgets"] = [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in budgets]
-    if allocation is not None:
-        notes.update(solver=allocation.solver, value=float(allocation.value), bound=float(allocation.bound))
-    return notes
 
 
 def _described(importance: ScoreGroup) -> str:

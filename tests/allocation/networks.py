@@ -53,9 +53,7 @@ class Network:
             np.add.at(exponents[row], list(product), 1)
         return Posynomial(list(terms.values()), exponents)
 
-    def problem(
-        self, *, keep: float, units: tuple[str, ...] = ("macs",), seed: int = 0, **options
-    ) -> Problem:
+    def problem(self, *, keep: float, units: tuple[str, ...] = ("macs",), seed: int = 0, **options) -> Problem:
         costs = [self.cost(unit) for unit in units]
         limits = [keep * cost(self.sizes) for cost in costs]
         weights = options.pop("weights", None)

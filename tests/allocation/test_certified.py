@@ -65,9 +65,7 @@ def test_answers_are_feasible_bounded_and_optimal_to_the_stated_gap(utility):
         assert utility < 1 or answer.value >= best - 1e-5 * problem.weights.sum()
 
 
-@pytest.mark.parametrize(
-    ("name", "utility"), [(name, p) for name in solvers for p in (1.0, -1.0) if solves(name, p)]
-)
+@pytest.mark.parametrize(("name", "utility"), [(name, p) for name in solvers for p in (1.0, -1.0) if solves(name, p)])
 def test_every_registered_solver_keeps_the_contract(name, utility):
     rng = np.random.default_rng(7)
     for _ in range(12):

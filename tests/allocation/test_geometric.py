@@ -51,9 +51,7 @@ def test_it_agrees_with_cvxpy(seed, utility, budgets):
 
 
 @settings(max_examples=40)
-@given(
-    st.lists(st.floats(0.1, 1), min_size=4, max_size=4), st.lists(st.integers(1, 50), min_size=4, max_size=4)
-)
+@given(st.lists(st.floats(0.1, 1), min_size=4, max_size=4), st.lists(st.integers(1, 50), min_size=4, max_size=4))
 def test_with_logarithms_a_site_gets_compute_in_proportion_to_its_information(weights, prices):
     sizes, cost = np.full(4, 10**7), Posynomial(prices, np.eye(4))
     limit = 0.9 * sizes[0] * min(prices)
@@ -63,9 +61,7 @@ def test_with_logarithms_a_site_gets_compute_in_proportion_to_its_information(we
 
 
 def test_one_site_spends_its_whole_budget():
-    problem = Problem(
-        weights=[3], sizes=[1000], costs=[Posynomial([2], [[2]])], limits=[2 * 700.5**2], utility=-1
-    )
+    problem = Problem(weights=[3], sizes=[1000], costs=[Posynomial([2], [[2]])], limits=[2 * 700.5**2], utility=-1)
     assert np.exp(continuous(problem).x)[0] == pytest.approx(700.5)
     assert allocate(problem).counts.tolist() == [700]
 

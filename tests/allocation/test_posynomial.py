@@ -9,9 +9,7 @@ from scipy import sparse
 from infoprune.allocation import Posynomial
 
 counts = st.lists(st.integers(1, 4096), min_size=3, max_size=3)
-terms = st.lists(
-    st.tuples(st.integers(0, 10**6), st.integers(0, 2), st.integers(0, 2), st.integers(0, 1)), max_size=5
-)
+terms = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2), st.integers(0, 2), st.integers(0, 1)), max_size=5)
 
 
 def posynomial(terms: list[tuple[int, ...]]) -> Posynomial:
@@ -46,8 +44,7 @@ def test_the_gradient_is_the_derivative_even_at_zero(terms, k):
     k = np.array(k)
     expected = [
         sum(
-            c * e[g] * k[g] ** max(e[g] - 1, 0) * np.prod([k[h] ** e[h] for h in range(3) if h != g])
-            for c, *e in terms
+            c * e[g] * k[g] ** max(e[g] - 1, 0) * np.prod([k[h] ** e[h] for h in range(3) if h != g]) for c, *e in terms
         )
         for g in range(3)
     ]

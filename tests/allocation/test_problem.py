@@ -93,9 +93,7 @@ def test_a_solver_may_be_a_function_and_is_checked():
         allocate(problem(), "geometrik")
 
 
-@pytest.mark.parametrize(
-    ("solver", "utility"), [("linear", -1.0), ("geometric", 1.0), ("geometric-cvxpy", 1.0)]
-)
+@pytest.mark.parametrize(("solver", "utility"), [("linear", -1.0), ("geometric", 1.0), ("geometric-cvxpy", 1.0)])
 def test_a_solver_refuses_a_utility_that_it_cannot_solve(solver, utility):
     with pytest.raises(ValueError, match="needs p"):
         allocate(problem(utility=utility), solver)

@@ -31,6 +31,4 @@ def mean_distance_of_normals(shift, variance):
 def energy_of_normals(shift, scale_x, scale_y):
     """The energy distance between N(0, scale_x^2) and N(shift, scale_y^2)."""
     across = mean_distance_of_normals(shift, scale_x**2 + scale_y**2)
-    return (
-        2 * across - mean_distance_of_normals(0, 2 * scale_x**2) - mean_distance_of_normals(0, 2 * scale_y**2)
-    )
+    return 2 * across - mean_distance_of_normals(0, 2 * scale_x**2) - mean_distance_of_normals(0, 2 * scale_y**2)

@@ -40,9 +40,7 @@ def gaussian_gram(x, bandwidth):
 
 def pairwise_nhsic(grams):
     """As in common CKA code: every pair from the beginning."""
-    return torch.tensor(
-        [[hsic_eq_6(k, l) / (hsic_eq_6(k, k) * hsic_eq_6(l, l)).sqrt() for l in grams] for k in grams]
-    )
+    return torch.tensor([[hsic_eq_6(k, l) / (hsic_eq_6(k, k) * hsic_eq_6(l, l)).sqrt() for l in grams] for k in grams])
 
 
 def gaussian_kernel_hsic_of_normals(rho, width_x, width_y):

@@ -12,9 +12,7 @@ def best_cost(values, k):
     """The least within-cluster sum of squares over all ways to cut the sorted values into k parts."""
     values, n = sorted(values), len(values)
     cuts = (((0, *inner), (*inner, n)) for inner in itertools.combinations(range(1, n), k - 1))
-    return min(
-        sum(sum_of_squares(values[a:b]) for a, b in zip(starts, ends, strict=True)) for starts, ends in cuts
-    )
+    return min(sum(sum_of_squares(values[a:b]) for a, b in zip(starts, ends, strict=True)) for starts, ends in cuts)
 
 
 def best_cost_of_any_partition(values, k):

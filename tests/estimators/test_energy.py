@@ -44,9 +44,7 @@ def test_examples_in_docstrings_run():
 # --- reference ---
 
 
-@pytest.mark.parametrize(
-    ("n", "m", "d"), [(1, 5, 1), (30, 20, 1), (30, 20, 3), (200, 150, 64), (100, 90, 300)]
-)
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 1), (30, 20, 1), (30, 20, 3), (200, 150, 64), (100, 90, 300)])
 @pytest.mark.parametrize("shift", [0.0, 1.0, 1000.0])
 def test_energy_distance_equals_dcor(n, m, d, shift):
     x, y = normals(n, n, d), normals(m, m, d) + shift
@@ -80,9 +78,7 @@ def test_all_pairs_at_once_equal_pair_by_pair(unbiased, statistic):
     together = energy.pairwise_energy(features, labels, unbiased=unbiased, statistic=statistic)
     alone = [
         [
-            energy.energy_distance(
-                features[labels == i], features[labels == j], unbiased=unbiased, statistic=statistic
-            )
+            energy.energy_distance(features[labels == i], features[labels == j], unbiased=unbiased, statistic=statistic)
             for j in range(4)
         ]
         for i in range(4)
@@ -192,9 +188,7 @@ def test_dependence_is_blind_to_the_names_of_classes_and_the_order_of_samples(se
 def test_the_coefficient_does_not_see_the_scale_of_the_features():
     features, labels = labelled(0)
     expected = energy.energy_dependence(features, labels, statistic=energy.coefficient)
-    torch.testing.assert_close(
-        energy.energy_dependence(-7 * features, labels, statistic=energy.coefficient), expected
-    )
+    torch.testing.assert_close(energy.energy_dependence(-7 * features, labels, statistic=energy.coefficient), expected)
 
 
 def test_classes_without_variation_have_coefficient_one_and_constant_features_none():

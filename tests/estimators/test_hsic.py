@@ -54,9 +54,7 @@ def test_biased_hsic_is_equation_6(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_unbiased_hsic_is_the_mean_over_quadruples(seed):
     k, m = hsic.linear_gram(normals(seed, 8, 3)), hsic.gaussian_gram(normals(seed + 9, 8, 5))
-    torch.testing.assert_close(
-        hsic.hsic(k, m, unbiased=True), reference.hsic_u_statistic(k, m), rtol=1e-10, atol=1e-13
-    )
+    torch.testing.assert_close(hsic.hsic(k, m, unbiased=True), reference.hsic_u_statistic(k, m), rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,9 +67,7 @@ def test_congruence_is_equation_12_and_equals_nhsic_on_centred_samples_only():
     x, y = normals(0, 30, 4) + 3, normals(1, 30, 6) + 1
     torch.testing.assert_close(hsic.congruence(x, y), reference.nhsic_eq_12(x, y), rtol=1e-10, atol=0)
     assert hsic.congruence(x, y) > 2 * hsic.nhsic(x, y)
-    torch.testing.assert_close(
-        hsic.congruence(x - x.mean(0), y - y.mean(0)), hsic.nhsic(x, y), rtol=1e-10, atol=0
-    )
+    torch.testing.assert_close(hsic.congruence(x - x.mean(0), y - y.mean(0)), hsic.nhsic(x, y), rtol=1e-10, atol=0)
 
 
 def test_gram_matrices_equal_scikit_learns():
@@ -85,16 +81,12 @@ def test_gram_matrices_equal_scikit_learns():
 
 def test_median_bandwidth_is_the_median_distance_between_different_samples():
     x = normals(0, 21, 3)
-    assert hsic.median_bandwidth(hsic.squared_distances(x)).item() == pytest.approx(
-        torch.pdist(x).median().item()
-    )
+    assert hsic.median_bandwidth(hsic.squared_distances(x)).item() == pytest.approx(torch.pdist(x).median().item())
 
 
 def test_all_pairs_at_once_equal_pair_by_pair():
     grams = torch.stack([hsic.linear_gram(normals(seed, 16, 5)) for seed in range(6)])
-    torch.testing.assert_close(
-        hsic.pairwise_nhsic(grams), reference.pairwise_nhsic(grams), rtol=1e-10, atol=0
-    )
+    torch.testing.assert_close(hsic.pairwise_nhsic(grams), reference.pairwise_nhsic(grams), rtol=1e-10, atol=0)
     unbiased = hsic.pairwise_hsic(grams, unbiased=True)
     torch.testing.assert_close(unbiased[2, 4], hsic.hsic(grams[2], grams[4], unbiased=True))
 
@@ -125,9 +117,7 @@ def mean_and_error(values):
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.8])
 def test_unbiased_hsic_of_normals_is_the_squared_covariance_on_average(rho):
     draws = (correlated(2 * seed, 24, rho) for seed in range(400))
-    mean, error = mean_and_error(
-        hsic.hsic(hsic.linear_gram(x), hsic.linear_gram(y), unbiased=True) for x, y in draws
-    )
+    mean, error = mean_and_error(hsic.hsic(hsic.linear_gram(x), hsic.linear_gram(y), unbiased=True) for x, y in draws)
     assert abs(mean - rho**2) < 3.5 * error
 
 
@@ -165,9 +155,7 @@ both = pytest.mark.parametrize("unbiased", [False, True])
 def test_theorem_1_scale_does_not_matter(unbiased, seed, scale, sign):
     x, y = normals(seed, 12, 3), normals(seed + 1, 12, 4)
     expected = hsic.nhsic(x, y, unbiased=unbiased)
-    torch.testing.assert_close(
-        hsic.nhsic(sign * scale * x, y, unbiased=unbiased), expected, rtol=1e-9, atol=1e-12
-    )
+    torch.testing.assert_close(hsic.nhsic(sign * scale * x, y, unbiased=unbiased), expected, rtol=1e-9, atol=1e-12)
 
 
 @both
@@ -254,8 +242,7 @@ def test_sketched_nhsic_falls_by_the_stated_shrinkage():
     gram_x, gram_y = hsic.linear_gram(x), hsic.linear_gram(y)
     stated = hsic.sketch_shrinkage(gram_x, width) * hsic.sketch_shrinkage(gram_y, width)
     ratios = [
-        hsic.nhsic(hsic.sketch(x, width, seed=2 * s), hsic.sketch(y, width, seed=2 * s + 1))
-        / hsic.nhsic(x, y)
+        hsic.nhsic(hsic.sketch(x, width, seed=2 * s), hsic.sketch(y, width, seed=2 * s + 1)) / hsic.nhsic(x, y)
         for s in range(60)
     ]
     mean, error = mean_and_error(ratios)

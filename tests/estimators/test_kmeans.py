@@ -45,18 +45,16 @@ def test_cost_equals_brute_force_over_all_cuts_in_a_thousand_cases():
         labels, _ = kmeans.kmeans_1d(torch.tensor(values, dtype=torch.float64), k)
         assert labels.unique().tolist() == list(range(k))
         assert cost(torch.tensor(values), labels) == pytest.approx(reference.best_cost(values, k), abs=1e-6)
-        assert kmeans.kmeans_1d_costs(torch.tensor(values, dtype=torch.float64), k)[
-            -1
-        ].item() == pytest.approx(reference.best_cost(values, k), abs=1e-12)
+        assert kmeans.kmeans_1d_costs(torch.tensor(values, dtype=torch.float64), k)[-1].item() == pytest.approx(
+            reference.best_cost(values, k), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_no_partition_that_is_not_an_interval_is_better(seed):
     values = normals(seed, 6).tolist()
     for k in (2, 3):
-        assert reference.best_cost(values, k) == pytest.approx(
-            reference.best_cost_of_any_partition(values, k)
-        )
+        assert reference.best_cost(values, k) == pytest.approx(reference.best_cost_of_any_partition(values, k))
 
 
 @pytest.mark.parametrize(("n", "k"), [(60, 7), (500, 12), (5000, 9), (20_000, 5)])

@@ -182,9 +182,7 @@ def test_scaling_by_powers_of_two_changes_nothing_at_all(seed, exponent):
 @settings(max_examples=60, deadline=None)
 def test_scaling_by_any_factor_changes_nothing_for_float64_data(seed, scale, sign):
     x, labels = related(seed, n=60)
-    torch.testing.assert_close(
-        mi.binned(sign * scale * x, labels), mi.binned(x, labels), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(mi.binned(sign * scale * x, labels), mi.binned(x, labels), rtol=1e-12, atol=1e-12)
 
 
 @given(seed=seeds, scale=st.floats(1e-3, 1e3), kind=st.sampled_from([torch.float32, torch.float64]))
@@ -194,9 +192,7 @@ def test_quantised_data_on_the_edges_of_bins_stay_in_them(seed, scale, kind):
     x[:2, 0] = torch.tensor([0.0, 255.0])
     low, high = mi.value_range(x)
     scaled = x * scale
-    assert torch.equal(
-        mi.uniform_codes(x, low, high, 30), mi.uniform_codes(scaled, *mi.value_range(scaled), 30)
-    )
+    assert torch.equal(mi.uniform_codes(x, low, high, 30), mi.uniform_codes(scaled, *mi.value_range(scaled), 30))
     torch.testing.assert_close(mi.binned(scaled, labels), mi.binned(x, labels))
 
 
@@ -206,8 +202,7 @@ def test_scaling_float32_moves_as_few_numbers_as_stated():
     for scale in (3.7, 0.013, 1 / 3):
         scaled = scale * x
         moved += (
-            mi.uniform_codes(scaled, *mi.value_range(scaled), 30)
-            != mi.uniform_codes(x, *mi.value_range(x), 30)
+            mi.uniform_codes(scaled, *mi.value_range(scaled), 30) != mi.uniform_codes(x, *mi.value_range(x), 30)
         ).sum()
     assert moved / 3e6 < 1e-5
 

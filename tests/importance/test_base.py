@@ -173,10 +173,7 @@ def test_unreached_units_get_the_mean_of_the_others():
 
 
 def test_double_votes_stay_double():
-    assert (
-        reduce_votes([(torch.tensor([0]), torch.ones(1, dtype=torch.float64))], 1, "mean").dtype
-        == torch.float64
-    )
+    assert reduce_votes([(torch.tensor([0]), torch.ones(1, dtype=torch.float64))], 1, "mean").dtype == torch.float64
 
 
 WORDS = ["mean", "sum", "max", "standarization", "gaussian", "lamp", "sentinel_0.5", None]

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 import infoprune as ip
-from infoprune.errors import StaleObservations, Untraceable
+from infoprune.errors import StaleObservations, Untraceable, UnusableData
 from infoprune.layerwise import curves as curves_function
 from infoprune.layerwise import layerwise
 from infoprune.layerwise.curves import alignment_loss, kullback_leibler, relative_error, shape_of
-from infoprune.observe import UnusableData
 
 ORDER = ip.importance.IndependenceImportance()
 

@@ -5,10 +5,9 @@ from torch import nn
 from torchvision.models import resnet18
 
 import infoprune as ip
-from infoprune.errors import StaleObservations
+from infoprune.errors import StaleObservations, UnusableData
 from infoprune.layerwise import layerwise
 from infoprune.layerwise.base import writers_of
-from infoprune.observe import UnusableData
 
 
 def batches(count=4, size=12, labels=True):

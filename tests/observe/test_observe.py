@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import infoprune as ip
-from infoprune.errors import BadArtifact, StaleObservations
+from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import MinibatchHSIC, label_gram, linear_gram
-from infoprune.observe import Observations, UnusableData, by_sample, gram_of, similarity
+from infoprune.observe import Observations, by_sample, gram_of, similarity
 
 
 def observe(model, loader, **options):

@@ -28,9 +28,7 @@ def continuous(problem: Problem) -> Optimum:
     import cvxpy as cp
 
     if problem.utility > 0:
-        raise ValueError(
-            f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver"
-        )
+        raise ValueError(f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver")
     monomials, total = Monomials.of(problem), problem.weights.sum() or 1.0
     x = cp.Variable(problem.sizes.size)
     budgets = [cp.log_sum_exp(rows @ x + logs) <= 0 for rows, logs in _rows(monomials)]
@@ -52,8 +50,6 @@ def _rows(monomials: Monomials) -> list[tuple[sparse.csr_array, np.ndarray]]:
     """Each budget as exponents and log coefficients."""
     terms, slots = np.nonzero(monomials.factors < monomials.sites)
     shape = (monomials.log_coefficients.size, monomials.sites)
-    exponents = sparse.coo_array(
-        (np.ones(terms.size), (terms, monomials.factors[terms, slots])), shape
-    ).tocsr()
+    exponents = sparse.coo_array((np.ones(terms.size), (terms, monomials.factors[terms, slots])), shape).tocsr()
     of_budget = [np.flatnonzero(monomials.budget == b) for b in range(monomials.budgets)]
     return [(exponents[rows], monomials.log_coefficients[rows]) for rows in of_budget]

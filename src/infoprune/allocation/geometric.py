@@ -35,7 +35,5 @@ def certified(problem: Problem, optimum: Optimum) -> Solution:
 def continuous(problem: Problem) -> Optimum:
     """The optimum over real counts between floors and ceilings."""
     if problem.utility > 0:
-        raise ValueError(
-            f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver"
-        )
+        raise ValueError(f"the geometric program needs p <= 0, found p = {problem.utility:g}; use the linear solver")
     return maximise(problem, Monomials.of(problem))

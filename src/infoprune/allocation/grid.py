@@ -74,9 +74,7 @@ class Tangents:
         return cls(slopes, slopes @ x - prices)
 
     def joined(self, other: Tangents) -> Tangents:
-        return Tangents(
-            np.concatenate([self.slopes, other.slopes]), np.concatenate([self.limits, other.limits])
-        )
+        return Tangents(np.concatenate([self.slopes, other.slopes]), np.concatenate([self.limits, other.limits]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +146,7 @@ def _relaxed(
     once, total = _one_level_each(problem, levels), problem.weights.sum()
     for _ in range(CUTS):
         rows = tangents.slopes[:, levels.site] * levels.x
-        found = linprog(
-            -levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1)
-        )
+        found = linprog(-levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1))
         if found.x is None:  # only where the floors just fit; the bound so far stands
             return tangents, np.zeros(tangents.limits.size), problem.floor
         multipliers = np.maximum(-found.ineqlin.marginals, 0) * total
@@ -162,9 +158,7 @@ def _relaxed(
     return tangents, np.append(multipliers, np.zeros(unused)), np.exp(x)
 
 
-def _promising(
-    problem: Problem, levels: Levels, tangents: Tangents, multipliers: np.ndarray, target: float
-) -> Levels:
+def _promising(problem: Problem, levels: Levels, tangents: Tangents, multipliers: np.ndarray, target: float) -> Levels:
     """The levels with which `target` could still be reached, by the separable bound."""
     price = multipliers @ tangents.slopes
     bound = grid_bound(problem, levels, tangents, multipliers)
@@ -190,9 +184,7 @@ def _beating(
         LinearConstraint(descending, -SLACK, np.inf),
     ]
     options = {"node_limit": NODES, "mip_rel_gap": ANY}
-    found = milp(
-        -worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options
-    )
+    found = milp(-worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options)
     if found.x is None:
         return None, found.status == INFEASIBLE
     counts, picked = problem.floor.copy(), found.x > 0.5
@@ -202,9 +194,7 @@ def _beating(
 
 def _one_level_each(problem: Problem, levels: Levels) -> sparse.csr_array:
     columns = levels.site.size
-    return sparse.csr_array(
-        (np.ones(columns), (levels.site, np.arange(columns))), (problem.sizes.size, columns)
-    )
+    return sparse.csr_array((np.ones(columns), (levels.site, np.arange(columns))), (problem.sizes.size, columns))
 
 
 def twins(problem: Problem) -> np.ndarray:
@@ -233,6 +223,4 @@ def _unchanged_by_trade(cost: Posynomial, one: int, other: int) -> bool:
 
 
 def _listed(factors: np.ndarray, coefficients: np.ndarray) -> list[tuple[float, ...]]:
-    return sorted(
-        (*row, c) for row, c in zip(np.sort(factors, axis=1).tolist(), coefficients.tolist(), strict=True)
-    )
+    return sorted((*row, c) for row, c in zip(np.sort(factors, axis=1).tolist(), coefficients.tolist(), strict=True))

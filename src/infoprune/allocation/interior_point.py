@@ -112,9 +112,7 @@ def _free_program(problem: Problem, monomials: Monomials) -> Program:
     )
 
 
-def _better(
-    best: Optimum, problem: Problem, monomials: Monomials, x: np.ndarray, multipliers: np.ndarray
-) -> Optimum:
+def _better(best: Optimum, problem: Problem, monomials: Monomials, x: np.ndarray, multipliers: np.ndarray) -> Optimum:
     bound = lagrangian_bound(problem, monomials, x, multipliers)
     if bound < best.bound:
         best = replace(best, bound=bound, multipliers=multipliers)
@@ -141,9 +139,7 @@ def _start(program: Program) -> State:
         share /= 2
     x = program.low + share * (program.high - program.low)
     slack, barrier = -program.excess(x), float(program.slope(x).sum()) / x.size
-    return State(
-        x, slack, barrier / slack, barrier / (x - program.low), barrier / (program.high - x), barrier
-    )
+    return State(x, slack, barrier / slack, barrier / (x - program.low), barrier / (program.high - x), barrier)
 
 
 def _step(program: Program, state: State) -> State:

@@ -43,9 +43,7 @@ CLOSE = 1e-5  # gap at which HiGHS may stop on fine grids
 def linear(problem: Problem) -> Solution:
     """The optimum for p = 1: exact on small grids, else within the gap that is stated."""
     if problem.utility != 1:
-        raise ValueError(
-            f"the linear solver needs p = 1, found p = {problem.utility:g}; use the geometric solver"
-        )
+        raise ValueError(f"the linear solver needs p = 1, found p = {problem.utility:g}; use the geometric solver")
     chords, tangents = _chords(problem)
     relaxed = [
         (np.exp(chords.x), np.inf),
@@ -95,9 +93,7 @@ def at_most_one(problem: Problem, cost: Posynomial, limit: float) -> tuple[np.nd
         LinearConstraint(
             sparse.hstack([eye, -eye, sparse.csr_array((sites, sites)), none]), 0, np.inf
         ),  # kept <= share
-        LinearConstraint(
-            np.repeat([0.0, 0.0, 1.0, 0.0], [sites, sites, sites, len(products)])[None], -np.inf, 1
-        ),
+        LinearConstraint(np.repeat([0.0, 0.0, 1.0, 0.0], [sites, sites, sites, len(products)])[None], -np.inf, 1),
     ]
     if products:
         rows.append(_product_rows(products, sites))
@@ -138,6 +134,4 @@ def _product_rows(products: list[tuple[int, ...]], sites: int) -> LinearConstrai
     sizes = [len(chosen) for chosen in products]
     row, column = np.repeat(np.arange(len(products)), sizes), np.concatenate(products)
     matrix = sparse.coo_array((np.ones(row.size), (row, column)), (len(products), 3 * sites)).tocsr()
-    return LinearConstraint(
-        sparse.hstack([matrix, -sparse.eye_array(len(products))]), -np.inf, np.array(sizes) - 1
-    )
+    return LinearConstraint(sparse.hstack([matrix, -sparse.eye_array(len(products))]), -np.inf, np.array(sizes) - 1)

@@ -30,17 +30,12 @@ class Monomials:
         costs, sites = problem.costs, problem.sizes.size
         binding = np.flatnonzero(problem.price(problem.ceiling) > problem.limits)
         parts = [costs[b].simplified() for b in binding]
-        logs = [
-            np.log(part.coefficients) - np.log(problem.limits[b])
-            for b, part in zip(binding, parts, strict=True)
-        ]
+        logs = [np.log(part.coefficients) - np.log(problem.limits[b]) for b, part in zip(binding, parts, strict=True)]
         lengths = np.array([log.size for log in logs], dtype=np.int64)
         degree = max((part.factors.shape[1] for part in parts), default=0)
         return cls(
             np.concatenate(logs or [np.zeros(0)]),
-            np.concatenate(
-                [_padded(part.factors, degree, sites) for part in parts] or [np.zeros((0, 0), np.int64)]
-            ),
+            np.concatenate([_padded(part.factors, degree, sites) for part in parts] or [np.zeros((0, 0), np.int64)]),
             np.repeat(np.arange(len(parts)), lengths),
             np.cumsum(lengths) - lengths,
             sites,

@@ -57,13 +57,10 @@ class Posynomial:
         q, b = sparse.coo_array(q), np.asarray(b, dtype=np.float64)
         if b.ndim != 1 or q.shape != (b.size, b.size):
             raise ValueError(
-                f"q of shape {q.shape} does not match b of shape {b.shape}; "
-                "q needs shape (n, n) for b of shape (n,)"
+                f"q of shape {q.shape} does not match b of shape {b.shape}; q needs shape (n, n) for b of shape (n,)"
             )
         rows = np.arange(q.nnz)
-        ones = sparse.coo_array(
-            (np.ones(2 * q.nnz), (np.tile(rows, 2), np.concatenate(q.coords))), (q.nnz, b.size)
-        )
+        ones = sparse.coo_array((np.ones(2 * q.nnz), (np.tile(rows, 2), np.concatenate(q.coords))), (q.nnz, b.size))
         linear = sparse.eye_array(b.size)
         exponents = sparse.vstack([ones, linear, sparse.csr_array((1, b.size))])
         return cls(np.concatenate([q.data, b, [c]]), exponents).simplified()
@@ -81,9 +78,7 @@ class Posynomial:
         """The prices of many vectors of counts at once, shape (n, sites) -> (n,)."""
         counts = np.asarray(counts)
         if counts.ndim != 2 or counts.shape[1] != self.sites:
-            raise ValueError(
-                f"counts of shape {counts.shape} do not fit; the last axis needs {self.sites} sites"
-            )
+            raise ValueError(f"counts of shape {counts.shape} do not fit; the last axis needs {self.sites} sites")
         rows = max(1, CHUNK // max(1, self.factors.size))
         chunks = [counts[i : i + rows] for i in range(0, len(counts), rows)]
         prices = np.concatenate([self._chunk_prices(chunk) for chunk in chunks] or [np.zeros(0)])
@@ -164,16 +159,12 @@ def _exponents(exponents: Any) -> sparse.csr_array:
     if not sparse.issparse(exponents):
         exponents = np.asarray(exponents, dtype=np.float64)
         if exponents.ndim != 2:
-            raise ValueError(
-                f"exponents of shape {exponents.shape} are no (terms, sites) matrix; give two axes"
-            )
+            raise ValueError(f"exponents of shape {exponents.shape} are no (terms, sites) matrix; give two axes")
     csr = sparse.csr_array(exponents)
     csr.sum_duplicates()
     csr.eliminate_zeros()
     if not (np.isfinite(csr.data).all() and (csr.data >= 0).all() and (csr.data == np.floor(csr.data)).all()):
-        raise ValueError(
-            "exponents must be non-negative integers; give how often each site multiplies into a term"
-        )
+        raise ValueError("exponents must be non-negative integers; give how often each site multiplies into a term")
     return sparse.csr_array((csr.data.astype(np.int64), csr.indices, csr.indptr), csr.shape)
 
 

@@ -44,8 +44,7 @@ class Prices:
         parts, sites = [cost.simplified() for cost in problem.costs], problem.sizes.size
         degree = max(part.factors.shape[1] for part in parts)
         factors = [
-            np.pad(part.factors, ((0, 0), (0, degree - part.factors.shape[1])), constant_values=sites)
-            for part in parts
+            np.pad(part.factors, ((0, 0), (0, degree - part.factors.shape[1])), constant_values=sites) for part in parts
         ]
         lengths = [part.coefficients.size for part in parts]
         rows = [
@@ -90,11 +89,7 @@ class Prices:
         """What moving site i to `first` and j to `second` adds beyond both alone; (budgets, sites, sites)."""
         term, site, _ = self.entries
         one, two = self.pairs
-        added = (
-            self.values(counts)[term[one]]
-            * self._growth(counts, first)[one]
-            * self._growth(counts, second)[two]
-        )
+        added = self.values(counts)[term[one]] * self._growth(counts, first)[one] * self._growth(counts, second)[two]
         cells = (self.budget[term[one]] * self.sites + site[one]) * self.sites + site[two]
         total = np.bincount(cells, added, self.limits.size * self.sites**2)
         return total.reshape(-1, self.sites, self.sites)

@@ -52,9 +52,7 @@ class Problem:
         lowest = _lowest(_floor(self.floor, sizes), sizes, step)
         names = _names("names", self.names, "site", sites)
         _require(lowest <= highest, names, "floor rounds up to the step above its ceiling; lower the floor")
-        _set(
-            self, weights=_weights(self.weights, sites), sizes=sizes, step=step, floor=lowest, ceiling=highest
-        )
+        _set(self, weights=_weights(self.weights, sites), sizes=sizes, step=step, floor=lowest, ceiling=highest)
         _set(self, costs=_costs(self.costs, sites), utility=_utility(self.utility), names=names)
         _set(self, limits=_limits(self.limits, len(self.costs)))
         _set(self, units=_names("units", self.units, "budget", len(self.costs)))
@@ -151,9 +149,7 @@ def _weights(values: Any, sites: int) -> np.ndarray:
 def _counts(name: str, values: Any, sites: int) -> np.ndarray:
     counts = np.asarray(values)
     if counts.ndim > 1 or counts.size not in (1, sites):
-        raise ValueError(
-            f"{name} have shape {counts.shape}; give one whole number, or one per site ({sites})"
-        )
+        raise ValueError(f"{name} have shape {counts.shape}; give one whole number, or one per site ({sites})")
     counts = np.broadcast_to(counts.ravel(), (sites,)).astype(np.float64)
     bad = np.flatnonzero(~((counts >= 1) & (counts == np.floor(counts)) & np.isfinite(counts)))
     if bad.size:
@@ -183,9 +179,7 @@ def _fractions(name: str, values: np.ndarray, sites: int) -> np.ndarray:
     if values.ndim > 1 or values.size not in (1, sites):
         raise ValueError(f"{name} has shape {values.shape}; give one fraction, or one per site ({sites})")
     if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"{name} as a fraction must lie in [0, 1], found {values}; pass integers to count units"
-        )
+        raise ValueError(f"{name} as a fraction must lie in [0, 1], found {values}; pass integers to count units")
     return np.broadcast_to(values.ravel(), (sites,)).astype(np.float64)
 
 
@@ -203,9 +197,7 @@ def _costs(values: Any, sites: int) -> tuple[Posynomial, ...]:
         raise ValueError(f"costs must be one or more Posynomials, found {values!r}; give one per budget")
     wrong = [cost.sites for cost in costs if cost.sites != sites]
     if wrong:
-        raise ValueError(
-            f"a cost takes {wrong[0]} counts but there are {sites} sizes; both need the same sites"
-        )
+        raise ValueError(f"a cost takes {wrong[0]} counts but there are {sites} sizes; both need the same sites")
     return costs
 
 

@@ -44,13 +44,9 @@ def _floored(problem: Problem, prices: Prices, point: np.ndarray) -> np.ndarray:
     counts = problem.at_or_below(point * (1 + NUDGE))
     while not problem.allows(counts):
         target = problem.lowered(counts)
-        saved = (-prices.changes(counts, target) / problem.limits[:, None])[
-            prices.totals(counts) > problem.limits
-        ]
+        saved = (-prices.changes(counts, target) / problem.limits[:, None])[prices.totals(counts) > problem.limits]
         loss = problem.weights * (problem.site_utility(counts) - problem.site_utility(target))
-        worth = np.where(
-            target < counts, saved.max(axis=0) / np.maximum(loss, IMPROVES * problem.weights.sum()), -1
-        )
+        worth = np.where(target < counts, saved.max(axis=0) / np.maximum(loss, IMPROVES * problem.weights.sum()), -1)
         lowest = int(np.argmax(worth))
         counts = counts.copy()
         counts[lowest] = target[lowest]
@@ -69,9 +65,7 @@ def _filled(problem: Problem, prices: Prices, counts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _single(
-    counts: np.ndarray, target: np.ndarray, worth: np.ndarray, prices: Prices
-) -> Iterable[np.ndarray]:
+def _single(counts: np.ndarray, target: np.ndarray, worth: np.ndarray, prices: Prices) -> Iterable[np.ndarray]:
     """Counts with one site moved to its target, the worthiest first, where the estimate fits."""
     fits = (target > counts) & (prices.changes(counts, target) <= prices.slack(counts)[:, None]).all(axis=0)
     for site in np.argsort(-worth, kind="stable"):

@@ -14,12 +14,16 @@ budgets = Registry("budget")
 
 @dataclass(frozen=True)
 class Budget:
-    """At most the share `keep` of what the dense model costs in `unit`, or at most `at_most` of it."""
+    """At most the share `keep` of what the dense model costs in `unit`, or at most `at_most` of it.
+
+    `refine`: the price is a prediction of latency, so plan again with what the built model measures until it is met.
+    """
 
     unit: str
     cost: Callable[[Graph], Posynomial]
     keep: float | None = None
     at_most: float | None = None
+    refine: bool = False
 
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.at_most is None):

@@ -57,6 +57,7 @@ def latency(
     at_most: float | str | None = None,
     device: torch.device | str | None = None,
     batch: int | None = None,
+    refine: bool = False,
     progress: bool = True,
 ) -> Budget:
     """Predicted median time of one forward pass here and now, in microseconds.
@@ -65,12 +66,13 @@ def latency(
     is unless given, `batch` that of the example inputs. The first use measures for some seconds to a
     minute; results are kept under `$XDG_CACHE_HOME/infoprune/latency` by a hash of layer shapes, threads,
     processor and torch version. Kernels prefer multiples of 8 or 16 channels, which no smooth price
-    shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`.
+    shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`. With `refine`
+    planning does that itself, and plans again with a smaller limit until what was built is measured to meet it.
     """
     if batch is not None and batch < 1:
         raise ValueError(f"batch is {batch}; give a whole number of samples, at least 1")
     limit = None if at_most is None else 1e3 * milliseconds(at_most)
-    return Budget("latency_us", _Model(device, batch, progress), keep, limit)
+    return Budget("latency_us", _Model(device, batch, progress), keep, limit, refine)
 
 
 def milliseconds(amount: float | str) -> float:

@@ -59,9 +59,7 @@ def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False, statistic: 
     least = 2 if unbiased else 1
     x, y = samples(x, "x", least), samples(y, "y", least)
     if x.shape[-1] != y.shape[-1]:
-        raise ValueError(
-            f"x has {x.shape[-1]} features and y has {y.shape[-1]}; a distance needs the same features"
-        )
+        raise ValueError(f"x has {x.shape[-1]} features and y has {y.shape[-1]}; a distance needs the same features")
     n, m = x.shape[-2], y.shape[-2]
     return statistic(
         distances(x, y).sum((-2, -1)) / (n * m),
@@ -111,9 +109,7 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
     _check_labels(labels, features.shape[-2])
     values, index = labels.to(features.device).unique(return_inverse=True)
     if len(values) < 2:
-        raise ValueError(
-            f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes"
-        )
+        raise ValueError(f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes")
     features = features - features.mean(-2, keepdim=True)
     rows = features.split(max(1, DISTANCES_AT_ONCE * features.shape[-1] // features.numel()), -2)
     to_class = torch.cat([_add_by_class(distances(some, features), index, -1) for some in rows], -2)
@@ -177,9 +173,7 @@ def quantile_labels(targets: Tensor, bins: int) -> Tensor:
     tensor([0, 1, 0, 1])
     """
     if targets.dim() != 1 or not targets.is_floating_point():
-        raise TypeError(
-            f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; pass n real numbers"
-        )
+        raise TypeError(f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; pass n real numbers")
     if not targets.isfinite().all():
         raise ValueError("targets hold NaN or infinite numbers; remove them first")
     if not 2 <= bins <= len(targets):
@@ -261,9 +255,7 @@ class FeatureSample:
             return self
         stay = self.keys.topk(self.capacity, largest=False).indices.sort().values
         place = stay.to(self.features.device)
-        return FeatureSample(
-            self.features[place], self.labels[place], self.keys[stay], self.seen, self.capacity
-        )
+        return FeatureSample(self.features[place], self.labels[place], self.keys[stay], self.seen, self.capacity)
 
 
 # --- inside ---
@@ -297,9 +289,7 @@ def _largest(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     candidates = values.where(upper & ~values.isnan(), -torch.inf).flatten(-2)
     value, place = candidates.max(-1)
     if value.isneginf().any():
-        raise ValueError(
-            "fewer than two classes have two samples; the unbiased energy needs them, eq. 4 does not"
-        )
+        raise ValueError("fewer than two classes have two samples; the unbiased energy needs them, eq. 4 does not")
     return value, place // p, place % p
 
 
@@ -334,8 +324,6 @@ def _entry(between: Tensor, row: Tensor, column: Tensor) -> Tensor:
 def _check_labels(labels: Tensor, n: int) -> None:
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(
-            f"labels are {kind}; pass a tensor of integers, or bin real targets by quantile_labels()"
-        )
+        raise TypeError(f"labels are {kind}; pass a tensor of integers, or bin real targets by quantile_labels()")
     if labels.shape != (n,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; {n} samples need shape ({n},)")

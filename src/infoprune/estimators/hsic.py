@@ -78,9 +78,7 @@ def gaussian_gram(x: Tensor, *, bandwidth: float | Tensor | None = None) -> Tens
     squared = squared_distances(x)
     width = median_bandwidth(squared) if bandwidth is None else torch.as_tensor(bandwidth).to(squared)
     if not (width > 0).all():
-        raise ValueError(
-            "the bandwidth is not positive; give a positive one, or samples that are not all the same"
-        )
+        raise ValueError("the bandwidth is not positive; give a positive one, or samples that are not all the same")
     return (-squared / (2 * width.square())[..., None, None]).exp()
 
 
@@ -313,9 +311,7 @@ def _same_samples(k: Tensor, l: Tensor, at_least: int) -> None:  # noqa: E741
         if not gram.isfinite().all():
             raise ValueError("a Gram matrix holds NaN or infinite numbers; look for them in the features")
     if k.shape[-1] != l.shape[-1]:
-        raise ValueError(
-            f"Gram matrices of {k.shape[-1]} and {l.shape[-1]} samples; pass the same samples to both"
-        )
+        raise ValueError(f"Gram matrices of {k.shape[-1]} and {l.shape[-1]} samples; pass the same samples to both")
     if k.shape[-1] < at_least:
         raise ValueError(f"a Gram matrix of {k.shape[-1]} sample(s); at least {at_least} are needed")
 

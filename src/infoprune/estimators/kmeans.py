@@ -88,15 +88,11 @@ def indistinguishable(values: Tensor, standard_errors: Tensor, *, z: float = 1.9
     if array.shape != errors.shape:
         raise ValueError(f"{len(array)} values and {len(errors)} standard errors; each value needs its own")
     if (errors < 0).any() or not z > 0:
-        raise ValueError(
-            f"z is {z} and the smallest standard error {errors.min()}; errors must be >= 0 and z > 0"
-        )
+        raise ValueError(f"z is {z} and the smallest standard error {errors.min()}; errors must be >= 0 and z > 0")
     lower, upper = array - z * errors, array + z * errors
     labels = np.full(len(array), -1)
     group = 0
-    while (
-        labels < 0
-    ).any():  # intervals that overlap pairwise share a point: the first upper end not yet covered
+    while (labels < 0).any():  # intervals that overlap pairwise share a point: the first upper end not yet covered
         point = upper[labels < 0].min()
         labels[(labels < 0) & (lower <= point)] = group
         group += 1
@@ -143,9 +139,7 @@ def _solve(ordered: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return costs, splits
 
 
-def _next_row(
-    costs: np.ndarray, splits: np.ndarray, clusters: int, sums: np.ndarray, squares: np.ndarray
-) -> None:
+def _next_row(costs: np.ndarray, splits: np.ndarray, clusters: int, sums: np.ndarray, squares: np.ndarray) -> None:
     """Fill the row of one more cluster.
 
     The best split never moves left as i grows: solve the middles, then the halves between them. All middles
@@ -156,9 +150,7 @@ def _next_row(
     low, high = np.array([clusters - 1]), np.array([n - 1])  # where their splits can lie
     while len(first):
         middle = (first + last) // 2
-        best, cost = _best_split(
-            costs[clusters - 1], low, np.minimum(high, middle - 1), middle, sums, squares
-        )
+        best, cost = _best_split(costs[clusters - 1], low, np.minimum(high, middle - 1), middle, sums, squares)
         costs[clusters, middle], splits[clusters, middle] = cost, best
         first, last = np.concatenate([first, middle + 1]), np.concatenate([middle - 1, last])
         low, high = np.concatenate([low, best]), np.concatenate([best, high])

@@ -46,9 +46,7 @@ class GroupedMean:
     def update(self, value: Tensor, weight: float = 1.0) -> GroupedMean:
         """With one more batch, whose value counts `weight` times."""
         if value.shape != self.sums.shape[1:]:
-            raise ValueError(
-                f"this batch has shape {tuple(value.shape)}, earlier ones {tuple(self.sums.shape[1:])}"
-            )
+            raise ValueError(f"this batch has shape {tuple(value.shape)}, earlier ones {tuple(self.sums.shape[1:])}")
         group = int(self.batches) % len(self.weights)
         sums, weights = self.sums.clone(), self.weights.clone()
         sums[group] += weight * value.to(sums)

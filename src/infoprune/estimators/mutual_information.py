@@ -99,9 +99,7 @@ class MutualInformation(NamedTuple):
     value: Tensor  # plug-in, biased up
     standard_error: Tensor  # of `value`, first order; somewhat too large near independence
     null: Tensor  # mean of `value` over all permutations of the labels, exactly
-    miller_madow: (
-        Tensor  # value - (joint cells - patterns - clusters + 1) / 2n of those that occur; too timid
-    )
+    miller_madow: Tensor  # value - (joint cells - patterns - clusters + 1) / 2n of those that occur; too timid
     label_entropy: Tensor  # no estimate can exceed it
     unique_fraction: Tensor  # different patterns / samples
 
@@ -160,12 +158,8 @@ def quantile_codes(x: Tensor, bins: int) -> Tensor:
     flat = x.flatten(-2).contiguous()
     count = flat.shape[-1]
     if not 1 <= bins <= count:
-        raise ValueError(
-            f"bins is {bins}; it must lie between 1 and the count of numbers in a feature, {count}"
-        )
-    positions = torch.tensor(
-        [count * edge // bins for edge in range(1, bins)], dtype=torch.int64, device=x.device
-    )
+        raise ValueError(f"bins is {bins}; it must lie between 1 and the count of numbers in a feature, {count}")
+    positions = torch.tensor([count * edge // bins for edge in range(1, bins)], dtype=torch.int64, device=x.device)
     edges = flat.sort(-1).values[..., positions].contiguous()
     return torch.searchsorted(edges, flat, right=True).reshape(x.shape).to(x.dtype)
 
@@ -173,9 +167,7 @@ def quantile_codes(x: Tensor, bins: int) -> Tensor:
 def principal_axes(x: Tensor, components: int = 2) -> Tensor:
     """The directions in which patches *batch x n x d vary most: *batch x d x components, orthonormal."""
     if not 1 <= components <= x.shape[-1]:
-        raise ValueError(
-            f"components is {components}; it must lie between 1 and the {x.shape[-1]} numbers of a patch"
-        )
+        raise ValueError(f"components is {components}; it must lie between 1 and the {x.shape[-1]} numbers of a patch")
     centred = (x - x.mean(-2, keepdim=True)).double()
     return torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -components:].flip(-1)
 
@@ -208,9 +200,7 @@ def patches(maps: Tensor, size: int) -> Tensor:
     images, channels, height, width = maps.shape
     rows, columns = (side // size if size > 0 else 0 for side in (height, width))
     if not rows * columns:
-        raise ValueError(
-            f"no patch of size {size} fits maps of {height} x {width}; choose 1 to {min(height, width)}"
-        )
+        raise ValueError(f"no patch of size {size} fits maps of {height} x {width}; choose 1 to {min(height, width)}")
     grid = maps[..., : rows * size, : columns * size].reshape(images, channels, rows, size, columns, size)
     return grid.permute(1, 0, 2, 4, 3, 5).reshape(channels, images * rows * columns, size * size)
 
@@ -243,9 +233,7 @@ def cluster_centres(points: Tensor, clusters: int, *, seed: int) -> Tensor:
 
     points = samples(points, "points", at_least=1)
     if not 1 <= clusters <= len(points):
-        raise ValueError(
-            f"clusters is {clusters}; it must lie between 1 and the number of points, {len(points)}"
-        )
+        raise ValueError(f"clusters is {clusters}; it must lie between 1 and the number of points, {len(points)}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
@@ -325,18 +313,12 @@ class JointCounts:
         if bins < 1 or not clusters or min(clusters) < 1:
             raise ValueError(f"bins is {bins} and clusters {tuple(clusters)}; all must be at least 1")
         if low.dim() != 1 or low.shape != high.shape or not (low <= high).all():
-            raise ValueError(
-                f"ranges have shapes {tuple(low.shape)} and {tuple(high.shape)}; low <= high is needed"
-            )
+            raise ValueError(f"ranges have shapes {tuple(low.shape)} and {tuple(high.shape)}; low <= high is needed")
         if math.prod(clusters) >= 1 << 31:
-            raise ValueError(
-                f"clusters {tuple(clusters)} have over 2^31 combinations; count fewer tasks at once"
-            )
+            raise ValueError(f"clusters {tuple(clusters)} have over 2^31 combinations; count fewer tasks at once")
         nothing = torch.empty(0, dtype=torch.int64)
         table = Table(nothing, nothing.int(), nothing.int(), torch.zeros(len(low) + 1, dtype=torch.int64))
-        return cls(
-            low, high, tuple(clusters), bins, torch.zeros(math.prod(clusters), dtype=torch.int64), table
-        )
+        return cls(low, high, tuple(clusters), bins, torch.zeros(math.prod(clusters), dtype=torch.int64), table)
 
     @property
     def samples(self) -> int:
@@ -420,12 +402,8 @@ class JointCounts:
         terms = []
         for task in range(len(self.clusters)):
             share = self._by_task(self.label_counts, task).double() / self.samples
-            once = self._by_task(
-                met, task
-            )  # patterns seen once: their ratio is one over the share of their label
-            terms.append(
-                _terms(once, 1 / share, once) + _terms_of(repeated, self._digit(repeated.labels, task), share)
-            )
+            once = self._by_task(met, task)  # patterns seen once: their ratio is one over the share of their label
+            terms.append(_terms(once, 1 / share, once) + _terms_of(repeated, self._digit(repeated.labels, task), share))
         weight = torch.tensor([self.samples, self.samples, 1.0], dtype=torch.float64)
         return torch.stack(terms, 1) / weight.unsqueeze(1)
 
@@ -459,9 +437,7 @@ def _settle(tables: list[Table], pending: tuple[tuple[Tensor, Tensor], ...]) -> 
     for feature in range(len(tables[0].offsets) - 1):
         key, label, count = zip(*(table.of(feature) for table in tables), strict=True)
         keys = [keys[feature] for keys, _ in pending]
-        settled.append(
-            _added_up(torch.cat([*key, *keys]), torch.cat([*label, *labels]), torch.cat([*count, *ones]))
-        )
+        settled.append(_added_up(torch.cat([*key, *keys]), torch.cat([*label, *labels]), torch.cat([*count, *ones])))
     key, label, count = (torch.cat(columns) for columns in zip(*settled, strict=True))
     lengths = torch.tensor([0] + [len(rows[0]) for rows in settled])
     return Table(key, label, count, lengths.cumsum(0))
@@ -523,9 +499,7 @@ def _permuted_means(sizes: list[Tensor], by_task: list[Tensor]) -> Tensor:
     size = torch.cat([one.nonzero().flatten() for one in times])
     how_often = torch.cat([one[one > 0] for one in times]).double()
     distinct, which = size.unique(return_inverse=True)
-    terms = [
-        _permuted_terms(distinct.numpy(), labels[labels > 0].numpy(), int(labels.sum())) for labels in by_task
-    ]
+    terms = [_permuted_terms(distinct.numpy(), labels[labels > 0].numpy(), int(labels.sum())) for labels in by_task]
     each = how_often.unsqueeze(1) * torch.from_numpy(np.stack(terms, 1))[which]
     return torch.zeros(len(sizes), len(by_task), dtype=torch.float64).index_add_(0, feature, each)
 
@@ -568,9 +542,7 @@ def _dense_labels(labels: Tensor, n: int) -> tuple[Tensor, list[int]]:
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f"labels are {kind}; pass integers, such as those of cluster_outputs()")
     if labels.dim() not in (1, 2) or labels.shape[-1] != n:
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)}; {n} samples need shape ({n},) or (tasks, {n})"
-        )
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; {n} samples need shape ({n},) or (tasks, {n})")
     dense = [task.unique(return_inverse=True) for task in labels.reshape(-1, n)]
     return torch.stack([index for _, index in dense]), [len(values) for values, _ in dense]
 
@@ -583,9 +555,7 @@ def _combined(labels: Tensor, clusters: tuple[int, ...], n: int) -> Tensor:
         )
     sizes = torch.tensor(clusters, device=labels.device).unsqueeze(-1)
     if ((labels < 0) | (labels >= sizes)).any():
-        raise ValueError(
-            f"labels lie between {int(labels.min())} and {int(labels.max())}; clusters are {clusters}"
-        )
+        raise ValueError(f"labels lie between {int(labels.min())} and {int(labels.max())}; clusters are {clusters}")
     combined = torch.zeros(n, dtype=torch.int64, device=labels.device)
     for task, size in zip(labels, clusters, strict=True):
         combined = combined * size + task

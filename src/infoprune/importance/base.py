@@ -210,11 +210,5 @@ def _size(layer: Any, role: Role, node: Any) -> int:
 def _name(node: Any, graph: Any) -> str:
     """The layer's name in the model; torch-pruning keeps it in its graph, other tracers in the node."""
     module = node.module
-    known = (
-        {}
-        if graph is None
-        else graph._param_to_name
-        if isinstance(module, nn.Parameter)
-        else graph._module2name
-    )
+    known = {} if graph is None else graph._param_to_name if isinstance(module, nn.Parameter) else graph._module2name
     return known.get(module) or str(node.name).partition(" (")[0]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch_pruning as tp
 
-from infoprune.errors import InfopruneError
+from infoprune.errors import NameTaken
 from infoprune.importance.base import importances
-
-
-class NameTaken(InfopruneError, ValueError):
-    """`tp.importance` already holds something else under a name of ours."""
 
 
 def register() -> None:
@@ -22,12 +18,8 @@ def register() -> None:
     0.7
     """
     classes = {factory.__name__: factory for factory in importances.values()}
-    taken = [
-        name for name, factory in classes.items() if getattr(tp.importance, name, factory) is not factory
-    ]
+    taken = [name for name, factory in classes.items() if getattr(tp.importance, name, factory) is not factory]
     if taken:
-        raise NameTaken(
-            f"tp.importance already has another {', '.join(taken)}; rename yours before registering"
-        )
+        raise NameTaken(f"tp.importance already has another {', '.join(taken)}; rename yours before registering")
     for name, factory in classes.items():
         setattr(tp.importance, name, factory)

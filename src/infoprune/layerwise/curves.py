@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from infoprune.errors import StaleObservations, Untraceable
+from infoprune.errors import StaleObservations, Untraceable, UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, nhsic
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.graph import Graph
@@ -23,7 +23,7 @@ from infoprune.graph.tape import outputs_of
 from infoprune.graph.verify import evaluating
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise
-from infoprune.observe import UnusableData, arguments_of, kept_randomness
+from infoprune.observe import arguments_of, kept_randomness
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
