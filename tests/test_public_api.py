@@ -10,13 +10,16 @@ import infoprune as ip
 
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
-             "floor", "ignored_layers", "num_heads", "solver"),
+             "floor", "depth", "ignored_layers", "num_heads", "solver"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan"),
     "load": ("directory", "factory"),
     "measure": ("model", "example_inputs", "latency"),
     "rebuild_optimizer": ("optimizer", "plan", "model"),
     "register": (),
+    "observe": ("model", "loader", "samples", "device", "progress"),
+    "skip_units": ("model", "example_inputs"),
+    "plan_depth": ("model", "example_inputs", "seen", "clusters", "keep_units", "budgets", "strategy"),
     "certificate_of": ("model", "example_inputs", "plan"),
 }  # fmt: skip
 
@@ -31,7 +34,8 @@ def test_public_functions_take_these_arguments(name):
     [
         "importance.CapacityImportance", "importance.IndependenceImportance",
         "importance.CapacityIndependenceImportance",
-        "layerwise.uniform", "budgets.macs", "budgets.params", "InfopruneError", "errors.Infeasible", "Graph", "Plan",
+        "layerwise.uniform", "layerwise.nhsic", "layerwise.nhsic_relevance", "layerwise.curves", "budgets.macs",
+        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "stages", "InfopruneError", "errors.Infeasible", "Graph", "Plan",
         "errors.UnknownName", "errors.StalePlan", "errors.BadArtifact", "errors.BadWeights", "errors.CertificateFailed",
     ],
 )  # fmt: skip

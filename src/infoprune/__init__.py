@@ -6,7 +6,9 @@ from infoprune import importance as importance
 from infoprune import layerwise as layerwise
 from infoprune.artifact import load as load
 from infoprune.artifact import save as save
+from infoprune.depth import DepthPath as DepthPath
 from infoprune.depth import plan_depth as plan_depth
+from infoprune.depth import plan_depth_and_width as plan_depth_and_width
 from infoprune.depth import skip_units as skip_units
 from infoprune.depth import stages as stages
 from infoprune.depth import unit_energies as unit_energies

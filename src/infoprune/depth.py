@@ -477,6 +477,24 @@ class DepthAndWidth:
         return "\n".join([*lines, *(f"{n:>5}  {why}" for n, why in self.unreachable.items())])
 
 
+@dataclass(frozen=True)
+class DepthPath:
+    """`ip.plan(..., depth=DepthPath(seen), budgets=[...])`: blocks leave along one path, channels share the rest.
+
+    The fields are those of `plan_depth_and_width`, which also tells what each depth was worth.
+    """
+
+    seen: Mapping[str, Energy]
+    depths: Sequence[int] | None = None
+    probe: Callable[[nn.Module], float] | None = None
+    strategy: Strategy = "clusters"
+    seed: int = 0
+
+    def plan(self, model: nn.Module, example_inputs: Any, importance: ScoreGroup, **options: Any) -> Plan:
+        choice = {"depths": self.depths, "probe": self.probe, "strategy": self.strategy, "seed": self.seed}
+        return plan_depth_and_width(model, example_inputs, importance, self.seen, **choice, **options).plan
+
+
 def plan_depth_and_width(
     model: nn.Module,
     example_inputs: Any,

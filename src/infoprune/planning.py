@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,12 @@ class Planned:
     allocation: Allocation | None
 
 
+class DepthPath(Protocol):
+    """Something that shares budgets between whole blocks and channels."""
+
+    def plan(self, model: nn.Module, example_inputs: Any, importance: ScoreGroup, **options: Any) -> Plan: ...
+
+
 def plan(
     model: nn.Module,
     example_inputs: Any,
@@ -47,6 +53,7 @@ def plan(
     utility: float = -1.0,
     round_to: int = 1,
     floor: float | int = 0.1,
+    depth: DepthPath | None = None,
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = (),
     num_heads: Mapping[nn.Module, int] | None = None,
     solver: Any = None,
@@ -58,8 +65,16 @@ def plan(
     `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and
     `utility` is p in sum_g w_g (a_g^p - 1)/p over the kept fractions a_g. Channels are kept in multiples of `round_to`;
     every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. Nothing is changed in
-    the model. Classifier outputs always stay.
+    the model. Classifier outputs always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as
+    leave the plan worth most.
     """
+    if depth is not None:
+        if rates is not None:
+            raise ValueError("depth needs budgets to share between blocks and channels; give budgets=[...], not rates")
+        return depth.plan(
+            model, example_inputs, importance, budgets=budgets, layer_importance=layer_importance, utility=utility,
+            round_to=round_to, floor=floor, ignored_layers=ignored_layers, num_heads=num_heads, solver=solver,
+        )  # fmt: skip
     return planned(
         model, example_inputs, importance, layer_importance=layer_importance, budgets=budgets, rates=rates,
         utility=utility, round_to=round_to, floor=floor, ignored_layers=ignored_layers, num_heads=num_heads,

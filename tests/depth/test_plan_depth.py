@@ -308,3 +308,15 @@ def test_planning_changes_nothing(model):
     assert len(removals(model, X)) == 6
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert unit_energies is ip.unit_energies
+
+
+def test_plan_takes_a_depth_path_and_gives_the_same_plan(model):
+    importance = ip.importance.IndependenceImportance()
+    found = plan_depth_and_width(model, X, importance, ENERGIES, budgets=ip.budgets.macs(keep=0.5), depths=[4, 6])
+    path = ip.DepthPath(ENERGIES, depths=[4, 6])
+    assert ip.plan(model, X, importance, budgets=[ip.budgets.macs(keep=0.5)], depth=path) == found.plan
+
+
+def test_a_depth_path_needs_budgets(model):
+    with pytest.raises(ValueError, match="depth needs budgets"):
+        ip.plan(model, X, ip.importance.IndependenceImportance(), rates=0.5, depth=ip.DepthPath(ENERGIES))
