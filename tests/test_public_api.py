@@ -35,7 +35,8 @@ def test_public_functions_take_these_arguments(name):
         "importance.CapacityImportance", "importance.IndependenceImportance",
         "importance.CapacityIndependenceImportance",
         "layerwise.uniform", "layerwise.nhsic", "layerwise.nhsic_relevance", "layerwise.curves", "budgets.macs",
-        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "stages", "InfopruneError", "errors.Infeasible", "Graph", "Plan",
+        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "stages",
+        "InfopruneError", "errors.Infeasible", "Graph", "Plan",
         "errors.UnknownName", "errors.StalePlan", "errors.BadArtifact", "errors.BadWeights", "errors.CertificateFailed",
     ],
 )  # fmt: skip
