@@ -1,6 +1,7 @@
 """The command: results on stdout, the rest on stderr, exit codes that scripts can use."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,20 @@ def test_doctor_names_a_broken_pair_with_its_remedy(capsys, monkeypatch):
     code, out, _ = run(capsys, "doctor")
     assert code == 1
     assert "RuntimeError: nms  ->  install both from one index" in out
+
+
+def test_what_solvers_print_does_not_reach_stdout(capfd, monkeypatch):
+    from infoprune.cli import commands
+
+    def noisy(_):
+        os.write(1, b"debug line\n")
+        return commands.Result("the result", [])
+
+    monkeypatch.setattr(commands, "list_command", noisy)
+    assert main(["list", "budgets"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "the result\n"
+    assert "debug line" in err
 
 
 def test_the_module_runs_as_the_command():

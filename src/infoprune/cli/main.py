@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     try:
-        result = parsed.run(parsed)
+        with _foreign_output_on_stderr():
+            result = parsed.run(parsed)
     except Infeasible as error:
         return _failed(f"budget not met: {error}", 3)
     except (InfopruneError, ValueError, OSError) as error:
@@ -29,6 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps(result.data, indent=1) if getattr(parsed, "json", False) else result.text
     sys.stdout.write(text + "\n")
     return result.code
+
+
+@contextmanager
+def _foreign_output_on_stderr() -> Iterator[None]:
+    """Solvers written in C print what they like to descriptor 1; there belongs the result alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _failed(message: str, code: int) -> int:
