@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from infoprune.allocation import Posynomial, Problem, allocate, cvxpy_reference
@@ -44,7 +44,11 @@ def test_the_continuous_gap_is_below_a_millionth(seed, utility, budgets):
 @given(seeds, utilities, st.integers(1, 3))
 def test_it_agrees_with_cvxpy(seed, utility, budgets):
     problem = random_problem(seed, utility, budgets)
-    ours, theirs = continuous(problem), cvxpy_reference.continuous(problem)
+    try:
+        ours, theirs = continuous(problem), cvxpy_reference.continuous(problem)
+    except UserWarning as warning:  # Clarabel itself says that it did not get there: nothing to compare with
+        assume("may be inaccurate" not in str(warning))
+        raise
     total = problem.weights.sum()
     assert abs(problem.value(np.exp(ours.x)) - problem.value(np.exp(theirs.x))) <= 1e-6 * total
     assert abs(ours.bound - problem.value(np.exp(theirs.x))) <= 1e-6 * total
