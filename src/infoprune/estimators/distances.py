@@ -207,9 +207,14 @@ def _euclidean_block(points: Tensor) -> Tensor:
 
 
 def _centred(points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The points less their mean, with their squared norms, in parts of the last axis that can be copied."""
-    for part in points.split(max(1, COPY // points[..., 0].numel()), dim=-1):
-        centred = part - part.mean(-2, keepdim=True)
+    """The points less their mean, with their squared norms, in parts of the last axis that can be copied.
+
+    Each part overwrites the one before.
+    """
+    b, n, d = points.shape
+    room = points.new_empty(b, n, min(d, max(1, COPY // (b * n))))
+    for part in points.split(room.shape[-1], dim=-1):
+        centred = torch.sub(part, part.mean(-2, keepdim=True), out=room[..., : part.shape[-1]])
         yield centred, torch.linalg.vector_norm(centred, dim=-1).square_()
 
 
