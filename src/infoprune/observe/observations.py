@@ -1,0 +1,162 @@
+"""The evidence that a pass over calibration data leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from infoprune.errors import BadArtifact, StaleObservations, UnusableData
+from infoprune.estimators.hsic import MinibatchHSIC
+from infoprune.estimators.moments import Estimate, GroupedMean
+
+Companion = Literal["input", "output", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """How much every two layers share, and each with the input, the output and the labels, from minibatches.
+
+    `layers` maps the names of the observed modules to the shapes of their weights; `silent` says why
+    others have no evidence. Row i of the HSIC matrices in `statistic` belongs to the i-th layer;
+    `companions` follow the layers.
+    """
+
+    layers: Mapping[str, tuple[int, ...]]
+    silent: Mapping[str, str]
+    companions: tuple[Companion, ...]
+    statistic: MinibatchHSIC
+    samples: int
+
+    def update(self, grams: Tensor) -> Observations:
+        """With one more batch, given as the Gram matrices of layers and companions, rows x n x n."""
+        return replace(self, statistic=self.statistic.update(grams), samples=self.samples + grams.shape[-1])
+
+    def merge(self, other: Observations) -> Observations:
+        """With the batches of `other` after these; equal to having seen all of them here."""
+        if (self.layers, self.companions) != (other.layers, other.companions):
+            raise StaleObservations("the observations are of different layers; observe() the same model everywhere")
+        statistic = self.statistic.merge(other.statistic)
+        return replace(self, statistic=statistic, samples=self.samples + other.samples)
+
+    def all_reduce(self, group: dist.ProcessGroup | None = None) -> Observations:
+        """Merged over all workers of an initialised process group, in the order of their ranks."""
+        found: list[Any] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(found, self, group)
+        merged = found[0]
+        for other in found[1:]:
+            merged = merged.merge(other)
+        return merged
+
+    def compute(self) -> Estimate:
+        """nHSIC between all rows (layers, then companions), with standard errors.
+
+        An error is NaN where a single block of samples carries the evidence.
+        """
+        self._require_variation(range(len(self.layers) + len(self.companions)))
+        return self.statistic.of(nhsic_of)
+
+    def estimate(self, function: Callable[[Tensor], Tensor], rows: Sequence[int]) -> Estimate:
+        """A function of these rows' mean HSIC matrix, G x R x R -> G x anything, with its standard error."""
+        self._require_variation(rows)
+        index = torch.tensor(rows)
+        return self.statistic.of(lambda hsic: function(hsic[..., index[:, None], index]))
+
+    def row(self, name: str) -> int:
+        """The row of a layer."""
+        return list(self.layers).index(name)
+
+    def companion(self, name: Companion) -> int:
+        """The row of the input, the output or the labels."""
+        if name not in self.companions:
+            why = {
+                "labels": "the loader gave inputs alone; give (inputs, labels) or use target='output'",
+                "input": "the model took no tensor as its first argument",
+                "output": "the model gave back no floating point tensor with one entry a sample",
+            }
+            raise UnusableData(f"nothing was observed of the {name}: {why[name]}")
+        return len(self.layers) + self.companions.index(name)
+
+    def require_current(self, model: nn.Module, names: Iterable[str]) -> None:
+        """Raise `StaleObservations` unless these layers are as they were when they were observed."""
+        modules = dict(model.named_modules())
+        for name in names:
+            if name not in self.layers and name not in self.silent:
+                raise StaleObservations(f"{name} was never observed; observe() the model as it is now")
+            if name not in self.layers:
+                continue
+            seen, now = self.layers[name], weight_shape(modules[name]) if name in modules else None
+            if seen != now:
+                raise StaleObservations(
+                    f"{name} was observed with a weight of shape {seen} and now has {now}; "
+                    "observe() again after pruning"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file."""
+        about = {
+            "layers": {name: list(shape) for name, shape in self.layers.items()},
+            "silent": dict(self.silent),
+            "companions": list(self.companions),
+            "samples": self.samples,
+        }
+        save_file(vars(self.statistic.batches), path, {"infoprune.observations": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Observations:
+        """Read what `save` wrote."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["infoprune.observations"])
+                tensors = {name: file.get_tensor(name) for name in ("sums", "weights", "batches")}
+            layers = {str(name): tuple(int(n) for n in shape) for name, shape in about["layers"].items()}
+            companions = tuple(name for name in get_args(Companion) if name in about["companions"])
+            silent = {str(name): str(why) for name, why in about["silent"].items()}
+            rows = len(layers) + len(companions)
+            groups = len(tensors["weights"])
+            shapes = [tuple(t.shape) for t in tensors.values()]
+            if shapes != [(groups, rows, rows), (groups,), ()] or len(companions) != len(about["companions"]):
+                raise ValueError(f"tensors of shapes {shapes} don't fit {rows} rows")
+            return cls(layers, silent, companions, MinibatchHSIC(GroupedMean(**tensors)), int(about["samples"]))
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise BadArtifact(f"{path} does not hold observations ({error}); save them again with .save()") from error
+
+    def __str__(self) -> str:
+        batches = int(self.statistic.batches.batches)
+        told = f"{len(self.layers)} layers with {', '.join(self.companions)}, "
+        told += f"{self.samples} samples in {batches} blocks"
+        return told + (f"; {len(self.silent)} layers without evidence" if self.silent else "")
+
+    def _require_variation(self, rows: Sequence[int]) -> None:
+        names = [*self.layers, *(f"the {name}" for name in self.companions)]
+        size = self.statistic.batches.mean().diagonal()
+        constant = [names[row] for row in rows if size[row] <= 0]
+        if constant:
+            raise UnusableData(
+                f"{', '.join(constant[:5])} ({len(constant)} in all) did not vary between samples, so "
+                "nHSIC is not defined; give varied samples, and put layers that are dead in ignored_layers"
+            )
+
+
+def nhsic_of(hsic: Tensor) -> Tensor:
+    """HSIC_ij / sqrt(HSIC_ii HSIC_jj) of *batch x rows x rows; NaN for rows that are constant."""
+    size = hsic.diagonal(dim1=-2, dim2=-1)
+    return hsic / (size.unsqueeze(-1) * size.unsqueeze(-2)).sqrt()
+
+
+def weight_shape(module: nn.Module) -> tuple[int, ...]:
+    if isinstance(module, nn.MultiheadAttention):
+        return (
+            3 * module.embed_dim if module.in_proj_weight is None else len(module.in_proj_weight),
+            module.embed_dim,
+        )
+    weight = getattr(module, "weight", None)
+    return tuple(weight.shape) if isinstance(weight, Tensor) else ()
