@@ -1,0 +1,148 @@
+"""How much the labels depend on what each block adds: energies of all skip units in one pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoprune.depth.units import removals_or_error
+from infoprune.errors import UnusableData
+from infoprune.estimators.energy import FeatureSample, distances
+from infoprune.estimators.hsic import pairwise_hsic
+from infoprune.graph.trace import as_arguments
+from infoprune.graph.verify import evaluating
+from infoprune.observe import nhsic_of
+from infoprune.surgery.blocks import DropBlock
+
+CORRELATED = 512  # samples between which distance correlations are taken: memory is units x 512 x 512
+
+
+@dataclass(frozen=True)
+class UnitEnergies(Mapping[str, tuple[float, float]]):
+    """unit -> the energy dependence of its branch T_l on the labels, and the standard error of that.
+
+    `correlations`: unbiased squared distance correlations in [0, 1] between the units, the labels in the last
+    row and column; what the "greedy" strategy weighs. None unless asked for.
+    """
+
+    energies: Mapping[str, tuple[float, float]]
+    samples: int
+    correlations: np.ndarray | None = None
+
+    def __getitem__(self, unit: str) -> tuple[float, float]:
+        return self.energies[unit]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.energies)
+
+    def __len__(self) -> int:
+        return len(self.energies)
+
+
+def unit_energies(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    example_inputs: Any,
+    *,
+    samples: int = 2048,
+    width: int = 512,
+    correlations: bool = False,
+    seed: int = 0,
+) -> UnitEnergies:
+    """The energy dependence D(T_l, Y) of every skip unit's branch on integer labels, in one pass.
+
+    `loader` gives (inputs, labels). A uniform sample of at most `samples` feature maps a unit is kept,
+    flattened and, above `width` numbers, sketched to `width`, which keeps every distance to a relative
+    standard error of 1 / sqrt(2 width): memory is units x samples x width numbers, however long the pass. The
+    model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
+    what they were.
+    """
+    edits = removals_or_error(model, example_inputs)
+    seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
+    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
+    with _undisturbed(model), _branches(model, edits, width) as features:
+        for inputs, labels in loader:
+            features.clear()
+            model(*(t.to(place) for t in as_arguments(inputs)))
+            for name, value in features.items():
+                seen[name] = seen[name].update(value, labels.to(place), generators[name])
+    return _energies(seen, correlations)
+
+
+def _energies(seen: Mapping[str, FeatureSample], correlations: bool) -> UnitEnergies:
+    first = next(iter(seen.values()))
+    classes = first.labels.unique()
+    if len(classes) < 2:
+        found = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
+        raise UnusableData(f"{found}; energy dependence needs samples of at least two classes")
+    estimates = {name: sample.compute() for name, sample in seen.items()}
+    energies = {name: (float(e.value), float(e.standard_error)) for name, e in estimates.items()}
+    return UnitEnergies(energies, int(first.seen), _correlations(seen, first.labels) if correlations else None)
+
+
+def _correlations(seen: Mapping[str, FeatureSample], labels: Tensor) -> np.ndarray:
+    """Unbiased squared distance correlations (Székely & Rizzo 2014): nHSIC with the kernel -|x - y|."""
+    apart = (labels[:CORRELATED, None] != labels[None, :CORRELATED]).double()
+    between = [distances(s.features[:CORRELATED].double(), s.features[:CORRELATED].double()) for s in seen.values()]
+    grams = -torch.stack([*between, apart.to(between[0])])
+    found = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
+    return found.nan_to_num(0).clamp(0, 1).cpu().numpy()
+
+
+def _flat(value: Tensor, name: str, width: int) -> Tensor:
+    """The maps as rows of at most `width` numbers, in memory of their own."""
+    rows = value.detach().flatten(1).float()
+    rows = rows.clone() if rows.shape[1] <= width else _folded(rows, width)
+    if not bool(rows.isfinite().all()):
+        raise UnusableData(f"the branch of {name} gives NaN or infinite values; check the inputs and the weights")
+    return rows
+
+
+def _folded(rows: Tensor, width: int) -> Tensor:
+    """Random signs, then sums of every width-th number: inner products are kept on average, in one pass."""
+    signs = torch.randint(2, rows.shape[1:], generator=torch.Generator().manual_seed(0)).to(rows) * 2 - 1
+    whole = rows.shape[1] // width * width
+    folded = torch.einsum("nfw,fw->nw", rows[:, :whole].unflatten(1, (-1, width)), signs[:whole].view(-1, width))
+    folded[:, : rows.shape[1] - whole] += rows[:, whole:] * signs[whole:]
+    return folded
+
+
+@contextmanager
+def _branches(model: nn.Module, edits: Sequence[DropBlock], width: int) -> Iterator[dict[str, Tensor]]:
+    """unit -> what its branch gave in the last pass, before the sum overwrites it."""
+    features: dict[str, Tensor] = {}
+
+    def keep(unit: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, out: Any) -> None:
+            features[unit] = _flat(out[0] if isinstance(out, tuple) else out, unit, width)
+
+        return hook
+
+    modules = dict(model.named_modules())
+    handles = [modules[e.unit.branch_end].register_forward_hook(keep(e.unit.name)) for e in edits]
+    try:
+        yield features
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation without gradients; modes and random states are restored."""
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        with torch.no_grad(), evaluating(model):
+            yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])

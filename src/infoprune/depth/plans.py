@@ -1,0 +1,131 @@
+"""Algorithm 1: decide which units leave, once or in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from infoprune.budgets import Budget
+from infoprune.depth.choosing import Energy, Strategy, chooser
+from infoprune.depth.prices import price_of, prices_of, shapes_of, without
+from infoprune.depth.units import removals, removals_or_error
+from infoprune.errors import Infeasible, StaleObservations
+from infoprune.graph.trace import as_arguments
+from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.plan import Plan
+
+
+def plan_depth(
+    model: nn.Module,
+    example_inputs: Any,
+    seen: Mapping[str, Energy],
+    *,
+    clusters: int | None = None,
+    keep_units: int | None = None,
+    budgets: Budget | Sequence[Budget] = (),
+    strategy: Strategy = "clusters",
+    seed: int = 0,
+) -> Plan:
+    """Decide which skip units stay, by how much their branches depend on the labels; the others leave whole.
+
+    `seen` maps units to energies, or to (energy, standard error): see `unit_energies`. Give one of `clusters`
+    (K, of each of which one unit stays), `keep_units`, which means the same number, or `budgets`, for the
+    largest number of units that meets them all. Strategies:
+
+    - "clusters": Algorithm 1. Optimal k-means on the energies; in each cluster the unit with the largest
+      stays.
+    - "largest": the units with the largest energies stay.
+    - "random": units drawn with `seed` stay.
+    - "greedy": relevance to the labels less redundancy among the units, summed as in section 3.3 and
+      maximised one unit at a time; both are distance correlations, from `unit_energies(...,
+      correlations=True)`.
+
+    Nothing is changed in the model.
+    """
+    inputs, wanted = as_arguments(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    edits = removals_or_error(model, example_inputs)
+    count = _checked_count(clusters, keep_units, wanted, len(edits))
+    choose = chooser(strategy, [edit.unit.name for edit in edits], seen, seed)
+    stay = choose(count) if count is not None else _within(model, inputs, edits, choose, wanted, strategy)
+    gone = tuple(edit for edit in edits if edit.unit.name not in stay)
+    notes = {
+        "infoprune": version("infoprune"),
+        "torch": torch.__version__,
+        "strategy": strategy,
+        "units": len(edits),
+        "stay": [edit.unit.name for edit in edits if edit.unit.name in stay],
+        "budgets": [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in wanted],
+        **({"seed": seed} if strategy == "random" else {}),
+    }
+    return Plan(gone, notes, prices_of(model, inputs, gone), shapes_of(inputs))
+
+
+def stages(
+    model: nn.Module,
+    example_inputs: Any,
+    see: Callable[[nn.Module], Mapping[str, Energy]],
+    *,
+    clusters: Sequence[int],
+    strategy: Strategy = "clusters",
+    seed: int = 0,
+) -> Iterator[Plan]:
+    """Algorithm 1, plan after plan: apply each with `prune_` and train before asking for the next.
+
+    `see` gives the energies of the model as it is then; `clusters` holds K^t, falling. A K^t that the model
+    has reached already is passed over, so the same call goes on with a model that was saved between two
+    stages.
+
+    >>> for plan in stages(model, x, lambda model: unit_energies(model, loader, x), clusters=[20, 15, 10]):
+    ...     prune_(model, x, plan)  # then train
+    """
+    if any(later >= earlier for earlier, later in pairwise(clusters)):
+        raise ValueError(f"clusters is {list(clusters)}; every stage must keep fewer units than the one before")
+    for count in clusters:
+        now = len(removals_or_error(model, example_inputs))
+        if count < now:
+            yield plan_depth(model, example_inputs, see(model), clusters=count, strategy=strategy, seed=seed)
+            left = len(removals(model, example_inputs))
+            if left != count:
+                raise StaleObservations(
+                    f"the stage keeps {count} units and the model has {left}; apply each plan by prune_()"
+                )
+
+
+def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[Budget], units: int) -> int | None:
+    given = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise ValueError(f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}")
+    odd = next((b for b in budgets if not isinstance(b, Budget)), None)
+    if odd is not None:
+        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
+    if budgets:
+        return None
+    ((name, count),) = named.items()
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= units:
+        raise ValueError(f"{name} is {count!r}; the model has {units} skip units, so give a number from 1 to {units}")
+    return count
+
+
+def _within(
+    model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], choose: Callable[[int], set[str]],
+    budgets: Sequence[Budget], strategy: str,
+) -> set[str]:  # fmt: skip
+    """The most units that meet every budget."""
+    limits = [budget.limit(price_of(budget, model, inputs)) for budget in budgets]
+    costs: list[float] = []
+    for count in range(len(edits), 0, -1):
+        stay = choose(count)
+        reduced = without(model, [edit for edit in edits if edit.unit.name not in stay])
+        costs = [price_of(budget, reduced, inputs) for budget in budgets]
+        if all(cost <= limit for cost, limit in zip(costs, limits, strict=True)):
+            return stay
+    least = ", ".join(
+        f"{cost:,.0f} {b.unit} of {limit:,.0f} allowed" for b, cost, limit in zip(budgets, costs, limits, strict=True)
+    )
+    raise Infeasible(f"with one unit left ({strategy}) the model costs {least}; raise the budget or prune channels too")

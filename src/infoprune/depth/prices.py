@@ -1,0 +1,48 @@
+"""What a network costs with and without some of its units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from infoprune.budgets import Budget
+from infoprune.graph import Graph
+from infoprune.graph.counting import count_macs
+from infoprune.graph.verify import structural_copy
+from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.plan import Price, carry_out
+
+
+def without(model: nn.Module, edits: Sequence[DropBlock]) -> nn.Module:
+    """A copy without these units, sharing the tensors of the rest."""
+    reduced = structural_copy(model)
+    carry_out(reduced, edits)
+    return reduced
+
+
+def price_of(budget: Budget, model: nn.Module, inputs: tuple) -> float:
+    """What a whole model costs: counted, or for other units as the budget prices its graph."""
+    if budget.unit == "macs":
+        return float(count_macs(model, inputs))
+    if budget.unit == "params":
+        return float(params_of(model))
+    graph = Graph.trace(model, inputs, verify=False)
+    return float(budget.cost(graph)(np.array([site.size for site in graph.sites])))
+
+
+def params_of(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def prices_of(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> dict[str, Price]:
+    reduced = without(model, edits)
+    return {
+        "macs": Price(count_macs(model, inputs), count_macs(reduced, inputs)),
+        "params": Price(params_of(model), params_of(reduced)),
+    }
+
+
+def shapes_of(inputs: tuple) -> tuple[tuple[tuple[int, ...], str], ...]:
+    return tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in inputs if isinstance(x, Tensor))

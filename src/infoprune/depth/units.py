@@ -1,0 +1,86 @@
+"""Which whole blocks can leave: found structurally, then verified by trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from infoprune.errors import Untraceable
+from infoprune.families import dense_units, record, residual_units
+from infoprune.graph.slicing import blank
+from infoprune.graph.slots import Site
+from infoprune.graph.trace import as_arguments
+from infoprune.graph.verify import Trials, compare, structural_copy
+from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.plan import carry_out, removal_of
+
+
+def skip_units(model: nn.Module, example_inputs: Any) -> tuple[Site, ...]:
+    """The residual branches, and the concatenated layers, that can leave the network one by one or together.
+
+    Units run in this order. Each was found where its sum or concatenation happens, and removed from a copy,
+    which then computed what the original computes with the unit's branch multiplied by zero. A module with
+    one branch is named as a whole (`layer1.0`); one with several has a unit a branch (`blocks.0.attn`,
+    `blocks.0.mlp`), and leaves as a whole once all of them are gone.
+    """
+    return tuple(edit.site for edit in removals(model, example_inputs))
+
+
+def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
+    """The edits that remove each of `skip_units`."""
+    inputs = as_arguments(example_inputs)
+    flow = record(model, inputs)
+    units = [*residual_units(model, flow), *dense_units(model, inputs, flow)]
+    edits = [DropBlock.of(unit, model) for unit in units]
+    return tuple(_verified(model, inputs, edits)) if edits else ()
+
+
+def _verified(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> list[DropBlock]:
+    """Those that leave as promised: tried together, then one branch of each module; by halves on failure."""
+    restless = Trials(model, inputs).model
+    branches = max(len(edit.unit.siblings) for edit in edits)
+    good = list(edits)
+    for part in (None, *range(branches)):
+        good = _without_failing(restless, inputs, good, part)
+    return good
+
+
+def _without_failing(model: nn.Module, inputs: tuple, edits: list[DropBlock], part: int | None) -> list[DropBlock]:
+    """`part` picks the units to try: all of them, or those that are branch number `part` of their module."""
+    tried = [e for e in edits if part is None or e.unit.branch_end in e.unit.siblings[part : part + 1]]
+    bad = _failing(model, inputs, tried)
+    return [edit for edit in edits if edit.unit.name not in bad]
+
+
+def _failing(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> set[str]:
+    if not edits or _holds(model, inputs, edits):
+        return set()
+    if len(edits) == 1:
+        return {edits[0].unit.name}
+    middle = len(edits) // 2
+    found = _failing(model, inputs, edits[:middle]) | _failing(model, inputs, edits[middle:])
+    return found or {edit.unit.name for edit in edits}
+
+
+def _holds(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], *, tolerance: float = 1e-3) -> bool:
+    """The copy without the units computes what the copy with zeroed branches computes."""
+    pruned, masked = structural_copy(model), structural_copy(model)
+    removal = removal_of(edits)
+    blank(masked, removal)
+    statistics = [statistic for edit in edits for statistic in edit.inexact]
+    try:
+        carry_out(pruned, edits)
+        for edit in edits:
+            edit.mask(masked)
+        return compare(pruned, masked, removal, inputs, statistics).relative <= tolerance
+    except Exception:  # whatever the model's own code raises is the answer
+        return False
+
+
+def removals_or_error(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
+    edits = removals(model, example_inputs)
+    if not edits:
+        raise Untraceable(f"{type(model).__name__} has no skip unit that could leave; prune its channels instead")
+    return edits

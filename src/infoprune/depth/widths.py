@@ -1,0 +1,163 @@
+"""Depth and width together: blocks leave along one path, channels share what the budgets leave each depth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from infoprune.budgets import Budget
+from infoprune.depth.choosing import Energy, Strategy, nested_path
+from infoprune.depth.prices import params_of, price_of, without
+from infoprune.depth.units import removals_or_error
+from infoprune.errors import Infeasible
+from infoprune.graph import Graph
+from infoprune.graph.counting import count_macs
+from infoprune.graph.trace import as_arguments
+from infoprune.layerwise import uniform
+from infoprune.planning import Planned, ScoreGroup, planned
+from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.plan import Plan, Price, carry_out
+
+
+@dataclass(frozen=True)
+class Depth:
+    """One number of units that stay, with the widths that the budgets leave it, and what that is worth."""
+
+    units: int
+    worth: float
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class DepthAndWidth:
+    """The depths that were tried and the plan worth most. `unreachable`: depth -> why it was left out."""
+
+    plan: Plan
+    depths: tuple[Depth, ...]
+    measure: str
+    unreachable: Mapping[int, str]
+
+    def __str__(self) -> str:
+        units = list(self.plan.prices)
+        lines = [f"{'units':>5}  {self.measure:>12}  " + "  ".join(f"{unit:>15}" for unit in units)]
+        for depth in self.depths:
+            prices = "  ".join(f"{depth.plan.prices[unit].after:>15,}" for unit in units)
+            chosen = "  <- chosen" if depth.plan is self.plan else ""
+            lines.append(f"{depth.units:>5}  {depth.worth:>12.4f}  {prices}{chosen}")
+        return "\n".join([*lines, *(f"{n:>5}  {why}" for n, why in self.unreachable.items())])
+
+
+@dataclass(frozen=True)
+class DepthPath:
+    """`ip.plan(..., depth=DepthPath(seen), budgets=[...])`: blocks leave along one path, channels share the rest.
+
+    The fields are those of `plan_depth_and_width`, which also tells what each depth was worth.
+    """
+
+    seen: Mapping[str, Energy]
+    depths: Sequence[int] | None = None
+    probe: Callable[[nn.Module], float] | None = None
+    strategy: Strategy = "clusters"
+    seed: int = 0
+
+    def plan(self, model: nn.Module, example_inputs: Any, importance: ScoreGroup, **options: Any) -> Plan:
+        choice = {"depths": self.depths, "probe": self.probe, "strategy": self.strategy, "seed": self.seed}
+        return plan_depth_and_width(model, example_inputs, importance, self.seen, **choice, **options).plan
+
+
+def plan_depth_and_width(
+    model: nn.Module,
+    example_inputs: Any,
+    importance: ScoreGroup,
+    seen: Mapping[str, Energy],
+    *,
+    budgets: Budget | Sequence[Budget],
+    depths: Sequence[int] | None = None,
+    probe: Callable[[nn.Module], float] | None = None,
+    seed: int = 0,
+    strategy: Strategy = "clusters",
+    utility: float = -1.0,
+    floor: float | int = 0.1,
+    **options: Any,
+) -> DepthAndWidth:
+    """Drop blocks along one nested path, give each depth the widths that the budgets leave it; keep the best.
+
+    `depths` are numbers of units that stay (by default up to five, evenly from all to half of them). The path
+    takes away one unit at a time: with "clusters" the one that K = |S| - 1 clusters of the remaining energies
+    merge. Depths are compared by what `probe` gives for the pruned model (say, its accuracy once its batch
+    norms are estimated again; the probe may train the model, which is a copy), or else by the utility of all
+    sites of the dense model, where a site that left with its block counts as one kept at `floor`. Further
+    `options` go to `plan`. Prices are those of the dense model and of the planned one.
+    """
+    inputs, wanted = as_arguments(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    edits = removals_or_error(model, example_inputs)
+    counts = _checked_depths(depths, len(edits))
+    path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
+    limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
+    dense = Graph.trace(model, inputs, verify=False) if probe is None else None
+    found: list[Depth] = []
+    unreachable: dict[int, str] = {}
+    for count in counts:
+        gone = [edit for edit in edits if edit.unit.name not in path[count]]
+        reduced = without(model, gone)
+        try:
+            widths = planned(
+                reduced, example_inputs, importance, budgets=limits, utility=utility, floor=floor, **options
+            )
+        except Infeasible as error:
+            unreachable[count] = str(error)
+            continue
+        plan = _joined(model, inputs, gone, widths.plan, strategy)
+        worth = _utility(dense, widths, utility, floor) if dense else _probed(model, plan, probe)
+        found.append(Depth(count, worth, plan))
+    if not found:
+        raise Infeasible(
+            f"no depth from {counts[-1]} to {counts[0]} units meets the budgets: {unreachable[counts[-1]]}"
+        )
+    best = max(found, key=lambda depth: depth.worth)
+    return DepthAndWidth(best.plan, tuple(found), "utility" if probe is None else "probe", unreachable)
+
+
+def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
+    chosen = np.linspace(units, max(1, units // 2), min(5, units)).round() if depths is None else depths
+    counts = sorted({int(n) for n in chosen}, reverse=True)
+    if not counts or not 1 <= counts[-1] <= counts[0] <= units:
+        raise ValueError(
+            f"depths is {list(depths or ())}; the model has {units} skip units, so give 1 to {units} of them"
+        )
+    return counts
+
+
+def _joined(model: nn.Module, inputs: tuple, gone: Sequence[DropBlock], widths: Plan, strategy: str) -> Plan:
+    """Blocks and channels as one plan for the dense model."""
+    macs, params = count_macs(model, inputs), params_of(model)
+    prices = {
+        "macs": Price(macs, widths.prices["macs"].after),
+        "params": Price(params, widths.prices["params"].after),
+    }
+    notes = {**widths.made_by, "depth": strategy, "dropped": [edit.unit.name for edit in gone]}
+    return Plan((*gone, *widths.edits), notes, prices, widths.inputs)
+
+
+def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float] | None) -> float:
+    assert probe is not None
+    pruned = copy.deepcopy(model)
+    carry_out(pruned, plan.edits)
+    return float(probe(pruned))
+
+
+def _utility(dense: Graph, widths: Planned, power: float, floor: float | int) -> float:
+    """sum_g w_g (a_g^p - 1) / p over the dense model's sites."""
+    weights, left = uniform()(dense), {site.name for site in widths.graph.sites}
+    kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
+    total = 0.0
+    for site in dense.sites:
+        least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
+        share = kept[site.name] / site.size if site.name in left else least
+        total += weights[site.name] * (np.log(share) if power == 0 else (share**power - 1) / power)
+    return float(total)
