@@ -13,6 +13,8 @@ from infoprune.depth import skip_units as skip_units
 from infoprune.depth import stages as stages
 from infoprune.depth import unit_energies as unit_energies
 from infoprune.errors import InfopruneError as InfopruneError
+from infoprune.export import Exported as Exported
+from infoprune.export import export as export
 from infoprune.graph import Graph as Graph
 from infoprune.importance.host import register as register
 from infoprune.measure import Measurement as Measurement

@@ -47,3 +47,7 @@ class UnusableData(InfopruneError, ValueError):
 
 class NameTaken(InfopruneError, ValueError):
     """`tp.importance` already holds something else under a name of ours."""
+
+
+class ExportFailed(InfopruneError):
+    """A model that an exporter can't translate, or whose translation computes something else; nothing was written."""

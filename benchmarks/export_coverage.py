@@ -1,0 +1,74 @@
+"""Export every pruned model of the list to ONNX and compare ONNX Runtime with torch; fills a column of docs/coverage.md.
+
+    python benchmarks/export_coverage.py             # all that zoo_coverage.py pruned, one process a model, resumable
+    python benchmarks/export_coverage.py resnet18    # these again
+
+A row holds the largest difference as a fraction of the largest output, over two batch sizes, or why there is no file.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import zoo_coverage
+
+RESULTS = zoo_coverage.HERE / "results" / "export_coverage.jsonl"
+LIMIT_S = 600
+
+
+def one(name: str) -> dict:
+    import timm
+    import torch
+
+    import infoprune as ip
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    x = torch.randn(1, *model.pretrained_cfg["input_size"])
+    importance = ip.importance.CapacityIndependenceImportance()
+    ip.prune_(model, x, ip.plan(model, x, importance, budgets=[ip.budgets.macs(keep=0.5)]), certify=False)
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            told = ip.export(model, x, Path(folder) / "model.onnx")
+        except ip.InfopruneError as error:
+            return {"model": name, "reason": f"{type(error).__name__}: {error}"}
+    cpu_s = round(time.process_time() - started, 1)
+    difference = max(told.differences.values())
+    return {"model": name, "difference": difference, "batch": told.batch, "opset": told.opset, "cpu_s": cpu_s}
+
+
+def run(names: list[str], again: bool) -> None:
+    done = set() if again else {row["model"] for row in results()}
+    for name in [n for n in names if n not in done]:
+        command = [sys.executable, "-W", "ignore", __file__, "--one", name]
+        try:
+            child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+            lines = (child.stdout or child.stderr).strip().splitlines() or ["no output"]
+            row = json.loads(lines[-1]) if child.returncode == 0 else {"model": name, "reason": lines[-1][:300]}
+        except subprocess.TimeoutExpired:
+            row = {"model": name, "reason": f"not done after {LIMIT_S} s"}
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+def results() -> list[dict]:
+    """The newest row of each model."""
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    return list({row["model"]: row for row in rows}.values())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(one(sys.argv[2])))
+    else:
+        pruned = [row["model"] for row in zoo_coverage.results() if row["outcome"] == "pruned"]
+        run(sys.argv[1:] or pruned, again=bool(sys.argv[1:]))
+        zoo_coverage.write_table()
