@@ -1,4 +1,4 @@
-"""Export every pruned model of the list to ONNX and compare ONNX Runtime with torch; fills a column of docs/coverage.md.
+"""Export every pruned model of the list to ONNX, compare ONNX Runtime with torch, and tell it in docs/coverage.md.
 
     python benchmarks/export_coverage.py             # all that zoo_coverage.py pruned, one process a model, resumable
     python benchmarks/export_coverage.py resnet18    # these again
