@@ -1,0 +1,187 @@
+"""What a run found, as plain data that survives JSON; the page and the comparison are drawn from it alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from infoprune.errors import BadArtifact
+
+SCHEMA = 1
+FILE = "report.json"
+LARGEST_FILE = 64 << 20
+
+Verdict = Literal["met", "not met", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_share(cls, hits: int, n: int) -> Interval:
+        """Wilson's interval for a share of n independent trials, such as accuracy on n pictures."""
+        z, p = 1.96, hits / n
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return cls(p, max(0.0, centre - half), min(1.0, centre + half))
+
+    @classmethod
+    def of_paired(cls, first: list[bool], second: list[bool]) -> Interval:
+        """The difference of two shares of hits on the same n trials, normal approximation."""
+        gaps = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
+        n = len(gaps)
+        mean = sum(gaps) / n
+        error = math.sqrt(sum((g - mean) ** 2 for g in gaps) / max(1, n - 1) / n)
+        return cls(mean, mean - 1.96 * error, mean + 1.96 * error)
+
+
+@dataclass(frozen=True)
+class State:
+    """The model at one end of the run. `bytes` are those of its weights on disk."""
+
+    params: int
+    macs: int
+    bytes: int
+    latency_ms: Interval | None = None
+    accuracy: Interval | None = None
+
+
+@dataclass(frozen=True)
+class SiteChange:
+    """One site: units before and after, its share of the MACs, and the weight that the allocation gave it."""
+
+    name: str
+    kind: str
+    size: int
+    keeps: int
+    macs_share_before: float | None = None
+    macs_share_after: float | None = None
+    weight: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was seen at one moment of training; `stage` counts prunings."""
+
+    stage: int
+    images: int
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Another importance at the same widths after the same tuning; `gain` is ours minus its accuracy, paired."""
+
+    name: str
+    accuracy: Interval
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How close the widths are to the best possible, and how far they moved from those of uniform weights."""
+
+    gap: float
+    moved: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a run ends with."""
+
+    name: str
+    model: str
+    data: str
+    before: State
+    after: State
+    sites: tuple[SiteChange, ...] = ()
+    blocks_removed: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    certificate: str = ""
+    allocation: Allocation | None = None
+    latency_ratio: Interval | None = None  # before / after, timed side by side
+    budgets: Mapping[str, Verdict] = field(default_factory=dict)
+    baselines: tuple[Baseline, ...] = ()
+    tuning: str = ""  # what the baselines and the first comparison were tuned for, in words
+    seconds: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
+    load: str = ""  # the lines that load the result
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """What `to_json` wrote; BadArtifact names the first field that is not as it should be."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadArtifact(f"the report is not JSON ({error}); take the report.json of a run") from error
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise BadArtifact(f"the report is not of schema {SCHEMA}; take the report.json that this release wrote")
+        return _read(cls, data, "report")
+
+    @classmethod
+    def of_run(cls, directory: str | Path) -> Report:
+        """The report of the run in `directory`."""
+        path = Path(directory) / FILE
+        if not path.is_file():
+            raise BadArtifact(f"{directory} holds no {FILE}; give the directory of a finished run")
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
+        return cls.from_json(path.read_text())
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` from JSON as the declared type `kind`."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _read(next(k for k in inner if k is not type(None)), value, where)
+    if origin is Literal:
+        return value if value in inner else _refuse(where, f"one of {inner}", value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_read(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _read(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _read_fields(kind, value, where)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind in (int, str) and type(value) is kind:
+        return value
+    return _refuse(where, getattr(kind, "__name__", str(kind)), value)
+
+
+def _read_fields(kind: Any, value: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise BadArtifact(f"{where} has the unknown field {unknown[0]!r:.80}; take a report that this release wrote")
+    given = {name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+    missing = [f.name for f in fields(kind) if f.name not in given and _required(f)]
+    if missing:
+        raise BadArtifact(f"{where} lacks {missing[0]!r}; take the report.json of a finished run")
+    return kind(**given)
+
+
+def _required(f: Any) -> bool:
+    from dataclasses import MISSING
+
+    return f.default is MISSING and f.default_factory is MISSING
+
+
+def _refuse(where: str, needed: str, found: object) -> Any:
+    raise BadArtifact(f"{where} is {found!r:.80} and should be {needed}; take the report.json of a finished run")
