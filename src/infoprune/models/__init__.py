@@ -1,0 +1,11 @@
+"""The networks of the papers that no host library has, each a function filed by name."""
+
+from infoprune.models.base import models as models
+from infoprune.models.cifar_resnet import resnet20_cifar as resnet20_cifar
+from infoprune.models.cifar_resnet import resnet56_cifar as resnet56_cifar
+from infoprune.models.cifar_resnet import resnet110_cifar as resnet110_cifar
+from infoprune.models.cifar_resnet import resnet164_cifar as resnet164_cifar
+from infoprune.models.densenet import densenet40_cifar as densenet40_cifar
+from infoprune.models.densenet import densenet100_cifar as densenet100_cifar
+from infoprune.models.mobilenet import mobilenet_v1 as mobilenet_v1
+from infoprune.models.vgg import vgg16_bn_cifar as vgg16_bn_cifar

@@ -1,0 +1,5 @@
+"""Where models are filed by name."""
+
+from infoprune.registry import Registry
+
+models = Registry("model")

@@ -1,0 +1,69 @@
+"""Every network of the papers has the parameters and MACs that their tables print, where these agree."""
+
+import pytest
+import torch
+from torch import nn
+
+import infoprune as ip
+from infoprune.models import models
+
+# name: units that can leave, parameters and MACs in millions as printed, image size.
+# ITPruner (tables 1 and 2): VGG 313.5, ResNet-20 40.6, ResNet-56 125, MobileNetV1 569 MFLOPs. PED: ResNet-56 27 units
+# and 0.85 M, ResNet-164 1.70 M, DenseNet-100 48 units and 0.77 M. The capacity paper: VGG-16 2.53 M / (1 - 0.831).
+PRINTED = {
+    "vgg16_bn_cifar": (0, "15.0", "313.5"),
+    "resnet20_cifar": (9, "0.27", "40.6"),
+    "resnet56_cifar": (27, "0.85", "125"),
+    "resnet110_cifar": (54, "1.73", "253"),
+    "resnet164_cifar": (54, "1.70", None),
+    "densenet40_cifar": (36, "1.02", None),
+    "densenet100_cifar": (48, "0.77", None),
+    "mobilenet_v1": (0, "4.23", "569"),
+}
+
+
+def as_printed(count, text):
+    return f"{count / 1e6:.{len(text.partition('.')[2])}f}"
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_counts_are_those_of_the_tables(name):
+    units, params, macs = PRINTED[name]
+    model, size = models[name]().eval(), 224 if name == "mobilenet_v1" else 32
+    measured = ip.measure(model, torch.zeros(1, 3, size, size))
+    assert as_printed(measured.params, params) == params
+    assert macs is None or as_printed(measured.macs, macs) == macs
+    assert len(ip.skip_units(model, torch.randn(1, 3, size, size))) == units
+
+
+@pytest.mark.parametrize("name", ["resnet56_cifar"])
+def test_ped_also_counts_norms(name):
+    """126.54 M is what is left of the difference: two operations for every number that a batch norm gives out."""
+    model, elements = models[name]().eval(), []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda m, i, o: elements.append(o.numel()))
+    x = torch.zeros(1, 3, 32, 32)
+    model(x)
+    elements_once = sum(elements)
+    macs = ip.measure(model, x).macs
+    assert (macs + 2 * elements_once) / 1e6 == pytest.approx(126.54, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_cifar", "vgg16_bn_cifar"])
+def test_every_channel_can_leave_and_the_artefact_loads_by_name(name, tmp_path):
+    model, x = models[name](num_classes=7).eval(), torch.randn(2, 3, 32, 32)
+    plan = ip.plan(model, x, ip.importance.IndependenceImportance(), budgets=[ip.budgets.macs(keep=0.5)])
+    assert "quarantined" not in plan.made_by
+    ip.prune_(model, x, plan)
+    ip.save(tmp_path / "a", model, plan)
+    with torch.no_grad():
+        assert torch.equal(ip.load(tmp_path / "a")(x), model.eval()(x))
+
+
+def test_padded_shortcuts_shrink_with_their_stream():
+    model, x = models["resnet20_cifar"]().eval(), torch.randn(1, 3, 32, 32)
+    graph = ip.Graph.trace(model, x)
+    assert not graph.quarantined
+    ip.prune_(model, x, ip.plan(model, x, ip.importance.IndependenceImportance(), rates=0.5))
+    assert model.layer2[0].shortcut.before.shape[1] < 8
