@@ -11,7 +11,7 @@ import torch_pruning as tp
 import torchvision
 
 import infoprune as ip
-from infoprune.artifact import read_config, saving
+from infoprune.artifact import architecture, read_config, saving
 from small_nets import Attention, Residual, TwoInputs, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
@@ -73,6 +73,28 @@ def test_the_users_own_class_loads_through_its_factory(tmp_path, net):
         assert torch.equal(ip.load(tmp_path / "a", factory=net)(image()), model(image()))
     with pytest.raises(ip.errors.BadArtifact, match="pass load\\(directory, factory"):
         ip.load(tmp_path / "a")
+
+
+def test_builders_that_compute_widths_with_tensors_are_found():
+    model = torchvision.models.regnet_x_400mf(num_classes=7)
+    found = architecture.identify(model, architecture.shapes_of(model))
+    assert (found.source, found.name, dict(found.arguments)) == ("torchvision", "regnet_x_400mf", {"num_classes": 7})
+
+
+def test_building_a_detector_fetches_nothing(monkeypatch):
+    def fetch(*_, **__):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    with torch.device("meta"):
+        architecture.Architecture("torchvision", "ssdlite320_mobilenet_v3_large").build()
+
+
+def test_an_artefact_says_how_it_is_loaded(tmp_path):
+    for model, told in ((timm_net(), f'infoprune.load("{tmp_path}")'), (make(Residual), "factory=...")):
+        found = architecture.identify(model, architecture.shapes_of(model))
+        assert told in found.call(tmp_path)
 
 
 def test_a_factory_of_another_architecture_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from infoprune.errors import BadArtifact
+from infoprune.models import models
 from infoprune.surgery.blocks import Replacement
 
-Source = Literal["timm", "torchvision", "factory"]
+Source = Literal["timm", "torchvision", "infoprune", "factory"]
 Shapes = Mapping[str, torch.Size]
 
 
@@ -34,13 +37,28 @@ class Architecture:
 
             return timm.create_model(self.name, pretrained=False, **self.arguments)
         if self.source == "torchvision":
-            import torchvision
-
-            return torchvision.models.get_model(self.name, weights=None, **self.arguments)
+            return _torchvision_model(self.name, self.arguments)
+        if self.source == "infoprune":
+            return models[self.name](**self.arguments)
         raise BadArtifact(
             f"this artefact was made from {self.name}, which no registry builds; pass load(directory, factory=...) "
             "with a function that builds the dense model"
         )
+
+    def call(self, directory: object) -> str:
+        """The call of `load` that brings the artefact back, as code."""
+        if self.source != "factory":
+            return f'infoprune.load("{directory}")'
+        return f'infoprune.load("{directory}", factory=...)  # a function that builds the dense {self.name}'
+
+
+def _torchvision_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Detectors and segmenters fetch the weights of their backbone unless told not to."""
+    import torchvision
+
+    takes = inspect.signature(torchvision.models.get_model_builder(name)).parameters
+    nothing = {"weights_backbone": None} if "weights_backbone" in takes else {}
+    return torchvision.models.get_model(name, weights=None, **nothing, **arguments)
 
 
 def check_architecture(architecture: Architecture) -> None:
@@ -53,6 +71,8 @@ def check_architecture(architecture: Architecture) -> None:
         import torchvision
 
         known = architecture.name in torchvision.models.list_models()
+    elif architecture.source == "infoprune":
+        known = architecture.name in models
     else:
         known = True
     if not known:
@@ -64,14 +84,29 @@ def check_architecture(architecture: Architecture) -> None:
 def identify(model: nn.Module, dense: Shapes) -> Architecture:
     """The architecture whose freshly built tensors have exactly the shapes `dense`; a `factory` where none has."""
     for candidate in _candidates(model, dense):
-        try:
-            with torch.device("meta"), _unchanged_random_state():
-                built = candidate.build()
-        except Exception:
-            continue
-        if shapes_of(built) == dense and _same_modules(built, model):
+        built = _tried(candidate)
+        if built is not None and shapes_of(built) == dense and _same_modules(built, model):
             return candidate
     return Architecture("factory", f"{type(model).__module__}.{type(model).__qualname__}")
+
+
+def _tried(candidate: Architecture) -> nn.Module | None:
+    """Built without memory if its code allows that: all on "meta", then the weights alone, then in full."""
+    for place in (torch.device("meta"), _WeightsOnMeta(), torch.device("cpu")):
+        try:
+            with place, _unchanged_random_state():
+                return candidate.build()
+        except Exception:  # arguments that this builder does not take, or arithmetic that meta tensors lack
+            continue
+    return None
+
+
+class _WeightsOnMeta(TorchFunctionMode):
+    """Layers make their weights with torch.empty; widths that a builder computes with tensors stay real."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        placed = {**(kwargs or {}), "device": "meta"} if function is torch.empty else kwargs or {}
+        return function(*args, **placed)
 
 
 def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
@@ -88,6 +123,10 @@ def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
     module = type(model).__module__
     if module.startswith("timm.") and (name := _timm_name(model)):
         yield from (Architecture("timm", name, arguments) for arguments in _timm_arguments(model))
+    if module.startswith("infoprune."):
+        for name, builder in models.items():
+            if builder.__module__ == module:
+                yield from (Architecture("infoprune", name, a) for a in _class_counts(dense))
     if module.startswith("torchvision."):
         import torchvision
 

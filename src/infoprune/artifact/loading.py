@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from infoprune.artifact.architecture import Architecture, check_architecture
+from infoprune.artifact.architecture import Architecture, Source, check_architecture
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
@@ -94,8 +94,9 @@ def _config(data: Any) -> Config:
 
 def _architecture(data: Any) -> Architecture:
     fields = keys(data, "architecture", {"source", "name", "arguments"})
-    if fields["source"] not in ("timm", "torchvision", "factory") or not isinstance(fields["name"], str):
-        raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: timm, torchvision, factory")
+    if fields["source"] not in get_args(Source) or not isinstance(fields["name"], str):
+        known = ", ".join(get_args(Source))
+        raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: {known}")
     arguments = {}
     for key, value in mapping(fields["arguments"], "arguments").items():
         if key not in ("num_classes", "in_chans", "img_size"):

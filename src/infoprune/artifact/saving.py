@@ -30,8 +30,9 @@ def save(directory: str | os.PathLike[str], model: nn.Module, plan: Plan | Seque
     """Write the pruned `model` and the plan (or plans, in the order in which they were applied) that made it.
 
     The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
-    Models that timm or torchvision build by name are found again by `load(directory)`; for any other class,
-    `load(directory, factory=...)` takes the function that builds the dense model. Returns the directory.
+    Models that timm, torchvision or `infoprune.models` build by name are found again by `load(directory)`; for any
+    other class, `load(directory, factory=...)` takes the function that builds the dense model, and
+    `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
     plans = (plan,) if isinstance(plan, Plan) else tuple(plan)
     target = Path(directory)

@@ -60,8 +60,9 @@ def prune_command(arguments: argparse.Namespace) -> Result:
         "after": asdict(after),
         "certificate": asdict(certificate),
         "out": str(arguments.out),
+        "load_with": (call := read_config(arguments.out).architecture.call(arguments.out)),
     }
-    return Result(_report(plan, before, after, str(certificate), arguments.out), data)
+    return Result(_report(plan, before, after, str(certificate), call), data)
 
 
 def show_command(arguments: argparse.Namespace) -> Result:
@@ -71,7 +72,10 @@ def show_command(arguments: argparse.Namespace) -> Result:
         source = f"{config.architecture.source}:{config.architecture.name}"
         made = ", ".join(f"{name} {v}" for name, v in config.versions.items())
         tables = "\n\n".join(str(plan) for plan in config.plans)
-        return Result(f"{source}\nmade with {made}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"])
+        loading = f"load it with  {config.architecture.call(path)}"
+        return Result(
+            f"{source}\nmade with {made}\n{loading}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"]
+        )
     if not path.is_file():
         raise BadArtifact(f"{path} is neither an artefact's directory nor a plan's file; see infoprune prune --help")
     plan = Plan.from_json(path.read_text())
@@ -126,7 +130,7 @@ def _left_alone(made: Planned) -> str:
     return "".join(f"\nleft alone: {name} ({why})" for name, why in quarantined.items())
 
 
-def _report(plan: Plan, before: Measurement, after: Measurement, certificate: str, out: Path) -> str:
+def _report(plan: Plan, before: Measurement, after: Measurement, certificate: str, call: str) -> str:
     def row(name: str, was: float, now: float, style: str) -> str:
         return f"{name:<12} {was:>15{style}} -> {now:>15{style}}  {now / was:.1%}"
 
@@ -138,7 +142,7 @@ def _report(plan: Plan, before: Measurement, after: Measurement, certificate: st
     ]
     if before.latency_ms and after.latency_ms:
         rows.append(row("latency (ms)", before.latency_ms, after.latency_ms, ".2f"))
-    rows += [f"certificate  {certificate}", f'load it with  infoprune.load("{out}")']
+    rows += [f"certificate  {certificate}", f"load it with  {call}"]
     return "\n".join(rows)
 
 
