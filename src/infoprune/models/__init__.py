@@ -8,4 +8,7 @@ from infoprune.models.cifar_resnet import resnet164_cifar as resnet164_cifar
 from infoprune.models.densenet import densenet40_cifar as densenet40_cifar
 from infoprune.models.densenet import densenet100_cifar as densenet100_cifar
 from infoprune.models.mobilenet import mobilenet_v1 as mobilenet_v1
+from infoprune.models.three_task import ThreeTaskNet as ThreeTaskNet
+from infoprune.models.three_task import small_three_task as small_three_task
+from infoprune.models.three_task import three_task as three_task
 from infoprune.models.vgg import vgg16_bn_cifar as vgg16_bn_cifar

@@ -1,0 +1,1 @@
+"""Split inference: half of a network on a device, half elsewhere, and only what a task needs in between."""
