@@ -1,0 +1,97 @@
+"""Several runs on one page: accuracy against MACs and against latency, and who is beaten by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from infoprune.errors import UnusableData
+from infoprune.report import svg
+from infoprune.report.model import Interval, Report, State
+from infoprune.report.page import document, table
+
+
+def comparison(reports: Sequence[Report]) -> str:
+    """The page for these runs; the dense models that they began with are in it."""
+    if not reports:
+        raise UnusableData("there is nothing to compare; give the directories of finished runs")
+    ends = _ends(reports)
+    pictures = [
+        _picture(ends, "MACs", lambda s: float(s.macs)),
+        _picture(ends, "latency in ms", lambda s: s.latency_ms.value if s.latency_ms else None),
+    ]
+    body = f'<h1>{len(reports)} runs</h1><div class="pair">{"".join(pictures)}</div>{_table(reports)}{_caveat(reports)}'
+    return document(f"{len(reports)} runs", body)
+
+
+def rows_of(reports: Sequence[Report]) -> list[dict[str, object]]:
+    """One row a run, for the terminal and for JSON."""
+    return [
+        {
+            "run": r.name,
+            "MACs": r.after.macs,
+            "MACs kept": r.after.macs / r.before.macs,
+            "params": r.after.params,
+            "latency_ms": r.after.latency_ms.value if r.after.latency_ms else None,
+            "speed": r.latency_ratio.value if r.latency_ratio else None,
+            "accuracy": r.after.accuracy.value if r.after.accuracy else None,
+            "dense accuracy": r.before.accuracy.value if r.before.accuracy else None,
+            "beaten by": _beaten_by(r, reports),
+        }
+        for r in reports
+    ]
+
+
+def _beaten_by(report: Report, reports: Sequence[Report]) -> str | None:
+    """The first run with no more MACs whose accuracy is higher beyond both intervals."""
+    mine = report.after.accuracy
+    for other in reports:
+        theirs = other.after.accuracy
+        if mine and theirs and other.after.macs <= report.after.macs and theirs.low > mine.high:
+            return other.name
+    return None
+
+
+def _ends(reports: Sequence[Report]) -> list[tuple[str, State, str]]:
+    dense = {(r.model, r.before.macs): (f"{r.model}, dense", r.before, "before") for r in reports}
+    return [*dense.values(), *((r.name, r.after, "after") for r in reports)]
+
+
+def _picture(ends: Sequence[tuple[str, State, str]], name: str, cost: Callable[[State], float | None]) -> str:
+    points: list[tuple[str, float, Interval, str]] = [
+        (label, spent, state.accuracy, kind)
+        for label, state, kind in ends
+        if state.accuracy is not None and (spent := cost(state)) is not None
+    ]
+    if len(points) < 2:
+        return ""
+    title = f"Accuracy against {name}"
+    return svg.scatter(points, title=title, x_name=name, y_name="accuracy", x_text=svg.number)
+
+
+def _table(reports: Sequence[Report]) -> str:
+    head = ("run", "MACs kept", "MACs", "parameters", "speed", "accuracy", "95 % interval", "beaten by")
+    rows = [
+        (
+            escape(r.name),
+            f"{r.after.macs / r.before.macs:.1%}",
+            svg.number(r.after.macs),
+            svg.number(r.after.params),
+            f"{r.latency_ratio.value:.2f}×" if r.latency_ratio else "–",
+            f"{r.after.accuracy.value:.2%}" if r.after.accuracy else "–",
+            f"{r.after.accuracy.low:.1%} to {r.after.accuracy.high:.1%}" if r.after.accuracy else "–",
+            escape(_beaten_by(r, reports) or "nobody"),
+        )
+        for r in reports
+    ]
+    return f"<h2>All runs</h2>{table(head, rows)}"
+
+
+def _caveat(reports: Sequence[Report]) -> str:
+    told = "A run is beaten where another one has no more MACs and its interval of accuracy lies wholly above."
+    places = {r.environment.get("processor", "") for r in reports}
+    if len(places) > 1:
+        told += " The runs were timed on different machines, so that their latencies can't be compared."
+    if len({r.data for r in reports}) > 1:
+        told += " The runs are on different data, so that their accuracies can't be compared."
+    return f'<p class="soft">{told}</p>'

@@ -1,0 +1,180 @@
+"""Charts as SVG text: colours come from the page's style, so that they follow its dark and light modes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from infoprune.report.model import Interval
+
+WIDTH, HEIGHT = 480, 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers between `low` and `high` as positions between `start` and `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round numbers inside the range, `about` of them."""
+        raw = (self.high - self.low) / max(1, about)
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = power * next((m for m in (1, 2, 5) if m * power >= raw), 10)
+        first = math.ceil(self.low / step - 1e-9)
+        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def spanning(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
+    """A scale over all finite values with a little room, from zero if asked."""
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = (0.0 if zero else min(finite)), max(finite)
+    room = 0.06 * ((high - low) or abs(high) or 1.0)
+    return Scale(low if zero else low - room, high + room, start, end)
+
+
+def chart(body: str, *, title: str, described: str) -> str:
+    """A figure that scales with the page; `described` is its text for those who can't see it."""
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(described, quote=True)}">{body}</svg></figure>'
+    )
+
+
+def axes(x: Scale, y: Scale, *, x_name: str, y_name: str, x_text: Callable[[float], str] | None = None,
+         y_text: Callable[[float], str] | None = None) -> str:  # fmt: skip
+    """Horizontal grid lines with numbers, numbers below, and the names of both axes."""
+    lines = [
+        f'<line class="grid" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
+        + text(x.start - 6, y(t) + 4, (y_text or number)(t), "end")
+        for t in y.ticks()
+    ]
+    below = [text(x(t), HEIGHT - BOTTOM + 17, (x_text or number)(t), "middle") for t in x.ticks(4)] if x_text else []
+    names = text((x.start + x.end) / 2, HEIGHT - 8, x_name, "middle", "name")
+    turned = f'<g transform="rotate(-90 12 {HEIGHT / 2})">{text(12, HEIGHT / 2 + 4, y_name, "middle", "name")}</g>'
+    return "".join(lines) + "".join(below) + names + turned
+
+
+def line(points: Sequence[tuple[float, float]], kind: str) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="{kind}" points="{path}"/>'
+
+
+def dot(x: float, y: float, kind: str, told: str, radius: float = 4) -> str:
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"><title>{escape(told)}</title></circle>'
+
+
+def whisker(x: float, low: float, high: float) -> str:
+    return f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+
+
+def bar(x: float, width: float, top: float, bottom: float, kind: str, told: str) -> str:
+    height = max(0.0, bottom - top)
+    return (
+        f'<rect class="{kind}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}">'
+        f"<title>{escape(told)}</title></rect>"
+    )
+
+
+def text(x: float, y: float, content: str, anchor: str = "start", kind: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'
+
+
+def number(value: float) -> str:
+    """Short: 1.5k, 40.8M, 0.25."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.4g}%"
+
+
+# ------------------------------------------------------------------------------------------------- whole charts
+
+
+def paired_bars(names: Sequence[str], before: Sequence[float], after: Sequence[float], *, title: str, y_name: str,
+                shown: Callable[[float], str] = number) -> str:  # fmt: skip
+    """Before as a pale bar, after as a strong one in front of it."""
+    x = Scale(0, len(names), LEFT, WIDTH - RIGHT)
+    y = spanning([*before, *after], HEIGHT - BOTTOM, TOP, zero=True)
+    step = x(1) - x(0)
+    bars = []
+    for i, (name, was, now) in enumerate(zip(names, before, after, strict=True)):
+        told = f"{name}: {shown(was)} before, {shown(now)} after"
+        bars.append(bar(x(i) + 0.08 * step, 0.84 * step, y(was), y(0), "before", told))
+        bars.append(bar(x(i) + 0.24 * step, 0.52 * step, y(now), y(0), "after", told))
+    body = axes(x, y, x_name="sites in order", y_name=y_name, y_text=shown) + "".join(bars)
+    return chart(body, title=title, described=f"{title}: {len(names)} pairs of bars, before and after")
+
+
+def intervals(names: Sequence[str], values: Sequence[Interval], *, title: str, y_name: str) -> str:
+    """A dot a name with its interval."""
+    x = Scale(0, len(names), LEFT, WIDTH - RIGHT)
+    y = spanning([end for v in values for end in (v.low, v.high)], HEIGHT - BOTTOM, TOP)
+    marks = [
+        whisker(x(i + 0.5), y(v.low), y(v.high))
+        + dot(x(i + 0.5), y(v.value), "after", f"{name}: {v.value:.3g} ({v.low:.3g} to {v.high:.3g})", 3)
+        for i, (name, v) in enumerate(zip(names, values, strict=True))
+    ]
+    body = axes(x, y, x_name="sites in order", y_name=y_name) + "".join(marks)
+    return chart(body, title=title, described=f"{title}: {len(names)} values with intervals")
+
+
+def curve(points: Sequence[tuple[float, float]], breaks: Sequence[float], *, title: str, x_name: str, y_name: str,
+          shown: Callable[[float], str] = number) -> str:  # fmt: skip
+    """A line through the points; `breaks` are drawn as upright lines."""
+    x = spanning([p[0] for p in points], LEFT, WIDTH - RIGHT)
+    y = spanning([p[1] for p in points], HEIGHT - BOTTOM, TOP)
+    upright = "".join(
+        f'<line class="break" x1="{x(b):.1f}" x2="{x(b):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for b in breaks
+    )
+    body = axes(x, y, x_name=x_name, y_name=y_name, x_text=number, y_text=shown)
+    body += upright + line([(x(a), y(b)) for a, b in points], "curve")
+    return chart(body, title=title, described=f"{title}: {len(points)} points, last {shown(points[-1][1])}")
+
+
+def scatter(points: Sequence[tuple[str, float, Interval, str]], *, title: str, x_name: str, y_name: str,
+            x_text: Callable[[float], str]) -> str:  # fmt: skip
+    """(name, x, y with its interval, kind) as dots, and the front that no other point beats."""
+    x = spanning([p[1] for p in points], LEFT, WIDTH - RIGHT)
+    y = spanning([end for p in points for end in (p[2].low, p[2].high)], HEIGHT - BOTTOM, TOP)
+    front = [(x(a), y(b)) for a, b in pareto([(p[1], p[2].value) for p in points])]
+    marks = [
+        whisker(x(a), y(v.low), y(v.high)) + dot(x(a), y(v.value), kind, f"{name}: {x_text(a)}, {percent(v.value)}", 5)
+        for name, a, v, kind in points
+    ]
+    labels = [_label(x(a), y(v.value), name) for name, a, v, _ in points]
+    body = axes(x, y, x_name=x_name, y_name=y_name, x_text=x_text, y_text=percent)
+    return chart(
+        body + line(front, "front") + "".join(marks + labels), title=title, described=f"{title}: {len(points)} points"
+    )
+
+
+def _label(x: float, y: float, name: str) -> str:
+    """Beside its dot, on the side that has room."""
+    fits = x + 9 + LETTER * len(name) < WIDTH
+    return text(x + 9 if fits else x - 9, y - 7, name, "start" if fits else "end", "label")
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those (cost, worth) that no point of at most the same cost beats, cheapest first."""
+    front: list[tuple[float, float]] = []
+    for cost, worth in sorted(points, key=lambda p: (p[0], -p[1])):
+        if not front or worth > front[-1][1]:
+            front.append((cost, worth))
+    return front

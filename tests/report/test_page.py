@@ -1,0 +1,135 @@
+"""The page says what the report holds, needs nothing else, and fits a phone."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from report_example import EXAMPLE
+
+from infoprune.errors import UnusableData
+from infoprune.report.compare import comparison, rows_of
+from infoprune.report.model import Interval, Report
+from infoprune.report.page import page, sentence, write
+from infoprune.report.svg import Scale, number, pareto
+
+BARE = Report("bare", "resnet18", "no data", EXAMPLE.before, replace(EXAMPLE.after, accuracy=None, latency_ms=None))
+HOSTILE = replace(
+    EXAMPLE, name="<script>alert(1)</script>", load="</pre><img src=x onerror=alert(1)>", certificate="a & b < c",
+    sites=(replace(EXAMPLE.sites[0], name='"><svg onload=alert(1)>'), *EXAMPLE.sites[1:]),
+)  # fmt: skip
+RUNS = [
+    EXAMPLE,
+    replace(EXAMPLE, name="poor", after=replace(EXAMPLE.after, accuracy=Interval(0.9, 0.88, 0.92))),
+    replace(EXAMPLE, name="small", after=replace(EXAMPLE.after, macs=10**7, accuracy=Interval(0.91, 0.89, 0.93))),
+]
+
+
+class Balanced(HTMLParser):
+    """Fails at the first tag that closes another one; keeps what is inside svg for an XML parser."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+
+@pytest.mark.parametrize("text", [page(EXAMPLE), page(BARE), page(HOSTILE), comparison(RUNS)])
+def test_pages_are_balanced_and_need_nothing_else(text):
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.sources == []
+    assert "<script" not in text
+    assert "http" not in text
+    for svg in text.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + svg.split("</svg>")[0] + "</svg>")
+
+
+def test_names_from_outside_are_text():
+    text = page(HOSTILE)
+    assert escape(HOSTILE.name) in text
+    assert "<img" not in text
+    assert "<svg onload" not in text
+
+
+def test_what_was_measured_is_on_the_page():
+    text = page(EXAMPLE)
+    for told in ("50.0%", "1.61×", "1.52 to 1.69", "97.50%", "-0.60 points", "layer3.2", "99.79%", "6.71e-08"):
+        assert told in text, told
+
+
+def test_no_difference_is_called_none():
+    same = replace(EXAMPLE, latency_ratio=Interval(1.02, 0.97, 1.08))
+    assert "no difference shown" in page(same)
+    assert "There is no evidence of a gain over l2." in sentence(EXAMPLE)
+    assert "Better than random." in sentence(EXAMPLE)
+
+
+def test_both_files_are_written(tmp_path):
+    path = write(EXAMPLE, tmp_path / "run")
+    assert path.read_text() == page(EXAMPLE)
+    assert Report.of_run(tmp_path / "run") == EXAMPLE
+
+
+def test_a_run_is_beaten_only_beyond_both_intervals():
+    beaten = {row["run"]: row["beaten by"] for row in rows_of(RUNS)}
+    assert beaten == {"quickstart": None, "poor": "quickstart", "small": None}
+
+
+def test_nothing_to_compare_is_told():
+    with pytest.raises(UnusableData, match="finished runs"):
+        comparison([])
+
+
+def test_the_front_is_what_no_point_beats():
+    assert pareto([(3, 1), (1, 2), (2, 2), (4, 5), (4, 3)]) == [(1, 2), (4, 5)]
+
+
+def test_ticks_are_round_and_inside():
+    ticks = Scale(0.13, 9.7, 0, 100).ticks()
+    assert ticks == [2, 4, 6, 8]
+    assert [number(v) for v in (0.25, 1500, 40_813_184, 2e9)] == ["0.25", "1.5k", "40.81M", "2G"]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+PROBE = """<!doctype html><html><body><iframe style="width:{width}px;height:900px;border:0" srcdoc="{page}"></iframe>
+<pre id=found></pre><script>onload = () => {{
+  const inner = document.querySelector("iframe").contentDocument, wide = inner.documentElement.clientWidth;
+  inner.querySelectorAll("details").forEach(d => d.open = true);
+  const over = [...inner.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, svg")
+    && e.getBoundingClientRect().right > wide + 1).map(e => e.tagName + ": " + e.textContent.slice(0, 40));
+  const cut = [...inner.querySelectorAll("svg")].flatMap(s => [...s.querySelectorAll("text")].filter(t => {{
+    const a = t.getBoundingClientRect(), b = s.getBoundingClientRect();
+    return a.left < b.left - 1 || a.right > b.right + 1 || a.bottom > b.bottom + 1; }}).map(t => t.textContent));
+  document.getElementById("found").textContent = JSON.stringify(
+    {{wide: inner.documentElement.scrollWidth, room: wide, over: over, cut: cut}}); }}</script></body></html>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [340, 1100])
+@pytest.mark.parametrize("text", [page(EXAMPLE), comparison(RUNS)], ids=["run", "comparison"])
+def test_nothing_runs_over_in_a_browser(tmp_path, text, width):
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(width=width, page=escape(text, quote=True)))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'user'}", "--window-size=1300,1000", "--dump-dom"]
+    shown = subprocess.run([*command, f"file://{probe}"], capture_output=True, text=True, timeout=60).stdout
+    found = json.loads(shown.split('<pre id="found">')[1].split("</pre>")[0].replace("&gt;", ">"))
+    assert found == {"wide": found["room"], "room": found["room"], "over": [], "cut": []}
