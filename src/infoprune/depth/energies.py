@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,21 @@ def unit_energies(
     model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
     what they were.
     """
+    return _energies(
+        branch_samples(model, loader, example_inputs, samples=samples, width=width, seed=seed), correlations
+    )
+
+
+def branch_samples(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    example_inputs: Any,
+    *,
+    samples: int = 2048,
+    width: int = 512,
+    seed: int = 0,
+) -> dict[str, FeatureSample]:
+    """What `unit_energies` rests on: for every skip unit, the same samples of its branch, with their labels."""
     edits = removals_or_error(model, example_inputs)
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -74,7 +90,7 @@ def unit_energies(
             model(*(t.to(place) for t in as_arguments(inputs)))
             for name, value in features.items():
                 seen[name] = seen[name].update(value, labels.to(place), generators[name])
-    return _energies(seen, correlations)
+    return seen
 
 
 def _energies(seen: Mapping[str, FeatureSample], correlations: bool) -> UnitEnergies:
@@ -108,11 +124,16 @@ def _flat(value: Tensor, name: str, width: int) -> Tensor:
 
 def _folded(rows: Tensor, width: int) -> Tensor:
     """Random signs, then sums of every width-th number: inner products are kept on average, in one pass."""
-    signs = torch.randint(2, rows.shape[1:], generator=torch.Generator().manual_seed(0)).to(rows) * 2 - 1
-    whole = rows.shape[1] // width * width
-    folded = torch.einsum("nfw,fw->nw", rows[:, :whole].unflatten(1, (-1, width)), signs[:whole].view(-1, width))
-    folded[:, : rows.shape[1] - whole] += rows[:, whole:] * signs[whole:]
+    signs = _signs(rows.shape[1]).to(rows)
+    folded = rows.new_zeros(len(rows), width)
+    for some, sign in zip(rows.split(width, 1), signs.split(width), strict=True):
+        folded[:, : len(sign)].addcmul_(some, sign)  # a part at a time, so that sums stay in the cache
     return folded
+
+
+@lru_cache(maxsize=64)
+def _signs(count: int) -> Tensor:
+    return torch.randint(2, (count,), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
 
 
 @contextmanager

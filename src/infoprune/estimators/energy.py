@@ -27,6 +27,7 @@ NARROW = 8  # up to this many features, differences one by one are as fast as a 
 CLOSE = 0.01  # pairs nearer than this share of their squared norms are computed again, one by one
 REPAIRED_AT_ONCE = 1 << 22  # numbers held in memory while doing so
 DISTANCES_AT_ONCE = 1 << 18  # small enough to stay in the processor's cache
+STRIP = 128  # rows of the distance matrix at once: more of them multiply faster, but waste more below the diagonal
 
 
 # --- two samples ---
@@ -78,13 +79,27 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     origin = y.mean(-2, keepdim=True)
     x, y = x - origin, y - origin
-    norms = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
-    squared = (x @ y.mT).mul_(-2).add_(norms)
-    close = (squared < CLOSE * norms).nonzero()
+    return _by_product(x, y, x.square().sum(-1), y.square().sum(-1))
+
+
+def _by_product(x: Tensor, y: Tensor, x_squares: Tensor, y_squares: Tensor, *, same: int = 0) -> Tensor:
+    """Distances between samples near the origin, from |x|^2 + |y|^2 - 2 <x, y>; the first `same` y are the first x."""
+    squared = (x @ y.mT).mul_(-2).add_(x_squares.unsqueeze(-1)).add_(y_squares.unsqueeze(-2))
+    itself = squared[..., :same].diagonal(dim1=-2, dim2=-1)
+    itself.fill_(torch.inf)  # so that they don't ask for a repair
+    _repair(squared, x, y, x_squares, y_squares)
+    itself.zero_()
+    return squared.sqrt_()
+
+
+def _repair(squared: Tensor, x: Tensor, y: Tensor, x_squares: Tensor, y_squares: Tensor) -> None:
+    """Squared distances that cancelled, again from differences; close points have close norms, which finds rows."""
+    if not (squared.amin(-1) <= 3 * CLOSE * x_squares).any():
+        return
+    close = (squared <= CLOSE * (x_squares.unsqueeze(-1) + y_squares.unsqueeze(-2))).nonzero()
     for part in close.split(max(1, REPAIRED_AT_ONCE // x.shape[-1])):
         *batch, i, j = part.unbind(-1)
         squared[(*batch, i, j)] = (x[(*batch, i)] - y[(*batch, j)]).square().sum(-1)
-    return squared.clamp_(min=0).sqrt_()
 
 
 # --- classes of a label ---
@@ -103,17 +118,47 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
     """Sums of distances between classes: each distance is computed once and added to the classes of its ends.
 
     The classes are the labels that occur, in ascending order; classes that no sample has do not exist here.
-    Rows of the distance matrix are dropped once added, so memory is n x p, not n x n.
+    Strips of the distance matrix are dropped once added, so memory is n x p, not n x n. Each strip's sums are
+    taken in the precision of the features, and added up in double.
     """
     features = samples(features, "features")
     _check_labels(labels, features.shape[-2])
     values, index = labels.to(features.device).unique(return_inverse=True)
     if len(values) < 2:
         raise ValueError(f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes")
-    features = features - features.mean(-2, keepdim=True)
-    rows = features.split(max(1, DISTANCES_AT_ONCE * features.shape[-1] // features.numel()), -2)
-    to_class = torch.cat([_add_by_class(distances(some, features), index, -1) for some in rows], -2)
+    order = index.argsort(stable=True)
+    ordered = features.index_select(-2, order)
+    ordered -= ordered.mean(-2, keepdim=True)
+    sums = _sums_to_classes(ordered, index[order], len(values))
+    to_class = torch.empty_like(sums).index_copy_(-2, order, sums)
     return ClassPairs(to_class, _add_by_class(to_class, index, -2), index.bincount().double(), index)
+
+
+def _sums_to_classes(x: Tensor, index: Tensor, classes: int) -> Tensor:
+    """sum_j |x_i - x_j| over the j of each class, *batch x n x p, for centred samples in the order of their classes.
+
+    A strip of rows is set against itself and all later samples; what follows the strip counts for both ends.
+    """
+    n = x.shape[-2]
+    squares = x.square().sum(-1)
+    member = torch.nn.functional.one_hot(index, classes).to(x)
+    sums = x.new_zeros(*x.shape[:-1], classes, dtype=torch.float64)
+    size = max(1, min(STRIP, DISTANCES_AT_ONCE * x.shape[-1] // x.numel()))
+    for first in range(0, n, size):
+        last = min(first + size, n)
+        apart = _strip(x, squares, slice(first, last))
+        low, high = int(index[first]), int(index[last - 1]) + 1
+        sums[..., first:last, low:] += apart @ member[first:, low:]
+        sums[..., last:, low:high] += apart[..., last - first :].mT @ member[first:last, low:high]
+    return sums
+
+
+def _strip(x: Tensor, squares: Tensor, rows: slice) -> Tensor:
+    """Distances of some rows to themselves and all later ones; exactly zero to themselves."""
+    some, later = x[..., rows, :], x[..., rows.start :, :]
+    if x.shape[-1] <= NARROW:
+        return torch.cdist(some, later, compute_mode="donot_use_mm_for_euclid_dist")
+    return _by_product(some, later, squares[..., rows], squares[..., rows.start :], same=some.shape[-2])
 
 
 def pairwise_energy(
