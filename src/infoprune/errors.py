@@ -51,3 +51,27 @@ class NameTaken(InfopruneError, ValueError):
 
 class ExportFailed(InfopruneError):
     """A model that an exporter can't translate, or whose translation computes something else; nothing was written."""
+
+
+class BadFeatures(InfopruneError, ValueError):
+    """Features that a codec can't carry: NaN, infinite or empty ones."""
+
+
+class BadStream(InfopruneError, ValueError):
+    """Bytes that are not a features stream: cut, damaged, made up or from another version."""
+
+
+class MissingData(InfopruneError, FileNotFoundError):
+    """A data set that is not where it was looked for; the message says which layout is needed and where to get it."""
+
+
+class BadRecipe(InfopruneError, ValueError):
+    """A recipe that is not YAML of the known keys and types; the message names the key's path."""
+
+
+class Interrupted(InfopruneError):
+    """A run that was told to stop, or ran out of its time; the message says how to go on."""
+
+
+class NotACut(InfopruneError, ValueError):
+    """A layer whose output alone does not carry the rest of a model; the message says what else is needed."""
