@@ -110,6 +110,7 @@ def write_table() -> None:
     order = {name: i for i, name in enumerate(zoo())}
     rows = sorted(results(), key=lambda row: order.get(row["model"], len(order)))
     count = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("pruned", "refused", "failed")}
+    exports = _exports()
     lines = [
         "# Which models prune",
         "",
@@ -123,8 +124,11 @@ def write_table() -> None:
         '"Not exact by design" names statistics that are taken over channels. Sites left alone are those whose removal '
         "the model's own code does not follow; the rest was pruned.",
         "",
-        "| model | outcome | MACs left | parameters left | certificate | sites cut / left alone | CPU s |",
-        "|---|---|---|---|---|---|---|",
+        "ONNX: how far ONNX Runtime's outputs are from torch's, as a fraction of the largest output, at the worse of two "
+        "batch sizes (`python benchmarks/export_coverage.py`).",
+        "",
+        "| model | outcome | MACs left | parameters left | certificate | sites cut / left alone | ONNX | CPU s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["outcome"] == "pruned":
@@ -134,9 +138,10 @@ def write_table() -> None:
                 f"{row['params_keep']:.1%}",
                 verdict,
                 f"{row['sites']} / {len(row['quarantined'])}",
+                exports.get(row["model"], ""),
             ]
         else:
-            cells = ["", "", row["reason"].replace("|", "/")[:260], ""]
+            cells = ["", "", row["reason"].replace("|", "/")[:260], "", ""]
         lines.append(f"| {row['model']} | {row['outcome']} | " + " | ".join(cells) + f" | {row.get('cpu_s', '')} |")
     reasons = [(row["model"], q) for row in rows for q in row.get("quarantined", [])]
     lines += ["", "## Sites left alone", ""] + [f"- `{model}` {reason}" for model, reason in _first_of_each(reasons)]
@@ -144,6 +149,13 @@ def write_table() -> None:
     packaged = [{"model": row["model"], "outcome": row["outcome"]} for row in rows]
     PACKAGED.write_text(json.dumps(packaged, indent=0) + "\n")
     print(count)
+
+
+def _exports() -> dict[str, str]:
+    """model -> what became of its export."""
+    path = RESULTS.with_name("export_coverage.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {row["model"]: f"{row['difference']:.0e}" if "difference" in row else row["reason"][:80] for row in rows}
 
 
 def _first_of_each(reasons: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/surgery.md")
+PAGES = ("README.md", "docs/export.md", "docs/surgery.md")
 
 
 def blocks(page: str) -> list[str]:
