@@ -1,0 +1,13 @@
+"""Data sets by name. Reading is a pure function of (seed, epoch, index)."""
+
+from infoprune.data import cifar as cifar
+from infoprune.data import digits as digits
+from infoprune.data import digits_on_photos as digits_on_photos
+from infoprune.data import folders as folders
+from infoprune.data import tensors as tensors
+from infoprune.data.base import Examples as Examples
+from infoprune.data.base import Task as Task
+from infoprune.data.base import datasets as datasets
+from infoprune.data.batches import First as First
+from infoprune.data.batches import InOrder as InOrder
+from infoprune.data.batches import Steps as Steps

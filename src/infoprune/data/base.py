@@ -1,0 +1,51 @@
+"""What a data set is: examples that are a pure function of (seed, epoch, index), in two parts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from infoprune.errors import MissingData
+from infoprune.registry import Registry
+
+datasets = Registry("data set")
+
+
+class Examples(ABC):
+    """Pictures with labels. The same (epoch, indices) give the same tensors, in any process and order."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The examples with these indices, as seen in this epoch: pictures n x c x h x w and labels n."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train on and what to judge by; `shape` is that of one picture, channels first."""
+
+    name: str
+    train: Examples
+    held_out: Examples
+    classes: int
+    shape: tuple[int, int, int]
+
+
+def existing(path: Path, what: str, layout: str, source: str) -> Path:
+    """The path, or one error with the layout that is needed and where to get it."""
+    if not path.exists():
+        raise MissingData(f"there is no {what} at {path}; needed: {layout}; get it from {source}")
+    return path
+
+
+def given(root: str | Path | None, what: str, layout: str, source: str) -> Path:
+    """The root that a recipe must name."""
+    if root is None:
+        raise MissingData(f"{what} needs data.root, a folder with {layout}; get it from {source}")
+    return existing(Path(root), f"folder for {what}", layout, source)
