@@ -12,7 +12,11 @@ from infoprune.graph.labels import Statistic
 from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
 from infoprune.surgery.blocks import FUNCTIONS, DropBlock
 from infoprune.surgery.channels import KeepChannels
+from infoprune.surgery.features import SendFeatures
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
+from infoprune.wire import Part, Selection, codecs
+from infoprune.wire.codec import codec_at
+from infoprune.wire.selection import MOST_FEATURES
 
 NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(#[0-9]+)?")
 LONGEST_AXIS = 1 << 24
@@ -79,6 +83,30 @@ def _drop_block(data: Mapping[str, Any]) -> DropBlock:
 
 
 edit_readers[DropBlock.kind] = _drop_block
+
+
+def _send_features(data: Mapping[str, Any]) -> SendFeatures:
+    fields = keys(data, "edit", {"kind", "layer", "size", "parts"})
+    size = integer(fields["size"], "size", 1, MOST_FEATURES)
+    parts = tuple(_sent_part(item, size) for item in sequence(fields["parts"], "parts", 2))
+    try:
+        return SendFeatures(name(fields["layer"]), Selection(size, parts))
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
+
+
+edit_readers[SendFeatures.kind] = _send_features
+
+
+def _sent_part(data: Any, size: int) -> Part:
+    codec, qp, kept = _fields(data, "part", 3)
+    indices = tuple(integer(k, "kept", 0, size - 1) for k in sequence(kept, "kept", size))
+    if not isinstance(codec, str) or codec not in codecs:
+        raise BadArtifact(f"there is no codec {codec!r:.60}; known: {', '.join(codecs)}")
+    try:
+        return Part(indices, codec_at(codecs[codec], integer(qp, "qp", 0, 255)))
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
 
 
 def _stand_in(data: Any) -> StandIn:
