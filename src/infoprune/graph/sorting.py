@@ -34,7 +34,7 @@ class Sorting:
 
     def form(self, extent: Extent) -> Form:
         """How many of the extent's positions are left, as a linear form in the sites' counts."""
-        owners = None if extent.layer is None else self._owners(extent)
+        owners = None if extent.layer is None else self.owners(extent)
         if owners is None:
             return extent.size, ()
         sites, units = owners
@@ -52,7 +52,7 @@ class Sorting:
         code = self.site_of * (max(self.sizes, default=0) + 1) + self.unit_of
         return torch.from_numpy(np.where(self.site_of < 0, STAYS, code))
 
-    def _owners(self, extent: Extent) -> tuple[np.ndarray, np.ndarray] | None:
+    def owners(self, extent: Extent) -> tuple[np.ndarray, np.ndarray] | None:
         """Site and unit along the extent's axis; None when they don't depend on this axis."""
         labels = extent.layer
         assert labels is not None

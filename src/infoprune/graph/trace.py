@@ -115,6 +115,15 @@ class Graph:
         axes = [(n, self._tape.axes.get((name, axis))) for axis, n in enumerate(parameter.shape)]
         return tuple(Extent(n, labels) for n, labels in axes)
 
+    def owners(self, extent: Extent) -> tuple[tuple[str, int] | None, ...] | None:
+        """(site, unit) of every position along the extent, None where it stays; None if it depends on no site."""
+        found = self._sorting.owners(extent)
+        if found is None:
+            return None
+        names = {number: name for name, number in self._numbers.items() if name in self.couplings}
+        rows = zip(*(row.tolist() for row in found), strict=True)
+        return tuple((names[site], unit) if site in names else None for site, unit in rows)
+
     def price(self, products: Sequence[tuple[float, Sequence[Extent]]]) -> Posynomial:
         """A sum of constants (not negative) times extents, as a function of the sites' counts."""
         columns = {self._numbers[name]: column for column, name in enumerate(self.couplings)}
