@@ -9,6 +9,8 @@ from infoprune.importance.capacity_independence import (
     CapacityIndependenceImportance as CapacityIndependenceImportance,
 )
 from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
+from infoprune.importance.energy import EnergyImportance as EnergyImportance
+from infoprune.importance.hsic import HSICImportance as HSICImportance
 from infoprune.importance.saturation import Saturation as Saturation
 from infoprune.importance.saturation import saturation as saturation
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import MinibatchHSIC
 from infoprune.estimators.moments import Estimate, GroupedMean
+from infoprune.observe.responses import Responses
 
 Companion = Literal["input", "output", "labels"]
 
@@ -27,7 +28,8 @@ class Observations:
 
     `layers` maps the names of the observed modules to the shapes of their weights; `silent` says why
     others have no evidence. Row i of the HSIC matrices in `statistic` belongs to the i-th layer;
-    `companions` follow the layers.
+    `companions` follow the layers. `responses` holds what single channels answered to a part of the
+    samples, where the labels were classes.
     """
 
     layers: Mapping[str, tuple[int, ...]]
@@ -35,6 +37,7 @@ class Observations:
     companions: tuple[Companion, ...]
     statistic: MinibatchHSIC
     samples: int
+    responses: Responses | None = None
 
     def update(self, grams: Tensor) -> Observations:
         """With one more batch, given as the Gram matrices of layers and companions, rows x n x n."""
@@ -45,7 +48,9 @@ class Observations:
         if (self.layers, self.companions) != (other.layers, other.companions):
             raise StaleObservations("the observations are of different layers; observe() the same model everywhere")
         statistic = self.statistic.merge(other.statistic)
-        return replace(self, statistic=statistic, samples=self.samples + other.samples)
+        both = self.responses and other.responses
+        responses = self.responses.merge(other.responses) if both else None
+        return replace(self, statistic=statistic, samples=self.samples + other.samples, responses=responses)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> Observations:
         """Merged over all workers of an initialised process group, in the order of their ranks."""
@@ -107,8 +112,10 @@ class Observations:
             "silent": dict(self.silent),
             "companions": list(self.companions),
             "samples": self.samples,
+            "responses": self.responses.shapes() if self.responses else None,
         }
-        save_file(vars(self.statistic.batches), path, {"infoprune.observations": json.dumps(about)})
+        tensors = vars(self.statistic.batches) | (self.responses.tensors() if self.responses else {})
+        save_file(tensors, path, {"infoprune.observations": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Observations:
@@ -117,6 +124,8 @@ class Observations:
             with safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["infoprune.observations"])
                 tensors = {name: file.get_tensor(name) for name in ("sums", "weights", "batches")}
+                kept = about.get("responses")
+                responses = None if kept is None else Responses.read(kept, file.get_tensor)
             layers = {str(name): tuple(int(n) for n in shape) for name, shape in about["layers"].items()}
             companions = tuple(name for name in get_args(Companion) if name in about["companions"])
             silent = {str(name): str(why) for name, why in about["silent"].items()}
@@ -125,7 +134,8 @@ class Observations:
             shapes = [tuple(t.shape) for t in tensors.values()]
             if shapes != [(groups, rows, rows), (groups,), ()] or len(companions) != len(about["companions"]):
                 raise ValueError(f"tensors of shapes {shapes} don't fit {rows} rows")
-            return cls(layers, silent, companions, MinibatchHSIC(GroupedMean(**tensors)), int(about["samples"]))
+            statistic = MinibatchHSIC(GroupedMean(**tensors))
+            return cls(layers, silent, companions, statistic, int(about["samples"]), responses)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadArtifact(f"{path} does not hold observations ({error}); save them again with .save()") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from infoprune.graph.tape import outputs_of
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
 from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
 from infoprune.observe.observations import Observations, weight_shape
+from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.surroundings import placed_on, undisturbed
 
 
@@ -36,8 +38,9 @@ def observe(
     interrupt.
 
     What is kept is the unbiased HSIC between all layers, linear kernel, over blocks of at most 64
-    samples. Each layer's Gram matrix is computed once a block, exactly, as the layer runs; no activation
-    is stored, so memory does not grow with the number of samples.
+    samples. Each layer's Gram matrix is computed once a block, exactly, as the layer runs. Where labels are
+    classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
+    No activation is stored, so memory does not grow with the number of samples.
     """
     if samples is not None and samples < LEAST_UNBIASED:
         raise UnusableData(f"samples is {samples}; nHSIC needs at least {LEAST_UNBIASED}")
@@ -64,6 +67,9 @@ class _Watch:
         self.modules = {name: module for name, module in model.named_modules() if _is_layer(module)}
         self.grams: dict[str, list[Tensor]] = {}
         self.silent: dict[str, str] = {}
+        self.running: dict[str, Running] = {}
+        self.labels: Tensor | None = None
+        self.generator = torch.Generator().manual_seed(0)
         self.blocks: list[slice] = []
         self.samples = 0
         self.handles: list[Any] = []
@@ -80,6 +86,7 @@ class _Watch:
     def see(self, batch: Batch, seen: Observations | None) -> Observations:
         """Run the model on one batch and add what it showed."""
         self.grams, self.samples, self.blocks = {}, len(batch), blocks(len(batch))
+        self.running, self.labels = {}, classes_in(batch.labels, len(batch))
         output = self.model(*batch.args, **batch.kwargs)
         layers, companions = self._layers(), self._companions(batch, output)
         if seen is None:
@@ -93,7 +100,7 @@ class _Watch:
             grams = [{**layers, **companions}[name][block] for name in names]
             require_finite(names, grams)
             seen = seen.update(torch.stack([gram.cpu() for gram in grams]))
-        return seen
+        return self._with_responses(seen)
 
     def _hook(self, name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: Any, output: Any) -> None:
@@ -102,11 +109,25 @@ class _Watch:
             if features is None:
                 self.silent[name] = "it gives out nothing with one entry a sample"
                 return
+            if self.labels is not None:
+                self._respond(name, found)
             grams = [gram_of(features[block]) for block in self.blocks]
             earlier = self.grams.get(name)
             self.grams[name] = [a + b for a, b in zip(earlier, grams, strict=True)] if earlier else grams
 
         return note
+
+    def _respond(self, name: str, output: Tensor) -> None:
+        running = Running.of(self.modules[name], output, self.samples)
+        if running is not None:
+            self.running[name] = self.running[name] + running if name in self.running else running
+
+    def _with_responses(self, seen: Observations) -> Observations:
+        batch = {name: running.responses() for name, running in self.running.items() if name not in self.silent}
+        if self.labels is None or not batch:
+            return seen
+        earlier = seen.responses or Responses.empty(batch)
+        return replace(seen, responses=earlier.update(batch, self.labels, self.generator))
 
     def _layers(self) -> dict[str, list[Tensor]]:
         return {name: grams for name, grams in self.grams.items() if name not in self.silent}

@@ -1,0 +1,74 @@
+"""What a channel knows of the labels: the base of scores that set each channel's responses beside them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from infoprune.errors import StaleObservations, UnusableData
+from infoprune.graph.member import Member
+from infoprune.importance.base import Importance
+from infoprune.observe import Observations
+
+LEAST = 4  # samples of a class; rarer classes are left out, since two or three samples lie apart by chance alone
+
+
+@dataclass(frozen=True)
+class ResponseImportance(Importance):
+    """Scores a channel by how its responses depend on the labels.
+
+    `seen` comes from `infoprune.observe` of the same model with class labels; it keeps the responses of all
+    channels to at most 512 samples: the mean and the root mean square of each map, before norm and
+    activation. Classes with fewer than 4 of these samples are left out. A channel belongs to the layer that
+    computes it: members whose inputs a group couples, and layers that were not called, say nothing.
+    """
+
+    seen: Observations = field(repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.seen, Observations):
+            raise TypeError(f"seen is {type(self.seen).__name__}; pass what infoprune.observe(model, loader) gave")
+        if self.seen.responses is None:
+            raise UnusableData("no class labels were observed; give observe() batches (inputs, one integer a sample)")
+        counts = self.seen.responses.labels.unique(return_counts=True)[1]
+        if int((counts >= LEAST).sum()) < 2:
+            raise UnusableData(
+                f"fewer than two of {len(counts)} classes have {LEAST} of the {int(counts.sum())} samples that are "
+                "kept; observe() more samples, or coarser labels"
+            )
+
+    @abstractmethod
+    def dependence(self, responses: Tensor, labels: Tensor) -> Tensor:
+        """One score a channel, from responses channels x samples x numbers and labels of at least two classes."""
+
+    def score(self, member: Member) -> Tensor | None:
+        if member.role not in ("out", "depthwise"):
+            return None
+        found = self._responses(member)
+        if found is None:
+            return None
+        index, counts = self.seen.responses.labels.unique(return_inverse=True, return_counts=True)[1:]
+        common = counts[index] >= LEAST
+        wanted = member.index.to(found.device)
+        return self.dependence(found[wanted][:, common], index[common]).float()
+
+    def _responses(self, member: Member) -> Tensor | None:
+        """Channels x samples x numbers, None for a layer that was not called."""
+        layers, name = self.seen.responses.layers, member.name
+        if name not in layers and name in self.seen.silent:
+            return None
+        now = _channels(member.layer)
+        if name not in layers or layers[name][0] != now:
+            was = f"with {layers[name][0]} channels" if name in layers else "nowhere"
+            raise StaleObservations(
+                f"{name} has {now} channels and was observed {was}; observe() the model as it is now"
+            )
+        return self.seen.responses.of(name)
+
+
+def _channels(layer: torch.nn.Module) -> int:
+    return layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels
