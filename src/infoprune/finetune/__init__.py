@@ -1,0 +1,12 @@
+"""Training what is left: one plain loop that can be killed at any moment."""
+
+from infoprune.finetune.checkpoints import Checkpoints as Checkpoints
+from infoprune.finetune.loop import Progress as Progress
+from infoprune.finetune.loop import Surroundings as Surroundings
+from infoprune.finetune.loop import Trained as Trained
+from infoprune.finetune.loop import train as train
+from infoprune.finetune.norms import reestimate_ as reestimate_
+from infoprune.finetune.options import Training as Training
+from infoprune.finetune.scoring import hits as hits
+from infoprune.finetune.workers import Workers as Workers
+from infoprune.finetune.workers import joined as joined

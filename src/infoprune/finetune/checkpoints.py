@@ -1,0 +1,142 @@
+"""Checkpoints that are whole or absent: written beside, synced and renamed, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from infoprune.errors import InfopruneError
+
+TENSORS, FACTS = "state.safetensors", "state.json"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that training goes on from: tensors by name, and numbers."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A directory of checkpoints; `say` is told when one is lost."""
+
+    directory: Path
+    say: Callable[[str], None]
+
+    def write(self, state: State) -> bool:
+        """Keep the state; on a full disk say so and go on. Returns whether it was written."""
+        target, staging = self.directory / _name(state.step), self.directory / f".{_name(state.step)}.partial"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            _write_parts(staging, state)
+            shutil.rmtree(target, ignore_errors=True)
+            staging.rename(target)
+            _sync(self.directory)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            self.say(f"no checkpoint at step {state.step} ({error}); going on from the one before if stopped now")
+            return False
+        self._forget(state.step)
+        return True
+
+    def newest(self) -> State | None:
+        """The last whole checkpoint; None where there is none. Says which were passed over."""
+        for path in sorted(self.directory.glob("step-*"), reverse=True):
+            try:
+                return _read(path)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                self.say(f"{path} is damaged ({error}); going on from the checkpoint before it")
+        return None
+
+    def clear(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _forget(self, step: int) -> None:
+        """Only the last two stay; none is from later than `step`, which was reached without it."""
+        found = sorted(self.directory.glob("step-*"))
+        later = [path for path in found if path.name > _name(step)]
+        for path in [*later, *[p for p in found if p not in later][:-KEPT]]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The file holds all of `data`, or is as it was."""
+    staging = path.with_name(f".{path.name}.partial")
+    with staging.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)
+    _sync(path.parent)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """One safetensors file, whole or absent."""
+    staging = path.with_name(f".{path.name}.partial")
+    save_file(_storable(tensors), staging)
+    _sync(staging)
+    staging.replace(path)
+    _sync(path.parent)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise InfopruneError(f"{path} cannot be read ({error}); remove it to have it made again") from error
+
+
+def _write_parts(folder: Path, state: State) -> None:
+    save_file(_storable(state.tensors), folder / TENSORS)
+    facts = {"step": state.step, "sha256": _digest(folder / TENSORS), "facts": dict(state.facts)}
+    (folder / FACTS).write_text(json.dumps(facts))
+    for name in (TENSORS, FACTS):
+        _sync(folder / name)
+    _sync(folder)
+
+
+def _read(folder: Path) -> State:
+    told = json.loads((folder / FACTS).read_text())
+    if _digest(folder / TENSORS) != told["sha256"]:
+        raise ValueError("its tensors are not those that were written")
+    return State(told["step"], load_tensors(folder / TENSORS), told["facts"])
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

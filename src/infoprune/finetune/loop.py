@@ -1,0 +1,284 @@
+"""One plain loop. Every step is a pure function of (state, seed, step), so that going on is exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from infoprune.data import Examples, First, Steps
+from infoprune.data.draws import mixed
+from infoprune.finetune.checkpoints import Checkpoints, State
+from infoprune.finetune.loss import loss_of, mix_of
+from infoprune.finetune.norms import reestimate_, shared_norms
+from infoprune.finetune.options import Training
+from infoprune.finetune.schedule import rate_at
+from infoprune.finetune.workers import Workers
+from infoprune.observe import kept_randomness
+
+Ended = Literal["finished", "out of time", "stopped"]
+LOGS_PER_EPOCH = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; `loss` is the mean since the last time."""
+
+    step: int
+    steps: int
+    images: int
+    loss: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training ended."""
+
+    steps: int
+    images: int
+    seconds: float
+    ended: Ended
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training needs beside model and data, none of which changes its result."""
+
+    checkpoints: Path | None = None
+    workers: int = 0
+    note: Callable[[Progress], None] = lambda progress: None
+    say: Callable[[str], None] = lambda message: None
+    stop: Callable[[], bool] = lambda: False
+
+
+def train(
+    model: nn.Module,
+    examples: Examples,
+    training: Training,
+    *,
+    batch: int,
+    seed: int = 0,
+    classes: int = 0,
+    teacher: nn.Module | None = None,
+    around: Surroundings | None = None,
+) -> Trained:
+    """Train `model` in place on `examples`, going on from the newest checkpoint if there is one.
+
+    The same arguments give bitwise the same weights on the same CPU and number of threads, however often the process
+    was killed in between. `teacher`, usually the dense model, gives answers to learn from, weighted by
+    `training.distill`. Under torchrun the workers share each batch.
+    """
+    around = around or Surroundings()
+    workers = Workers.now()
+    if batch % workers.world:
+        raise ValueError(f"the batch of {batch} cannot be shared by {workers.world} workers; give a multiple")
+    with ExitStack() as stack:
+        stack.enter_context(kept_randomness())
+        stack.enter_context(shared_norms(model))
+        run = _Run(model, Steps(examples, batch, seed, workers.rank, workers.world), training, classes, teacher, around)
+        ended = run.until_the_end()
+        run.hand_over()
+    return Trained(run.step, run.step * batch, run.seconds, ended)
+
+
+class _Run:
+    def __init__(
+        self, model: nn.Module, steps: Steps, training: Training, classes: int, teacher: nn.Module | None,
+        around: Surroundings,
+    ):  # fmt: skip
+        self.model, self.data, self.training, self.around = model, steps, training, around
+        self.device = next(model.parameters()).device
+        self.teacher = teacher if training.distill > 0 else None
+        self.workers = Workers.now()
+        self.total = max(0, round(training.epochs * steps.per_epoch))
+        self.mix = mix_of(training, classes, steps.seed)
+        self.step, self.seconds, self.losses = 0, 0.0, torch.zeros(2, dtype=torch.float64)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        if self.training.channels_last:
+            for net in filter(None, (self.model, self.teacher)):
+                net.to(memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.model, self.training)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
+        self.ema = _average(self.model, self.training.ema)
+        self.kept = None
+        if self.around.checkpoints is not None:
+            self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.workers.first else _quiet)
+        state = self.kept.newest() if self.kept else None
+        if state is None:
+            self._reestimate()
+        else:
+            self._restore(state)
+            self.around.say(f"going on from step {self.step} of {self.total}")
+        self.forward = self._wrapped()
+
+    def until_the_end(self) -> Ended:
+        self.model.train()
+        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        batches = self.data.between(self.step, self.total, workers=self.around.workers)
+        for images, labels in batches:
+            self._one_step(images, labels)
+            self.seconds = time.perf_counter() - started
+            self._tell()
+            ended = self._why_end()
+            if ended != "finished" or time.perf_counter() - saved >= self.training.save_seconds:
+                self._save()
+                saved = time.perf_counter()
+            if ended != "finished":
+                return ended
+        return "finished"
+
+    def hand_over(self) -> None:
+        """The averaged weights, if any, become the model's."""
+        if self.ema is not None:
+            self.model.load_state_dict(self.ema.module.state_dict())
+        self.model.eval()
+
+    def _one_step(self, images: Tensor, labels: Tensor) -> None:
+        torch.manual_seed(mixed(self.data.seed, self.step, self.workers.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.training, self.step, self.total, self.data.per_epoch)
+        images, labels = self._placed(images), labels.to(self.device, non_blocking=True)
+        images, targets = self.mix(images, labels, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            dense = None if self.teacher is None else self._answers(images)
+            loss = loss_of(self.forward(images), targets, dense, self.training)
+        self.scaler.scale(loss).backward()
+        if self.training.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update(self.model)
+        self.losses += torch.stack([loss.detach().double().cpu(), torch.ones((), dtype=torch.float64)])
+        self.step += 1
+
+    @torch.no_grad()
+    def _answers(self, images: Tensor) -> Tensor:
+        assert self.teacher is not None
+        return self.teacher.eval()(images)
+
+    def _why_end(self) -> Ended:
+        """Workers agree: one that must stop stops all."""
+        late = self.training.minutes is not None and self.seconds > 60 * self.training.minutes
+        asked = self.workers.mean(torch.tensor([float(self.around.stop()), float(late)], device=self.device))
+        return "stopped" if asked[0] > 0 else "out of time" if asked[1] > 0 else "finished"
+
+    def _tell(self) -> None:
+        every = max(1, self.data.per_epoch // LOGS_PER_EPOCH)
+        if self.step % every and self.step != self.total:
+            return
+        loss = float(self.workers.mean((self.losses[0] / self.losses[1]).to(self.device)))
+        self.losses.zero_()
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.around.note(Progress(self.step, self.total, self.step * self.data.batch, loss, rate, self.seconds))
+
+    # ------------------------------------------------------------------------------------------------- state
+
+    def _save(self) -> None:
+        if self.kept is not None and self.workers.first:
+            facts = {"seconds": self.seconds, "losses": self.losses.tolist(), "scaler": self.scaler.state_dict()}
+            tensors = {f"model.{name}": value for name, value in _tensors(self.model).items()}
+            if self.ema is not None:
+                tensors |= {f"ema.{name}": value for name, value in _tensors(self.ema.module).items()}
+            held, numbers = _optimizer_state(self.optimizer)
+            self.kept.write(State(self.step, tensors | held, {**facts, "optimizer": numbers}))
+        self.workers.wait()
+
+    def _restore(self, state: State) -> None:
+        self.step, self.seconds = state.step, state.facts["seconds"]
+        self.losses = torch.tensor(state.facts["losses"], dtype=torch.float64)
+        self.scaler.load_state_dict(state.facts["scaler"])
+        self.model.load_state_dict(_part(state.tensors, "model."))
+        if self.ema is not None:
+            self.ema.module.load_state_dict(_part(state.tensors, "ema."))
+        _restore_optimizer(self.optimizer, _part(state.tensors, "optimizer."), state.facts["optimizer"])
+
+    # ---------------------------------------------------------------------------------------------- the machine
+
+    def _reestimate(self) -> None:
+        if self.training.reestimate:
+            loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
+            with self._autocast():
+                reestimate_(self.model, (self._placed(images) for images, _ in loader))
+        if self.ema is not None:
+            self.ema.set(self.model)
+
+    def _wrapped(self) -> nn.Module:
+        net: Any = self.model
+        if self.workers.world > 1:
+            net = DistributedDataParallel(net, device_ids=[self.device] if self.device.type == "cuda" else None)
+        return torch.compile(net) if self.training.compile else net
+
+    def _placed(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.training.channels_last and images.dim() == 4 else torch.contiguous_format
+        return images.to(self.device, non_blocking=True, memory_format=layout)
+
+    def _autocast(self) -> Any:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
+
+
+def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Weight decay is for matrices and kernels; norms and biases go without."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=training.lr)
+    nesterov = training.momentum > 0
+    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, nesterov=nesterov)
+
+
+def _average(model: nn.Module, decay: float | None) -> Any:
+    if decay is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by "optimizer.<number of the parameter>.<name>", and what is no tensor under the same names."""
+    state = optimizer.state_dict()["state"]
+    flat = {f"optimizer.{number}.{name}": value for number, held in state.items() for name, value in held.items()}
+    tensors = {name: value for name, value in flat.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in flat.items() if name not in tensors}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping) -> None:
+    """Buffers get the strides of their parameters: with others, sums are vectorised and rounded differently."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in [*tensors.items(), *_part(numbers, "optimizer.").items()]:
+        number, _, key = name.partition(".")
+        like = parameters[int(number)]
+        shaped = isinstance(value, Tensor) and value.shape == like.shape
+        state.setdefault(int(number), {})[key] = torch.empty_like(like).detach().copy_(value) if shaped else value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _part(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+
+
+def _quiet(message: str) -> None:
+    """Worker 0 speaks for all."""

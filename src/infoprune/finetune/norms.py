@@ -1,0 +1,117 @@
+"""Batch norms: statistics estimated anew, and shared between workers where torch does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+@torch.no_grad()
+def reestimate_(
+    model: nn.Module, images: Iterable[Tensor], forward: Callable[[Tensor], Any] | None = None
+) -> nn.Module:
+    """Set the running statistics of all batch norms to their plain means over the batches, in place.
+
+    Every other module is in evaluation mode meanwhile; modes and momenta are restored.
+    """
+    norms = [m for m in model.modules() if isinstance(m, Norm) and m.track_running_stats]
+    if not norms:
+        return model
+    modes = [(m, m.training) for m in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        for batch in images:
+            (forward or model)(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training
+    return model
+
+
+class _Shared:
+    """What a batch norm computes when its batch is spread over all workers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:  # type: ignore[attr-defined]
+            return super().forward(x)  # type: ignore[misc]
+        axes = [a for a in range(x.dim()) if a != 1]
+        wide = x.float()
+        count = torch.tensor([float(wide.numel() // wide.shape[1])], device=x.device)
+        sums = _summed(torch.cat([wide.sum(axes), count]))
+        mean = sums[:-1] / sums[-1]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        centred = wide - mean.view(shape)
+        variance = _summed(centred.square().sum(axes)) / sums[-1]
+        self._note(mean.detach(), variance.detach(), float(sums[-1]))
+        scaled = centred * (variance + self.eps).rsqrt().view(shape)  # type: ignore[attr-defined]
+        if self.affine:  # type: ignore[attr-defined]
+            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)  # type: ignore[attr-defined]
+        return scaled.to(x.dtype)
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        if not self.track_running_stats:  # type: ignore[attr-defined]
+            return
+        self.num_batches_tracked += 1  # type: ignore[attr-defined]
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum  # type: ignore[attr-defined]
+        self.running_mean.lerp_(mean, share)  # type: ignore[attr-defined]
+        self.running_var.lerp_(variance * count / (count - 1), share)  # type: ignore[attr-defined]
+
+
+class _Shared1d(_Shared, nn.BatchNorm1d): ...
+
+
+class _Shared2d(_Shared, nn.BatchNorm2d): ...
+
+
+SHARED = {nn.BatchNorm1d: _Shared1d, nn.BatchNorm2d: _Shared2d}
+
+
+@contextmanager
+def shared_norms(model: nn.Module) -> Iterator[None]:
+    """While this lasts, batch norms see the batches of all workers as one (torch's own does so on GPUs alone)."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        yield
+        return
+    changed = [(m, type(m)) for m in model.modules() if type(m) in SHARED]
+    try:
+        for module, kind in changed:
+            module.__class__ = SHARED[kind]
+        yield
+    finally:
+        for module, kind in changed:
+            module.__class__ = kind
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over workers; so is its gradient."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        total = x.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _summed(x: Tensor) -> Tensor:
+    return _Sum.apply(x)  # type: ignore[return-value]

@@ -1,0 +1,66 @@
+"""How to train, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["cosine", "one_cycle", "constant"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of `train`. `lr` is the peak; it belongs to the whole batch, however many workers share it.
+
+    `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
+    `reestimate` pictures renew the batch norms' statistics before the first step. `minutes` bounds the time of
+    training, interruptions left out; the schedule is then cut short. A checkpoint is written every `save_seconds`.
+    """
+
+    epochs: float = 10.0
+    optimizer: Optimizer = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    clip_norm: float | None = None
+    ema: float | None = None
+    distill: float = 0.5
+    temperature: float = 2.0
+    precision: Precision = "bf16"
+    channels_last: bool = True
+    compile: bool = False
+    reestimate: int = 2048
+    minutes: float | None = None
+    save_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, fine, need in self._rules():
+            if not fine:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give {need}")
+
+    def _rules(self) -> list[tuple[str, bool, str]]:
+        above_zero, share = "a finite number above 0", "a number from 0 to 1"
+        return [
+            ("epochs", 0 <= self.epochs < 1e9, "a number of epochs, at least 0"),
+            ("lr", 0 < self.lr < 1e9, above_zero),
+            ("momentum", 0 <= self.momentum < 1, "a number from 0 to below 1"),
+            ("weight_decay", 0 <= self.weight_decay < 1e9, "a number, at least 0"),
+            ("warmup_epochs", 0 <= self.warmup_epochs <= self.epochs, "a number from 0 to epochs"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "a number from 0 to below 1"),
+            ("mixup", 0 <= self.mixup < 1e9, "a number, at least 0"),
+            ("cutmix", 0 <= self.cutmix < 1e9, "a number, at least 0"),
+            ("clip_norm", self.clip_norm is None or 0 < self.clip_norm < 1e9, above_zero),
+            ("ema", self.ema is None or 0 < self.ema < 1, "a decay between 0 and 1, such as 0.999"),
+            ("distill", 0 <= self.distill <= 1, share),
+            ("temperature", 0 < self.temperature < 1e9, above_zero),
+            ("reestimate", self.reestimate >= 0, "a number of pictures, at least 0"),
+            ("minutes", self.minutes is None or 0 < self.minutes < 1e9, above_zero),
+            ("save_seconds", 0 <= self.save_seconds < 1e9, "a number of seconds, at least 0"),
+        ]

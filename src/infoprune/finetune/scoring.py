@@ -1,0 +1,31 @@
+"""How often the largest logit is the label's."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from infoprune.data import Examples, InOrder
+from infoprune.finetune.options import Precision
+from infoprune.finetune.workers import Workers
+from infoprune.graph.verify import evaluating
+
+
+@torch.no_grad()
+def hits(
+    model: nn.Module, examples: Examples, *, batch: int = 500, precision: Precision = "fp32", workers: int = 0
+) -> list[bool]:
+    """One entry an example: whether the model names its label. Workers share the examples; all get all entries."""
+    us, device = Workers.now(), next(model.parameters()).device
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    cast = nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
+    found: dict[int, list[bool]] = {}
+    with evaluating(model), cast:
+        for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):
+            if place % us.world == us.rank:
+                answers = model(images.to(device, memory_format=torch.channels_last)).argmax(1).cpu()
+                found[place] = (answers == labels).tolist()
+    everywhere = {place: right for part in us.gathered(found) for place, right in part.items()}
+    return [right for place in sorted(everywhere) for right in everywhere[place]]
