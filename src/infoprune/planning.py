@@ -20,6 +20,7 @@ from infoprune.layerwise import uniform
 from infoprune.refining import refined
 from infoprune.registry import nearest
 from infoprune.surgery.channels import KeepChannels, best
+from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan, Price
 
 ScoreGroup = Callable[[Any], Any]
@@ -262,8 +263,7 @@ def _plan(graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, i
     prices = {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
     if graph.quarantined:
         notes["quarantined"] = [f"{name}: {why}" for name, why in list(graph.quarantined.items())[:1000]]
-    shapes = tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in graph.inputs if isinstance(x, Tensor))
-    return Plan(edits, notes, prices, shapes)
+    return Plan(edits, notes, prices, described(graph.inputs))
 
 
 def _notes(importance: ScoreGroup) -> dict[str, Any]:

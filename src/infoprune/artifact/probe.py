@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
+from infoprune.graph.settled import FEW_BOXES, settled
 from infoprune.graph.tape import outputs_of
-from infoprune.graph.verify import evaluating
+from infoprune.surgery.inputs import LIST, InputSpec
 
 SEED = 20_260_101
 SAMPLES = 32
 LARGEST_INPUT = 1 << 26
 TOLERANCE = 1e-3  # of the largest output: other kernels, thread counts and processors round differently
-
-InputSpec = tuple[tuple[tuple[int, ...], str], ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Answer:
 
 def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     """What `model` gives for the seeded inputs."""
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), settled(model, boxes=FEW_BOXES):
         outputs = [t.detach() for t in outputs_of(model(*probe_inputs(model, inputs))) if t.is_floating_point()]
     digest = hashlib.sha256()
     for tensor in outputs:
@@ -42,7 +42,7 @@ def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     return Answer(digest.hexdigest(), tuple(picked.tolist()), float(values.abs().max()))
 
 
-def probe_inputs(model: nn.Module, inputs: InputSpec) -> tuple[Tensor, ...]:
+def probe_inputs(model: nn.Module, inputs: InputSpec) -> tuple[Tensor | list, ...]:
     generator = torch.Generator().manual_seed(SEED)
     return tuple(_input(shape, dtype, generator) for shape, dtype in inputs)
 
@@ -60,7 +60,9 @@ def check_answer(found: Answer, expected: Answer) -> None:
         )
 
 
-def _input(shape: tuple[int, ...], dtype: str, generator: torch.Generator) -> Tensor:
+def _input(shape: tuple[Any, ...], dtype: str, generator: torch.Generator) -> Tensor | list:
+    if dtype == LIST:
+        return [_input(*part, generator) for part in shape]
     if math.prod(shape) > LARGEST_INPUT:
         raise BadArtifact(f"the probe asks for an input of shape {shape}; at most {LARGEST_INPUT} elements are allowed")
     kind = getattr(torch, dtype, None)

@@ -12,11 +12,12 @@ from torch import nn
 
 from infoprune.budgets import Budget
 from infoprune.depth.choosing import Energy, Strategy, chooser
-from infoprune.depth.prices import price_of, prices_of, shapes_of, without
+from infoprune.depth.prices import price_of, prices_of, without
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.trace import as_arguments
 from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
 
 
@@ -62,7 +63,7 @@ def plan_depth(
         "budgets": [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in wanted],
         **({"seed": seed} if strategy == "random" else {}),
     }
-    return Plan(gone, notes, prices_of(model, inputs, gone), shapes_of(inputs))
+    return Plan(gone, notes, prices_of(model, inputs, gone), described(inputs))
 
 
 def stages(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from infoprune.budgets import Budget
 from infoprune.graph import Graph
@@ -42,7 +42,3 @@ def prices_of(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> di
         "macs": Price(count_macs(model, inputs), count_macs(reduced, inputs)),
         "params": Price(params_of(model), params_of(reduced)),
     }
-
-
-def shapes_of(inputs: tuple) -> tuple[tuple[tuple[int, ...], str], ...]:
-    return tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in inputs if isinstance(x, Tensor))

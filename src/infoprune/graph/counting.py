@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infoprune.graph.verify import evaluating
+from infoprune.graph.settled import settled
 
 aten = torch.ops.aten
 
@@ -19,7 +19,7 @@ COUNTER = "infoprune (one multiply-add is one MAC; biases, norms, activations, p
 
 def count_macs(model: nn.Module, inputs: tuple) -> int:
     """Multiply-adds of convolutions, linear layers, matrix products, attention and recurrent layers in one pass."""
-    with torch.no_grad(), evaluating(model), _Counter() as counter:
+    with torch.no_grad(), settled(model), _Counter() as counter:
         model(*inputs)
     return counter.total
 

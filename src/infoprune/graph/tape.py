@@ -76,7 +76,7 @@ class Tape:
         return Marks()
 
     def mark(self, tensor: Tensor, marks: Marks) -> None:
-        self._marks[tensor] = marks
+        self._marks[tensor] = marks if tensor.numel() else Marks(adaptive=True)
 
     def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
         self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))

@@ -16,11 +16,12 @@ from infoprune.allocation import Posynomial
 from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
+from infoprune.graph.settled import settled
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, record
-from infoprune.graph.verify import Trials, evaluating
+from infoprune.graph.verify import Trials
 from infoprune.registry import nearest
 
 Unit = Literal["macs", "params"]
@@ -60,7 +61,7 @@ class Graph:
         """
         inputs = as_arguments(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
-        with evaluating(model):
+        with settled(model):
             tape = _recorded(model, inputs)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})

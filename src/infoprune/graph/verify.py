@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
+from infoprune.graph.settled import FEW_BOXES, settled
+from infoprune.graph.settled import evaluating as evaluating
 from infoprune.graph.slicing import Removal, blank, named_tensors, replace, shrink
 from infoprune.graph.slots import Coupling, Site
 from infoprune.graph.tape import outputs_of
@@ -23,7 +25,10 @@ from infoprune.graph.tape import outputs_of
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the pruned network is from the masked original: max |difference| over max |output|."""
+    """How far the pruned network is from the masked original: max |difference| over max |output|.
+
+    Of several outputs both are those of the one that is furthest off.
+    """
 
     difference: float
     scale: float
@@ -55,35 +60,26 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
     return copy.deepcopy(value, copies)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without the fused attention that hides its operations; every module's mode is restored."""
-    modes = {module: module.training for module in model.modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes.items():
-            module.training = mode
-
-
 def compare(
     pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: tuple, statistics: Iterable[Statistic]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
     redo = any(statistic.reproducible for statistic in statistics)
-    with torch.no_grad(), evaluating(pruned), evaluating(masked):
+    with torch.no_grad(), settled(pruned, boxes=FEW_BOXES), settled(masked, boxes=FEW_BOXES):
         found = outputs_of(pruned(*inputs))
         with KeptStatistics(masked, removal) if redo else nullcontext():
             expected = outputs_of(masked(*inputs))
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
     pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
-    difference = max((_furthest(a, b) for a, b in pairs), default=0.0)
-    return Agreement(difference, max((float(b.abs().max()) for _, b in pairs), default=0.0))
+    return _worst([Agreement(_furthest(a, b), float(b.abs().max())) for a, b in pairs])
+
+
+def _worst(outputs: Sequence[Agreement]) -> Agreement:
+    """The output that agrees least; one that is small beside the largest is known as well as that one's hundredth."""
+    least = max((output.scale for output in outputs), default=0.0) / 100
+    scaled = [Agreement(output.difference, max(output.scale, least)) for output in outputs]
+    return max(scaled, key=lambda output: output.relative, default=Agreement(0.0, 0.0))
 
 
 def _furthest(a: Tensor, b: Tensor) -> float:
@@ -183,7 +179,7 @@ def _halved(model: nn.Module, inputs: tuple) -> tuple:
     if all(a is b for a, b in zip(smaller, inputs, strict=True)):
         return inputs
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), settled(model, boxes=FEW_BOXES):
             model(*smaller)
     except Exception:  # it was made for one size
         return inputs

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from infoprune.graph.slicing import blank
 from infoprune.graph.verify import Agreement, compare, structural_copy
@@ -64,7 +65,7 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
     dtype = torch.float64 if macs <= AFFORDABLE_MACS else torch.float32
     if dtype is torch.float64:
         pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
-        inputs = tuple(_double(x) for x in inputs)
+        inputs = tree_map(_double, inputs)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))

@@ -14,6 +14,7 @@ from infoprune.errors import BadArtifact, StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal, shrink
 from infoprune.graph.slots import Site
+from infoprune.surgery.inputs import InputSpec
 
 PLAN_VERSION = 1
 
@@ -92,7 +93,7 @@ class Plan:
     edits: tuple[Edit, ...] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
-    inputs: tuple[tuple[tuple[int, ...], str], ...] = ()
+    inputs: InputSpec = ()
 
     def __add__(self, other: Plan) -> Plan:
         """Both plans, made for the same model, at once. Where both cut one site, what both keep stays."""
@@ -125,7 +126,7 @@ class Plan:
                 "edits": [{"kind": e.kind, **e.to_json()} for e in self.edits],
                 "made_by": dict(self.made_by),
                 "prices": {unit: [p.before, p.after] for unit, p in self.prices.items()},
-                "inputs": [[list(shape), dtype] for shape, dtype in self.inputs],
+                "inputs": self.inputs,
             },
             separators=(",", ":"),
         )

@@ -52,6 +52,8 @@ def copied_into(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     for layer in tape.marks(args[1]).layers:
         tape.ledger.freeze(layer, "it is copied into a part of another tensor")
     tape.mark(out, Marks())
+    if args[0]._base is not None:
+        tape.mark(args[0]._base, Marks(tape.marks(args[0]._base).layers))
 
 
 def unknown(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:

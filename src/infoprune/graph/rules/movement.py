@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401 - it files its operators
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, hold, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
-from infoprune.graph.rules.elementwise import unknown
+from infoprune.graph.rules.elementwise import copied_into, unknown
 
 aten = torch.ops.aten
 
@@ -130,6 +131,20 @@ def _fixed(dims: int) -> Tensor:
     return torch.zeros((1,) * dims, dtype=torch.long)
 
 
+@rule(aten.index_put_, aten._index_put_impl_)
+def rows_replaced(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """Rows of a tensor are overwritten by a list of their numbers; what lies across them meets."""
+    tensor, indices, values = args[:3]
+    rows_only = len(indices) == 1 and indices[0].dim() == 1 and values.dim() == tensor.dim()
+    across = [] if not rows_only else _across(tape, [tensor, values], [tape.marks(tensor), tape.marks(values)], 0, out)
+    if not rows_only:
+        return copied_into(tape, func, (tensor, values), kwargs, out)
+    for layer in (x for t in (tensor, values) for x in tape.marks(t).layers if 0 in varying(x)):
+        tape.ledger.freeze(layer, "it is copied into a part of another tensor")
+    tape.mark(out, Marks(tuple(across)))
+    return None
+
+
 @rule(aten.constant_pad_nd)
 def padding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     marks = tape.marks(args[0])
@@ -176,7 +191,7 @@ def folded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     aten.adaptive_max_pool2d, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
     aten._upsample_bicubic2d_aa, aten._upsample_bilinear2d_aa, aten.upsample_nearest1d, aten.upsample_linear1d,
     aten.upsample_nearest3d, aten.upsample_trilinear3d, aten.reflection_pad2d, aten.replication_pad2d,
-    aten.reflection_pad1d, aten.grid_sampler_2d,
+    aten.reflection_pad1d, aten.grid_sampler_2d, torch.ops.torchvision.roi_align, torch.ops.torchvision.roi_pool,
 )  # fmt: skip
 def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Each channel's map is resampled by itself."""

@@ -1,0 +1,146 @@
+"""Run a detector without what depends on values: proposals, non-maximum suppression, pasting.
+
+How many boxes a detector finds depends on its weights, and with it the shapes, the prices and the outputs of all that
+runs on boxes. While a model is `settled`
+
+- a region proposal network gives a fixed grid of boxes, as many as it may ever give (1000 an image in torchvision),
+- the box head keeps the first of them, as many as it may ever detect (100 an image), and masks run on these,
+- the model gives back the raw tensors of its heads instead of detections,
+
+so that MACs are those of a full house, the same for all weights, and a comparison covers every head. Other models run
+as in `evaluating`. Everything is put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FEW_BOXES = 4  # enough to reach each of a pyramid's four levels
+BOX_SIZES = (64, 128, 256, 512)  # pixels; a pyramid sends each to another level (Lin et al. 2017, eq. 1)
+HEADS = ("head", "box_predictor", "mask_predictor", "keypoint_predictor")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without the fused attention that hides its operations; every module's mode is restored."""
+    modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
+    """`evaluating`, with detection post-processing left out; `boxes` caps the boxes of an image."""
+    raw: list[Any] = []
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model))
+        found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
+        for module, name in found:
+            stack.enter_context(_instead(module, name, STAND_INS[name](module, raw, boxes)))
+            for head in (h for h in HEADS if isinstance(getattr(module, h, None), nn.Module)):
+                stack.enter_context(_removed(getattr(module, head).register_forward_hook(_collecting(raw))))
+        if found:
+            stack.enter_context(_removed(model.register_forward_pre_hook(lambda *_: raw.clear())))
+            stack.enter_context(_removed(model.register_forward_hook(lambda *_: list(raw))))
+            stack.enter_context(_unset_levels(model))
+        yield
+
+
+def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:
+    """`count` boxes (x1, y1, x2, y2) whose centres walk over the image and whose sizes take turns.
+
+    >>> grid(2, 100, 100, like=torch.zeros(())).tolist()
+    [[-7.0, -7.0, 57.0, 57.0], [11.0, -14.0, 139.0, 114.0]]
+    """
+    step = torch.arange(count, dtype=like.dtype, device=like.device)
+    side = torch.tensor(BOX_SIZES, dtype=like.dtype, device=like.device)[step.long() % len(BOX_SIZES)]
+    x, y = width * ((step + 0.5) / count), height * ((step * 0.618 + 0.25) % 1)
+    return torch.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], 1)
+
+
+# ------------------------------------------------------------------------------------------------------- stand-ins
+
+
+def _proposals(module: nn.Module, raw: list[Any], boxes: int | None) -> Callable[..., Any]:
+    def filter_proposals(proposals: Tensor, objectness: Tensor, image_shapes: list, _: Any = None) -> tuple:
+        most = module.post_nms_top_n() if boxes is None else boxes  # type: ignore[operator]
+        given = [grid(most, height, width, like=proposals) for height, width in image_shapes]
+        return given, [box.new_zeros(len(box)) for box in given]
+
+    return filter_proposals
+
+
+def _detections(module: nn.Module, raw: list[Any], boxes: int | None) -> Callable[..., Any]:
+    """Of a box head: its first proposals as detections. Of a one-stage detector: nothing, its raw outputs are noted."""
+    limit = getattr(module, "detections_per_img", None)
+    if limit is None or getattr(module, "box_predictor", None) is None:
+        return lambda outputs, *_, **__: raw.append(outputs) or []
+
+    def postprocess_detections(logits: Tensor, deltas: Tensor, proposals: list[Tensor], _: Any = None) -> tuple:
+        kept = [box[: limit if boxes is None else boxes] for box in proposals]
+        return kept, [b.new_zeros(len(b)) for b in kept], [b.new_zeros(len(b), dtype=torch.long) for b in kept]
+
+    return postprocess_detections
+
+
+def _untouched(module: nn.Module, raw: list[Any], boxes: int | None) -> Callable[..., Any]:
+    return lambda detections, *_, **__: detections
+
+
+STAND_INS = {"filter_proposals": _proposals, "postprocess_detections": _detections, "postprocess": _untouched}
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    """`postprocess` is a common word, so it must be the one of torchvision's detectors."""
+    method = getattr(type(module), name, None)
+    return callable(method) and (name != "postprocess" or method.__module__.startswith("torchvision.models.detection"))
+
+
+# ---------------------------------------------------------------------------------------------- put in, and put back
+
+
+@contextmanager
+def _instead(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """The attribute of this one object is `value` for a while."""
+    own = vars(module)
+    before = {name: own[name]} if name in own else {}
+    own[name] = value
+    try:
+        yield
+    finally:
+        del own[name]
+        own.update(before)
+
+
+@contextmanager
+def _removed(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _collecting(raw: list[Any]) -> Callable[..., None]:
+    return lambda module, inputs, output: raw.append(output)
+
+
+@contextmanager
+def _unset_levels(model: nn.Module) -> Iterator[None]:
+    """torchvision's ROI pooling remembers the scales of the first image it sees; that one is for the user to choose."""
+    with ExitStack() as stack:
+        for module in (m for m in model.modules() if type(m).__name__ == "MultiScaleRoIAlign"):
+            for name in ("scales", "map_levels"):
+                stack.enter_context(_instead(module, name, vars(module).get(name)))
+        yield
