@@ -1,0 +1,148 @@
+"""Both halves together are the model, and a layer that is no cut is refused with what crosses it."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+import torchvision
+from split_nets import Branches, Skip
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+import infoprune as ip
+from infoprune.errors import NotACut, UnknownName
+
+SEGMENTATION = torchvision.models.segmentation.lraspp_mobilenet_v3_large
+DETECTION = torchvision.models.detection.ssdlite320_mobilenet_v3_large
+MODELS = {
+    "plain": (Skip, "join", (2, 3, 16, 20)),
+    "stem": (Skip, "stem", (1, 3, 15, 19)),
+    "timm convolutions": (lambda: timm.create_model("resnet10t"), "layer2", (2, 3, 32, 32)),
+    "timm transformer": (lambda: timm.create_model("test_vit"), "blocks.0", (2, 3, 160, 160)),
+    "segmentation": (lambda: SEGMENTATION(weights=None, weights_backbone=None), "backbone.3", (1, 3, 50, 64)),
+}
+
+
+def assert_same(found, expected):
+    for a, b in zip(tree_leaves(found), tree_leaves(expected), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_halves_together_are_the_model(kind):
+    build, at, shape = MODELS[kind]
+    model, x = build().eval(), torch.rand(shape)
+    split = ip.split.SplitModel(model, at=at)
+    features = split.edge(x)
+    before = features.clone()
+    assert_same(split.cloud(features), model(x))
+    assert_same(split.cloud(features), model(x))
+    assert torch.equal(features, before)
+
+
+def test_a_detection_model_is_split_in_front_of_its_pyramid():
+    model = DETECTION(weights=None, weights_backbone=None, num_classes=3).eval()
+    images = [torch.rand(3, 40, 64), torch.rand(3, 64, 50)]
+    split = ip.split.SplitModel(model, at="backbone.features.0.3")
+    found = split.cloud(split.edge(images))
+    assert len(found) == 2
+    assert_same(found, model(images))
+
+
+def test_another_batch_size_needs_no_word():
+    model = Skip().eval()
+    split = ip.split.SplitModel(model, at="join", example_inputs=torch.rand(1, 3, 16, 16))
+    x = torch.rand(5, 3, 16, 16)
+    assert split.cloud(torch.rand(7, 8, 8, 8))["disparity"].shape == (7, 1, 16, 16)
+    assert_same(split(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("at", "producer", "consumer"), [("inner", "'stem'", "model's own"), ("outer", "'stem'", "own")]
+)
+def test_a_layer_beside_a_shortcut_is_no_cut(at, producer, consumer):
+    split = ip.split.SplitModel(Skip(), at=at)
+    features = split.edge(torch.rand(1, 3, 16, 16))
+    with pytest.raises(NotACut, match=f"{producer}.*{consumer}"):
+        split.cloud(features)
+
+
+def test_a_shortcut_written_in_place_is_no_cut():
+    model = timm.create_model("resnet10t").eval()
+    split = ip.split.SplitModel(model, at="layer2.0.conv1")
+    features = split.edge(torch.rand(1, 3, 32, 32))
+    with pytest.raises(NotACut, match=r"'layer1' gives out is needed as well, in 'layer2\.0'"):
+        split.cloud(features)
+
+
+def test_only_what_the_chosen_heads_need_has_to_be_behind_the_cut():
+    model, x = Branches().eval(), torch.rand(1, 3, 8, 8)
+    features = ip.split.SplitModel(model, at="features").edge(x)
+    with pytest.raises(NotACut, match="does not depend on it but on the model's input"):
+        ip.split.SplitModel(model, at="features", example_inputs=x).cloud(features)
+    found = ip.split.SplitModel(model, at="features", heads=["mean"], example_inputs=x).cloud(features)
+    assert_same(found, {"mean": model(x)["mean"]})
+    renamed = ip.split.SplitModel(model, at="features", heads={"colour": "mean"}, example_inputs=x)
+    assert list(renamed.cloud(features)) == ["colour"]
+
+
+def test_the_model_is_left_as_it_was():
+    model = Skip().train()
+    split = ip.split.SplitModel(model, at="join")
+    attributes = {name: set(module.__dict__) for name, module in model.named_modules()}
+    split(torch.rand(2, 3, 16, 16))
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert attributes == {name: set(module.__dict__) for name, module in model.named_modules()}
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_mistakes_are_one_sentence():
+    model = Skip()
+    with pytest.raises(UnknownName, match="did you mean 'join'"):
+        ip.split.SplitModel(model, at="joint")
+    with pytest.raises(ValueError, match="example_inputs"):
+        ip.split.SplitModel(model, at="join").cloud(torch.rand(1, 8, 8, 8))
+    split = ip.split.SplitModel(model, at="join", heads=["flow"])
+    features = split.edge(torch.rand(1, 3, 16, 16))
+    with pytest.raises(UnknownName, match="no output 'flow'; known: segmentation, disparity"):
+        split.cloud(features)
+    with pytest.raises(ValueError, match="features have shape"):
+        split.cloud(features[:, :4])
+    pyramid = ip.split.SplitModel(nn.Sequential(nn.Identity(), nn.LSTM(4, 4)), at="1")
+    with pytest.raises(NotACut, match="gives out tuple"):
+        pyramid.edge(torch.rand(2, 3, 4))
+
+
+RUN = """
+import io, sys, torch
+half, data = (io.BytesIO(open(path, "rb").read()) for path in sys.argv[1:3])
+with torch.no_grad():
+    torch.save(torch.export.load(half).module()(torch.load(data)), sys.argv[3])
+"""
+
+
+def test_exported_halves_run_in_separate_processes(tmp_path):
+    """Each process sees a program and bytes, and knows nothing of this package."""
+    model, x = Skip().eval(), torch.rand(1, 3, 16, 20)
+    split = ip.split.SplitModel(model, at="join", heads=["disparity"])
+    edge, cloud = split.export(x)
+    assert len(edge.state_dict) == 6
+    assert len(cloud.state_dict) == 2
+    torch.export.save(edge, tmp_path / "edge.pt2")
+    torch.export.save(cloud, tmp_path / "cloud.pt2")
+    torch.save(x, tmp_path / "x.pt")
+    for half, source, target in (("edge", "x", "features"), ("cloud", "features", "outputs")):
+        files = [tmp_path / name for name in (f"{half}.pt2", f"{source}.pt", f"{target}.pt")]
+        subprocess.run([sys.executable, "-c", RUN, *map(str, files)], check=True, timeout=120)
+    found = torch.load(io.BytesIO((tmp_path / "outputs.pt").read_bytes()))
+    torch.testing.assert_close(found, {"disparity": model(x)["disparity"]}, rtol=0, atol=1e-6)
