@@ -1,7 +1,8 @@
 """What docs/depth.md shows: the units of each family, and the energies of a trained network on the line.
 
 python benchmarks/depth_pictures.py families
-python benchmarks/depth_pictures.py energies [--depth 32] [--images 12800] [--clusters 7] [--checkpoint FILE]
+python benchmarks/depth_pictures.py energies [--depth 32] [--images 12800] [--clusters 7]
+python benchmarks/depth_pictures.py trade-off --depth 20 --images 6400
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from depth_task import ResNet, accuracy, train
 
 import infoprune as ip
-from infoprune.estimators.kmeans import kmeans_1d
+from infoprune.finetune import reestimate_
+from infoprune.report import depth as report
 from infoprune.surgery.blocks import Shortcut
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -32,13 +33,13 @@ FAMILIES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["families", "energies"])
+    parser.add_argument("what", choices=["families", "energies", "trade-off"])
     parser.add_argument("--depth", type=int, default=32)
     parser.add_argument("--images", type=int, default=12_800)
     parser.add_argument("--clusters", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    families() if options.what == "families" else energies(options)
+    {"families": lambda _: families(), "energies": energies, "trade-off": trade_off}[options.what](options)
 
 
 def families() -> None:
@@ -66,7 +67,7 @@ def energies(options: argparse.Namespace) -> None:
     plan = ip.plan_depth(model, X, seen, clusters=options.clusters)
     pictures = images[test], labels[test]
     before = accuracy(model, *pictures)
-    draw(seen, plan, options.clusters, IMAGES / "depth_energies.png")
+    report.energies(seen, plan, options.clusters).savefig(IMAGES / "depth_energies.png", dpi=120)
     print("unit        energy   s.e.   stays")
     for unit, (value, error) in seen.items():
         print(f"{unit:<10} {value:>7.3f}  {error:>5.3f}   {'yes' if unit in plan.made_by['stay'] else ''}")
@@ -76,6 +77,25 @@ def energies(options: argparse.Namespace) -> None:
     print(f"{len(plan.edits)} units removed, {shortcuts} of them down to their projection")
     for unit, price in plan.prices.items():
         print(f"{unit}: {price.before:,} -> {price.after:,} ({price.keep:.1%})")
+
+
+def trade_off(options: argparse.Namespace) -> None:
+    """Blocks and channels at half the MACs, judged by accuracy once batch norms are estimated again."""
+    torch.manual_seed(0)
+    model = ResNet(options.depth, 16)
+    images, labels = handwritten()
+    learn, judge = slice(0, 1400), slice(1400, None)
+    train(model, Batches(images[learn], labels[learn]), options.images, rate=0.1)
+    seen = ip.unit_energies(model, zip(images[learn].split(128), labels[learn].split(128), strict=True), X)
+    units = len(ip.skip_units(model, X))
+    found = ip.plan_depth_and_width(
+        model, X, ip.importance.CapacityIndependenceImportance(), seen,
+        budgets=ip.budgets.macs(keep=0.5), depths=range(units, units // 3, -1),
+        probe=lambda pruned: accuracy(reestimate_(pruned, images[learn].split(200)), images[judge], labels[judge]),
+    )  # fmt: skip
+    print(f"dense: accuracy {accuracy(model, images[judge], labels[judge]):.4f}")
+    print(found)
+    report.trade_off(found).savefig(IMAGES / "depth_trade_off.png", dpi=120)
 
 
 def handwritten() -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,41 +119,6 @@ class Batches:
     def sample(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.randint(len(self.images), (n,))
         return self.images[chosen], self.labels[chosen]
-
-
-def draw(seen: ip.depth.UnitEnergies, plan: ip.Plan, clusters: int, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    values, errors = (np.array([pair[i] for pair in seen.values()]) for i in (0, 1))
-    labels = kmeans_1d(torch.from_numpy(values), clusters)[0].numpy()
-    stays = np.array([unit in plan.made_by["stay"] for unit in seen])
-    colours = plt.get_cmap("tab10")(labels % 10)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 4.2), layout="constrained", sharey=True, width_ratios=[3, 1]
-    )
-    place = np.arange(len(values))
-    left.errorbar(place, values, 1.96 * errors, fmt="none", ecolor="0.6", capsize=2, zorder=1)
-    left.scatter(place[~stays], values[~stays], s=40, facecolors="white", edgecolors=colours[~stays], zorder=2)
-    left.scatter(place[stays], values[stays], s=60, c=colours[stays], zorder=2)
-    left.set_xlabel("skip unit, in the order in which they run (filled: stays; bars: 95 %)")
-    left.set_ylabel("energy dependence on the label")
-    for k in range(clusters):
-        own = values[labels == k]
-        right.axhspan(
-            own.min() - 0.005 * np.ptp(values),
-            own.max() + 0.005 * np.ptp(values),
-            color=f"C{k % 10}",
-            alpha=0.2,
-        )
-    right.scatter(np.zeros(int((~stays).sum())), values[~stays], s=40, facecolors="white", edgecolors=colours[~stays])
-    right.scatter(np.zeros(int(stays.sum())), values[stays], s=60, c=colours[stays])
-    right.set_xticks([])
-    right.set_xlabel(f"{clusters} clusters on the line")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def test_a_budget_that_cannot_be_met_is_exit_code_3(capsys, tmp_path):
         (["plan", *MODEL], "give budgets"),
         (["plan", *MODEL, "--macs", "0.5", "--importance", "capacit"], "did you mean 'capacity'"),
         (["plan", *MODEL, "--macs", "0.5", "--ignore", "conv_sten"], "did you mean 'conv_stem'"),
+        (["plan", *MODEL, "--macs", "0.5", "--importance", "energy"], "energy scores by data"),
         (["show", "nowhere"], "neither an artefact's directory nor a plan's file"),
     ],
 )

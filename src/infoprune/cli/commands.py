@@ -18,8 +18,8 @@ from infoprune.budgets import Budget, budgets
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
 from infoprune.cli.progress import Step, steps
-from infoprune.errors import BadArtifact
-from infoprune.importance import importances
+from infoprune.errors import BadArtifact, UnusableData
+from infoprune.importance import Importance, importances
 from infoprune.layerwise import layerwise
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
@@ -110,7 +110,7 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: S
     return planned(
         model,
         x,
-        importances[arguments.importance](),
+        _importance(arguments.importance),
         budgets=_budgets(arguments),
         round_to=arguments.round_to,
         floor=arguments.floor,
@@ -118,6 +118,12 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: S
         solver=arguments.solver,
         ignored_layers=arguments.ignore,
     )
+
+
+def _importance(name: str) -> Importance:
+    if importances[name].about.needs_data:
+        raise UnusableData(f"{name} scores by data, which this command has none of; use it from Python or in a recipe")
+    return importances[name]()
 
 
 def _budgets(arguments: argparse.Namespace) -> list[Budget]:

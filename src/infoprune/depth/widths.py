@@ -26,11 +26,15 @@ from infoprune.surgery.plan import Plan, Price, carry_out
 
 @dataclass(frozen=True)
 class Depth:
-    """One number of units that stay, with the widths that the budgets leave it, and what that is worth."""
+    """One number of units that stay, with the widths that the budgets leave it, and what that is worth.
+
+    `width` is the share of channels that stay in the units that do, summed over all sites.
+    """
 
     units: int
     worth: float
     plan: Plan
+    width: float
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ class DepthAndWidth:
 
     def __str__(self) -> str:
         units = list(self.plan.prices)
-        lines = [f"{'units':>5}  {self.measure:>12}  " + "  ".join(f"{unit:>15}" for unit in units)]
+        lines = [f"{'units':>5}  {'channels':>8}  {self.measure:>12}  " + "  ".join(f"{unit:>15}" for unit in units)]
         for depth in self.depths:
             prices = "  ".join(f"{depth.plan.prices[unit].after:>15,}" for unit in units)
             chosen = "  <- chosen" if depth.plan is self.plan else ""
-            lines.append(f"{depth.units:>5}  {depth.worth:>12.4f}  {prices}{chosen}")
+            lines.append(f"{depth.units:>5}  {depth.width:>8.1%}  {depth.worth:>12.4f}  {prices}{chosen}")
         return "\n".join([*lines, *(f"{n:>5}  {why}" for n, why in self.unreachable.items())])
 
 
@@ -100,27 +104,29 @@ def plan_depth_and_width(
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
     dense = Graph.trace(model, inputs, verify=False) if probe is None else None
+    shared = {"budgets": limits, "utility": utility, "floor": floor, **options}
     found: list[Depth] = []
     unreachable: dict[int, str] = {}
     for count in counts:
         gone = [edit for edit in edits if edit.unit.name not in path[count]]
-        reduced = without(model, gone)
         try:
-            widths = planned(
-                reduced, example_inputs, importance, budgets=limits, utility=utility, floor=floor, **options
-            )
+            widths = planned(without(model, gone), example_inputs, importance, **shared)
         except Infeasible as error:
             unreachable[count] = str(error)
             continue
         plan = _joined(model, inputs, gone, widths.plan, strategy)
         worth = _utility(dense, widths, utility, floor) if dense else _probed(model, plan, probe)
-        found.append(Depth(count, worth, plan))
+        found.append(Depth(count, worth, plan, _width(widths)))
     if not found:
-        raise Infeasible(
-            f"no depth from {counts[-1]} to {counts[0]} units meets the budgets: {unreachable[counts[-1]]}"
-        )
+        reach = f"no depth from {counts[-1]} to {counts[0]} units meets the budgets"
+        raise Infeasible(f"{reach}: {unreachable[counts[-1]]}")
     best = max(found, key=lambda depth: depth.worth)
     return DepthAndWidth(best.plan, tuple(found), "utility" if probe is None else "probe", unreachable)
+
+
+def _width(widths: Planned) -> float:
+    sizes = {site.name: site.size for site in widths.graph.sites}
+    return sum((sizes | widths.plan.widths).values()) / sum(sizes.values())
 
 
 def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
