@@ -1,0 +1,69 @@
+"""Features that no wanted task needs leave the network for good: fewer bits, and fewer MACs before and behind them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from infoprune.graph import Graph
+from infoprune.graph.outputs import Output, output_of
+from infoprune.surgery.channels import KeepChannels
+from infoprune.surgery.plan import Plan, Price
+
+
+def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Collection[int]) -> Plan:
+    """A plan that takes the features `unneeded` of the layer `at` out of the network, through sums and concatenations.
+
+    Whatever makes these features, and only they, leaves: filters, norms, and the weights behind the cut that read them.
+    Where features are a sum (a residual stream), the channel leaves every layer that adds to it, which hard selection
+    at the cut would not do: the certificate of `prune_` speaks of the whole channel. Features that can't leave stay.
+    `made_by["features"]` lists those that stay, in the order in which the pruned layer gives them out.
+    """
+    graph = Graph.trace(model, example_inputs)
+    output = output_of(graph, at)
+    unneeded = _checked(unneeded, len(output.owners))
+    leaving = _leaving(output, unneeded)
+    kept = {site: _kept(graph.site(site).size, units) for site, units in leaving.items()}
+    edits = tuple(KeepChannels.of(graph.couplings[site], units) for site, units in kept.items())
+    stay = [i for i, owner in enumerate(output.owners) if owner is None or owner[1] in kept.get(owner[0], (owner[1],))]
+    made_by = {"at": at, "unneeded": len(unneeded), "features": stay}
+    shapes = tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in graph.inputs if isinstance(x, Tensor))
+    return Plan(edits, made_by, _prices(graph, kept), shapes)
+
+
+def _checked(unneeded: Collection[int], count: int) -> frozenset[int]:
+    found = frozenset(int(i) for i in unneeded)
+    if found and not (min(found) >= 0 and max(found) < count):
+        raise ValueError(f"unneeded names feature {max(found)}; the layer gives out {count}, from 0 to {count - 1}")
+    if len(found) == count:
+        raise ValueError(f"all {count} features are unneeded, so that nothing would cross; keep at least one")
+    return found
+
+
+def _leaving(output: Output, unneeded: Collection[int]) -> dict[str, set[int]]:
+    """site -> the units all of whose features are unneeded."""
+    features: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for feature, owner in enumerate(output.owners):
+        if owner is not None:
+            features[owner].append(feature)
+    found: dict[str, set[int]] = defaultdict(set)
+    for (site, unit), owned in features.items():
+        if set(owned) <= set(unneeded):
+            found[site].add(unit)
+    return found
+
+
+def _kept(size: int, leaving: set[int]) -> tuple[int, ...]:
+    """The units that stay: at least one, since a layer of none is no layer."""
+    return tuple(unit for unit in range(size) if unit not in leaving) or (0,)
+
+
+def _prices(graph: Graph, kept: Mapping[str, tuple[int, ...]]) -> dict[str, Price]:
+    before = np.array([site.size for site in graph.sites])
+    after = np.array([len(kept.get(site.name, range(site.size))) for site in graph.sites])
+    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
+    return {unit: Price(round(float(cost(before))), round(float(cost(after)))) for unit, cost in costs.items()}
