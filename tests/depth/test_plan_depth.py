@@ -164,6 +164,30 @@ def test_a_budget_is_met_with_the_most_units(model, unit):
     assert more.prices[unit].keep > 0.6
 
 
+def test_a_latency_budget_is_met_as_measured_with_the_most_units(model, monkeypatch):
+    asked = []
+
+    def compare(dense, reduced, inputs, *, keep):
+        asked.append(len(ip.skip_units(reduced, X)))
+        verdict = "met" if asked[-1] <= 3 else "cannot tell"
+        return type("Found", (), {"verdict": verdict, "__str__": lambda self: "0.9 (0.7 to 1.1)"})()
+
+    monkeypatch.setattr("infoprune.depth.plans.compare_latency", compare)
+    plan = ip.plan_depth(model, X, ENERGIES, budgets=ip.budgets.latency(keep=0.5), strategy="largest")
+    assert stays(plan) == ["layers.3", "layers.4", "layers.5"]
+    assert len(asked) <= 3
+    both = [ip.budgets.latency(keep=0.5), ip.budgets.macs(keep=0.01)]
+    with pytest.raises(ip.errors.Infeasible, match="macs of"):
+        ip.plan_depth(model, X, ENERGIES, budgets=both)
+
+
+@pytest.mark.slow
+def test_a_latency_budget_that_no_depth_reaches_says_what_was_measured(model):
+    budget = ip.budgets.latency(at_most="1us", progress=False)
+    with pytest.raises(ip.errors.Infeasible, match=r"one unit left .* ms against .* not met"):
+        ip.plan_depth(model, X, ENERGIES, budgets=budget)
+
+
 def test_a_plan_survives_json_and_prints(model):
     plan = ip.plan_depth(model, X, ENERGIES, clusters=4)
     assert ip.Plan.from_json(plan.to_json()) == plan
@@ -187,6 +211,22 @@ def test_stages_remove_what_each_plan_says_and_resume(model):
     assert len(rest) == 1
     assert looked == [6, 5, 3]
     assert len(ip.skip_units(model, X)) == 2
+
+
+def test_stages_resume_from_an_artefact_on_disk(model, tmp_path):
+    def see(now):
+        return ip.unit_energies(now, batches(), X)
+
+    whole = copy.deepcopy(model)
+    expected = list_and_prune(ip.stages(whole, X, see, clusters=[5, 3, 2]), whole)
+    first = next(ip.stages(model, X, see, clusters=[5, 3, 2]))
+    ip.prune_(model, X, first)
+    ip.save(tmp_path / "killed", model, first)
+    again = ip.load(tmp_path / "killed", factory=CifarResNet)
+    rest = list_and_prune(ip.stages(again, X, see, clusters=[5, 3, 2]), again)
+    assert [p.made_by["stay"] for p in rest] == [p.made_by["stay"] for p in expected[1:]]
+    ip.save(tmp_path / "done", again, [first, *rest])
+    assert torch.equal(ip.load(tmp_path / "done", factory=CifarResNet)(X), whole(X))
 
 
 def list_and_prune(stages, model):

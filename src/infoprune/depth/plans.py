@@ -19,6 +19,7 @@ from infoprune.graph.trace import as_arguments
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
+from infoprune.timing import compare_latency
 
 
 def plan_depth(
@@ -36,7 +37,8 @@ def plan_depth(
 
     `seen` maps units to energies, or to (energy, standard error): see `unit_energies`. Give one of `clusters`
     (K, of each of which one unit stays), `keep_units`, which means the same number, or `budgets`, for the
-    largest number of units that meets them all. Strategies:
+    largest number of units that meets them all; for a latency budget reduced copies are timed in turn with
+    the model, which takes some seconds each. Strategies:
 
     - "clusters": Algorithm 1. Optimal k-means on the energies; in each cluster the unit with the largest
       stays.
@@ -117,16 +119,42 @@ def _within(
     model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], choose: Callable[[int], set[str]],
     budgets: Sequence[Budget], strategy: str,
 ) -> set[str]:  # fmt: skip
-    """The most units that meet every budget."""
-    limits = [budget.limit(price_of(budget, model, inputs)) for budget in budgets]
-    costs: list[float] = []
-    for count in range(len(edits), 0, -1):
+    """The most units that meet every budget. Measuring time is slow, so that its limit is searched by halves."""
+    timed = [budget for budget in budgets if budget.unit == "latency_us"]
+    priced = [(b, b.limit(price_of(b, model, inputs))) for b in budgets if b not in timed]
+
+    def reduced_to(count: int) -> nn.Module:
         stay = choose(count)
-        reduced = without(model, [edit for edit in edits if edit.unit.name not in stay])
-        costs = [price_of(budget, reduced, inputs) for budget in budgets]
-        if all(cost <= limit for cost, limit in zip(costs, limits, strict=True)):
-            return stay
-    least = ", ".join(
-        f"{cost:,.0f} {b.unit} of {limit:,.0f} allowed" for b, cost, limit in zip(budgets, costs, limits, strict=True)
-    )
-    raise Infeasible(f"with one unit left ({strategy}) the model costs {least}; raise the budget or prune channels too")
+        return without(model, [edit for edit in edits if edit.unit.name not in stay])
+
+    def why_not(count: int) -> str:
+        reduced = reduced_to(count)
+        costs = [(price_of(budget, reduced, inputs), limit, budget.unit) for budget, limit in priced]
+        over = [f"{cost:,.0f} {unit} of {limit:,.0f} allowed" for cost, limit, unit in costs if cost > limit]
+        return ", ".join(over) or next((told for b in timed if (told := _too_slow(b, model, reduced, inputs))), "")
+
+    most = _most_by_halves(len(edits), why_not) if timed else _most(len(edits), why_not)
+    if most is None:
+        told = f"with one unit left ({strategy}) the model costs {why_not(1)}"
+        raise Infeasible(f"{told}; raise the budget or prune channels too")
+    return choose(most)
+
+
+def _most(units: int, why_not: Callable[[int], str]) -> int | None:
+    return next((count for count in range(units, 0, -1) if not why_not(count)), None)
+
+
+def _most_by_halves(units: int, why_not: Callable[[int], str]) -> int | None:
+    """The same if fewer units never cost more, in about log2(units) questions."""
+    good, bad = 0, units + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if not why_not(middle) else (good, middle)
+    return good or None
+
+
+def _too_slow(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: tuple) -> str:
+    """What was measured, unless all of its interval is within the budget; both models take turns."""
+    promise = {"keep": budget.keep} if budget.keep else {"at_most": (budget.at_most or 0) / 1e3}
+    found = compare_latency(model, reduced, inputs, **promise)
+    return "" if found.verdict == "met" else str(found)

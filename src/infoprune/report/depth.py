@@ -89,8 +89,17 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays:
 def _path(axes: Axes, found: DepthAndWidth, units: list[int], values: list[float]) -> None:
     axes.plot(units, values, marker="o", color=TRIED, zorder=1)
     chosen = next(i for i, depth in enumerate(found.depths) if depth.plan is found.plan)
-    axes.scatter(units[chosen], values[chosen], s=150, facecolors="none", edgecolors=CHOSEN, linewidths=2, zorder=3)
-    axes.annotate("chosen", (units[chosen], values[chosen]), (0, 10), textcoords="offset points", ha="center")
-    axes.margins(y=0.2)
+    axes.scatter(
+        units[chosen],
+        values[chosen],
+        s=150,
+        facecolors="none",
+        edgecolors=CHOSEN,
+        linewidths=2,
+        zorder=3,
+        label="chosen",
+    )
+    axes.legend(frameon=False)
+    axes.margins(x=0.08, y=0.15)
     for count in found.unreachable:
         axes.plot(count, 0, marker="x", color="black", transform=axes.get_xaxis_transform(), clip_on=False)
