@@ -114,9 +114,27 @@ def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
 
 
 def _same_modules(built: nn.Module, model: nn.Module) -> bool:
-    """Same classes under the same names wherever both have one: activations and the like carry no weights."""
+    """Same classes under the same names wherever both have one: activations and the like carry no weights.
+
+    Parts of a detector that hold no weights must be set alike: image sizes, anchors, thresholds.
+    """
     ours = {name: m for name, m in model.named_modules() if not isinstance(m, Replacement)}
-    return all(type(ours[name]) is type(m) for name, m in built.named_modules() if name in ours)
+    both = [(ours[name], m) for name, m in built.named_modules() if name in ours]
+    return all(type(mine) is type(m) and _settings(mine) == _settings(m) for mine, m in both)
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """The plain values that a detector's own parts keep."""
+    if not type(module).__module__.startswith(("torchvision.models.detection", "infoprune.models.yolact")):
+        return {}
+    told = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
+    return {name: value for name, value in told.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, int | float | str)
 
 
 def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
@@ -126,14 +144,14 @@ def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
     if module.startswith("infoprune."):
         for name, builder in models.items():
             if builder.__module__ == module:
-                yield from (Architecture("infoprune", name, a) for a in _class_counts(dense))
+                yield from (Architecture("infoprune", name, a) for a in _class_counts(model, dense))
     if module.startswith("torchvision."):
         import torchvision
 
         names = [n for n in torchvision.models.list_models() if not n.startswith("quantized")]
         for name in names:
             if torchvision.models.get_model_builder(name).__module__ == module:
-                yield from (Architecture("torchvision", name, a) for a in _class_counts(dense))
+                yield from (Architecture("torchvision", name, a) for a in _class_counts(model, dense))
 
 
 def _timm_name(model: nn.Module) -> str | None:
@@ -158,12 +176,15 @@ def _timm_arguments(model: nn.Module) -> Iterator[dict[str, Any]]:
         yield {**arguments, "img_size": list(size), "in_chans": channels}
 
 
-def _class_counts(dense: Shapes) -> Iterator[dict[str, Any]]:
-    """The default, and as many classes as the last vector among the tensors has entries."""
+def _class_counts(model: nn.Module, dense: Shapes) -> Iterator[dict[str, Any]]:
+    """The default, what a part of the model calls its classes, and the entries of the last vector of the tensors."""
     yield {}
-    last = next((shape for shape in reversed(list(dense.values())) if len(shape) == 1), None)
-    if last is not None:
-        yield {"num_classes": int(last[0])}
+    last = next((int(shape[0]) for shape in reversed(list(dense.values())) if len(shape) == 1), None)
+    box = dense.get("roi_heads.box_predictor.cls_score.bias")
+    told = [vars(module).get("num_classes") for module in model.modules()]
+    for count in dict.fromkeys([*told, last if box is None else int(box[0])]):
+        if isinstance(count, int):
+            yield {"num_classes": count}
 
 
 class _unchanged_random_state:

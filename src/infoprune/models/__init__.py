@@ -12,3 +12,6 @@ from infoprune.models.three_task import ThreeTaskNet as ThreeTaskNet
 from infoprune.models.three_task import small_three_task as small_three_task
 from infoprune.models.three_task import three_task as three_task
 from infoprune.models.vgg import vgg16_bn_cifar as vgg16_bn_cifar
+from infoprune.models.yolact import Yolact as Yolact
+from infoprune.models.yolact import yolact_resnet18_fpn as yolact_resnet18_fpn
+from infoprune.models.yolact import yolact_resnet50_fpn as yolact_resnet50_fpn

@@ -135,13 +135,14 @@ def _fixed(dims: int) -> Tensor:
 def rows_replaced(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Rows of a tensor are overwritten by a list of their numbers; what lies across them meets."""
     tensor, indices, values = args[:3]
-    rows_only = len(indices) == 1 and indices[0].dim() == 1 and values.dim() == tensor.dim()
-    across = [] if not rows_only else _across(tape, [tensor, values], [tape.marks(tensor), tape.marks(values)], 0, out)
-    if not rows_only:
+    lead = tensor.dim() - values.dim()  # a single row comes without its leading axis
+    if len(indices) != 1 or indices[0].dim() != 1 or lead not in (0, 1):
         return copied_into(tape, func, (tensor, values), kwargs, out)
-    for layer in (x for t in (tensor, values) for x in tape.marks(t).layers if 0 in varying(x)):
+    old, new = tape.marks(tensor), tape.marks(values)
+    new = Marks(tuple(x[(None,) * lead] for x in new.layers), new.adaptive)
+    for layer in (x for x in (*old.layers, *new.layers) if 0 in varying(x)):
         tape.ledger.freeze(layer, "it is copied into a part of another tensor")
-    tape.mark(out, Marks(tuple(across)))
+    tape.mark(out, Marks(tuple(_across(tape, [tensor, values], [old, new], 0, out))))
     return None
 
 
