@@ -6,13 +6,14 @@
 
 A ResNet-56 is trained on digits on photographs once a seed. Each strategy then takes it through the same
 stages: energies of the network as it is, the same number of units for all, removal, retraining. Accuracy is
-on 4,000 test pictures.
+on test pictures of other digits and photographs, the same for all.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--images", type=int, default=192_000, help="to train the dense network")
     parser.add_argument("--retrain", type=int, default=19_200, help="images after each stage")
+    parser.add_argument("--pictures", type=int, default=4000, help="to test on")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> None:
         show(options)
         return
     if options.smoke:
-        options.seeds, options.width, options.images, options.retrain = [0], 4, 256, 128
+        options.seeds, options.width, options.images, options.retrain, options.pictures = [0], 4, 256, 128, 200
         options.out = options.out.with_name("depth_strategies_smoke.jsonl")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     run(options)
@@ -53,7 +55,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     test = Digits(train=False, seed=9)
-    pictures = test.sample(4000 if not options.smoke else 200)
+    pictures = test.sample(options.pictures)
     for seed in options.seeds:
         dense = trained(options, seed, pictures)
         for strategy in STRATEGIES:
@@ -133,33 +135,60 @@ def key_of(row: dict) -> tuple:
 
 
 def show(options: argparse.Namespace) -> None:
-    """Mean accuracy with its standard error over seeds, and differences to random over the same seeds."""
+    """Accuracy by strategy and stage, and the differences between strategies, paired by seed."""
     rows = rows_of(options)
     dense = {r["seed"]: r for r in rows if r["strategy"] == "dense"}
     if not dense:
         raise SystemExit(f"{options.out} holds no results; run first")
-    macs, params = next(iter(dense.values()))["macs"], next(iter(dense.values()))["params"]
-    print(f"dense: {spread([r['accuracy'] for r in dense.values()])}, {macs:,} MACs, {params:,} parameters")
-    print("strategy   units  seeds  accuracy          MACs kept  params kept")
-    lines: dict[str, list] = {}
-    for strategy in STRATEGIES:
-        for stage, count in enumerate(STAGES):
-            found = [r for r in rows if (r["strategy"], r["stage"]) == (strategy, stage)]
-            if found:
-                kept = [
-                    float(np.mean([r[k] for r in found])) / whole for k, whole in (("macs", macs), ("params", params))
-                ]
-                values = [r["accuracy"] for r in found]
-                lines.setdefault(strategy, []).append((*kept, values))
-                shares = "  ".join(f"{share:>9.1%}" for share in kept)
-                print(f"{strategy:<9}  {count:>5}  {len(found):>5}  {spread(values):<16}  {shares}")
+    whole = next(iter(dense.values()))
+    about = f"{whole['images']:,} images to train, {whole['retrain']:,} after each stage"
+    print(f"dense: {spread([r['accuracy'] for r in dense.values()])}, {about}")
+    print(f"{whole['macs']:,} MACs, {whole['params']:,} parameters; intervals are 95 % (Student) over seeds\n")
+    lines = by_strategy(rows, whole)
+    print("| strategy | units | seeds | accuracy | before retraining | MACs kept | params kept |")
+    print("|---|--:|--:|---|---|--:|--:|")
+    for strategy, points in lines.items():
+        for p in points:
+            told = f"{spread(list(p['accuracy'].values()))} | {spread(list(p['before'].values()))}"
+            print(
+                f"| {strategy} | {p['units']} | {len(p['accuracy'])} | {told} | {p['macs']:.1%} | {p['params']:.1%} |"
+            )
+    print("\n| difference, paired by seed | units | seeds | points of accuracy |\n|---|--:|--:|---|")
+    for one, other in (("clusters", "largest"), ("clusters", "random"), ("largest", "random")):
+        for mine, theirs in zip(lines.get(one, []), lines.get(other, []), strict=False):
+            seeds = sorted(mine["accuracy"].keys() & theirs["accuracy"].keys())
+            gaps = [100 * (mine["accuracy"][s] - theirs["accuracy"][s]) for s in seeds]
+            print(f"| {one} - {other} | {mine['units']} | {len(seeds)} | {spread(gaps, digits=2)} |")
     if options.plot:
         plot(lines, dense, options.plot)
 
 
-def spread(values: list[float]) -> str:
-    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.4f} +- {error:.4f}"
+def by_strategy(rows: list[dict], whole: dict) -> dict[str, list[dict]]:
+    """strategy -> for each stage that has results: units, accuracies by seed, and shares of MACs and parameters."""
+    lines: dict[str, list[dict]] = {}
+    for strategy, (stage, count) in itertools.product(STRATEGIES, enumerate(STAGES)):
+        found = [r for r in rows if (r["strategy"], r["stage"]) == (strategy, stage)]
+        if found:
+            shares = {k: float(np.mean([r[k] for r in found])) / whole[k] for k in ("macs", "params")}
+            accuracy = {r["seed"]: r["accuracy"] for r in found}
+            before = {r["seed"]: r["before_retraining"] for r in found}
+            lines.setdefault(strategy, []).append({"units": count, "accuracy": accuracy, "before": before, **shares})
+    return lines
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    """The mean and half the width of its interval."""
+    return (
+        f"{np.mean(values):.{digits}f} ± {half_width(values):.{digits}f}"
+        if len(values) > 1
+        else f"{values[0]:.{digits}f}"
+    )
+
+
+def half_width(values: list[float]) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
 def plot(lines: dict[str, list], dense: dict, path: Path) -> None:
@@ -169,16 +198,18 @@ def plot(lines: dict[str, list], dense: dict, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for place, (axis, name) in enumerate(zip(axes, ("MACs", "parameters"), strict=True)):
+    for axis, (key, name) in zip(axes, (("macs", "MACs"), ("params", "parameters")), strict=True):
         for strategy, points in lines.items():
-            means = [np.mean(p[2]) for p in points]
-            errors = [np.std(p[2], ddof=1) / len(p[2]) ** 0.5 if len(p[2]) > 1 else 0 for p in points]
-            axis.errorbar([100 * p[place] for p in points], means, errors, marker="o", capsize=3, label=strategy)
+            values = [list(p["accuracy"].values()) for p in points]
+            errors = [half_width(v) if len(v) > 1 else 0 for v in values]
+            shares = [100 * p[key] for p in points]
+            axis.errorbar(shares, [np.mean(v) for v in values], errors, marker="o", capsize=3, label=strategy)
         axis.axhline(np.mean([r["accuracy"] for r in dense.values()]), color="0.6", linestyle="--", label="dense")
         axis.set_xlabel(f"{name} that remain, %")
         axis.invert_xaxis()
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("test accuracy")
+    seeds = max(len(p["accuracy"]) for points in lines.values() for p in points)
+    axes[0].set_ylabel(f"test accuracy, mean of {seeds} seeds with 95 % intervals" if seeds > 1 else "test accuracy")
     axes[0].legend()
     figure.savefig(path, dpi=120)
 
