@@ -11,8 +11,14 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from infoprune.errors import Infeasible, InfopruneError
+from infoprune.errors import BadRecipe, Infeasible, InfopruneError
 
+RUN_EXAMPLE = "example: infoprune run recipes/quickstart.yaml --set seed=1 --out runs/quickstart"
+FINETUNE_EXAMPLE = "example: infoprune finetune runs/r20/artefact --data cifar10 --set data.root=/data --out r20"
+OBSERVE_EXAMPLE = (
+    "example: infoprune observe resnet20_cifar --data digits --set data.calibration=256 --out seen.safetensors"
+)
+COMPLETION_EXAMPLE = "example: infoprune completion > ~/.local/share/bash-completion/completions/infoprune"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
 
@@ -25,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = parsed.run(parsed)
     except Infeasible as error:
         return _failed(f"budget not met: {error}", 3)
+    except BadRecipe as error:
+        return _failed(f"error: {error}", 2)
     except (InfopruneError, ValueError, OSError) as error:
         return _failed(f"error: {error}", 1)
     except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", 1)
+        return _failed("interrupted; what was finished is kept, and the same command goes on from there", 1)
     text = json.dumps(result.data, indent=1) if getattr(parsed, "json", False) else result.text
     sys.stdout.write(text + "\n")
     return result.code
@@ -61,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"infoprune {version('infoprune')}")
     verbs = parser.add_subparsers(title="commands", metavar="command", required=True)
 
+    _running_verbs(verbs)
+
     plan = _verb(verbs, "plan", "say what would go and what that saves; touches nothing", PLAN_EXAMPLE)
     _model_options(plan)
     _planning_options(plan)
@@ -84,6 +94,49 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("what", choices=sorted(commands.LISTS), help="what to list")
     listing.set_defaults(run=commands.list_command)
     return parser
+
+
+def _running_verbs(verbs: argparse._SubParsersAction) -> None:
+    from infoprune.cli import completion, running
+
+    run = _verb(
+        verbs, "run", "carry out a recipe: train, prune, fine-tune, report; goes on where it stopped", RUN_EXAMPLE
+    )
+    run.add_argument("recipe", type=Path, help="a YAML file such as those in recipes/")
+    _changes(run)
+    run.add_argument("--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<recipe>)")
+    run.add_argument("--dry-run", action="store_true", help="price the recipe; reads no data and writes nothing")
+    run.set_defaults(run=running.run_command)
+
+    tune = _verb(verbs, "finetune", "train an artefact further; goes on where it stopped", FINETUNE_EXAMPLE)
+    tune.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
+    tune.add_argument("--data", required=True, metavar="NAME", help="a data set by its name")
+    tune.add_argument("--dense", type=Path, metavar="FILE", help="the dense model's weights, to learn from its answers")
+    _changes(tune)
+    tune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
+    tune.set_defaults(run=running.finetune_command)
+
+    observe = _verb(verbs, "observe", "see once what every layer does with data, and keep it", OBSERVE_EXAMPLE)
+    _model_options(observe)
+    observe.add_argument("--data", required=True, metavar="NAME", help="a data set by its name")
+    _changes(observe)
+    observe.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="safetensors file for the observations"
+    )
+    observe.set_defaults(run=running.observe_command)
+
+    shell = _verb(verbs, "completion", "a script that lets bash and zsh complete commands", COMPLETION_EXAMPLE)
+    shell.set_defaults(run=lambda arguments: completion.completion_command(_parser()))
+
+
+def _changes(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change a key of the recipe (repeatable)",
+    )
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, does: str, example: str) -> argparse.ArgumentParser:

@@ -1,0 +1,109 @@
+"""A run's directory: what is there is whole, and what is there is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infoprune.errors import InfopruneError
+from infoprune.finetune import Progress, Workers
+from infoprune.finetune.checkpoints import save_tensors, write_atomically
+from infoprune.recipe.reading import changed, read_recipe, to_yaml
+from infoprune.recipe.sections import Recipe
+from infoprune.surgery import Plan
+
+RECIPE, METRICS = "recipe.yaml", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a run keeps what it has. Worker 0 writes; the others wait until it is there."""
+
+    path: Path
+
+    @classmethod
+    def opened(cls, path: Path, recipe: Recipe) -> Folder:
+        """A new run's directory, or that of a run of the same recipe."""
+        kept = path / RECIPE
+        if kept.is_file():
+            difference = changed(read_recipe(kept), recipe)
+            if difference is not None:
+                raise InfopruneError(f"{path} holds a run of another recipe ({difference}); choose another --out")
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InfopruneError(f"{path} exists and is not a run of ours; choose another --out")
+        folder = cls(path)
+        folder.write(RECIPE, to_yaml(recipe))
+        return folder
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def write(self, name: str, text: str) -> None:
+        if Workers.now().first:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / name, text.encode())
+        Workers.now().wait()
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, json.dumps(value))
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except ValueError as error:
+            raise InfopruneError(f"{self.path / name} is damaged ({error}); remove it and run again") from error
+
+    def write_tensors(self, name: str, tensors: Mapping[str, Any]) -> None:
+        if Workers.now().first:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            save_tensors(self.path / name, tensors)
+        Workers.now().wait()
+
+    def plan(self, cut: str) -> Plan | None:
+        path = self.path / cut / "plan.json"
+        return Plan.from_json(path.read_text()) if path.is_file() else None
+
+
+class Metrics:
+    """metrics.jsonl: one line a moment. After a kill, what was written past the last checkpoint is written again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows = list(_rows(path)) if path.is_file() else []
+        self._write_all()
+
+    def progress(self, phase: str, progress: Progress) -> None:
+        later = [r for r in self.rows if r["phase"] == phase and r.get("step", -1) >= progress.step]
+        if later:
+            self.rows = [r for r in self.rows if r not in later]
+            self._write_all()
+        self.add({"phase": phase, **vars(progress)})
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if row in self.rows:
+            return
+        self.rows.append(dict(row))
+        if Workers.now().first:
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def of(self, phase: str) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["phase"] == phase]
+
+    def _write_all(self) -> None:
+        if Workers.now().first:
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+
+
+def _rows(path: Path) -> Any:
+    """Whole lines; the last may have been cut short."""
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(row, dict) and "phase" in row:
+            yield row

@@ -1,0 +1,81 @@
+"""A network by its name: ours, timm's or torchvision's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from infoprune.errors import BadArtifact, UnknownName
+from infoprune.models import models
+from infoprune.registry import nearest
+
+SOURCES = ("infoprune", "timm", "torchvision")
+
+
+def check_name(name: str) -> tuple[str, str]:
+    """(source, name within it); "timm:" and the like in front settle which source."""
+    wanted, _, bare = name.rpartition(":")
+    for source, has in (("infoprune", models.__contains__), ("timm", _in_timm), ("torchvision", _in_torchvision)):
+        if wanted in ("", source) and has(bare):
+            return source, bare
+    raise UnknownName(f"neither infoprune nor timm nor torchvision has a model {name!r}; {nearest(name, _all_names())}")
+
+
+def build_network(
+    name: str, *, num_classes: int | None = None, weights: Path | None = None, pretrained: bool = False, seed: int = 0
+) -> nn.Module:
+    """The dense model in evaluation mode; `pretrained` fetches what its library publishes."""
+    source, bare = check_name(name)
+    extra = {} if num_classes is None else {"num_classes": num_classes}
+    torch.manual_seed(seed)
+    if source == "infoprune":
+        if pretrained:
+            raise UnknownName(f"{name} has no published weights; train it or give its weights as a file")
+        model = models[bare](**extra)
+    elif source == "timm":
+        import timm
+
+        model = timm.create_model(bare, pretrained=pretrained, **extra)
+    else:
+        import torchvision
+
+        model = torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None, **extra)
+    if weights is not None:
+        load_weights(model, weights)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """A safetensors file, or a checkpoint of plain tensors; code in it is never run."""
+    from safetensors.torch import load_file
+
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        model.load_state_dict(state.get("state_dict", state))
+    except Exception as error:
+        raise BadArtifact(f"{path} does not hold this model's weights ({str(error).splitlines()[0]})") from error
+
+
+def _in_timm(name: str) -> bool:
+    import timm
+
+    return timm.is_model(name.split(".")[0])
+
+
+def _in_torchvision(name: str) -> bool:
+    import torchvision
+
+    return name in torchvision.models.list_models()
+
+
+def _all_names() -> list[str]:
+    import timm
+    import torchvision
+
+    return [*models, *timm.list_models(), *torchvision.models.list_models()]

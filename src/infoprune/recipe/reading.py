@@ -1,0 +1,282 @@
+"""From YAML and --set to a Recipe, and back to the resolved YAML that is stored with a run."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infoprune.allocation import solvers
+from infoprune.budgets import budgets
+from infoprune.budgets.latency import milliseconds
+from infoprune.data import datasets
+from infoprune.errors import BadRecipe, UnknownName
+from infoprune.importance import importances
+from infoprune.layerwise import layerwise
+from infoprune.recipe import sections as s
+from infoprune.recipe.networks import check_name
+from infoprune.recipe.values import converted, refuse, section
+from infoprune.recipe.yaml_text import parsed, read
+from infoprune.registry import Registry, nearest
+
+SMALLEST_AMOUNT = 1000  # a limit between 1 and this is neither a share nor an amount
+
+
+def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
+    """The recipe in a YAML file, with `changes` such as "finetune.lr=0.1" on top."""
+    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(Path(path)).items()}
+    for change in changes:
+        _set(told, change)
+    return recipe_of(told)
+
+
+def recipe_of(told: Mapping[str, Any]) -> s.Recipe:
+    """The recipe that a mapping of sections describes; BadRecipe names the key that is wrong."""
+    names = [f.name for f in fields(s.Recipe)]
+    for key in told:
+        if key not in (*names, "schema"):
+            raise BadRecipe(f"{key} is not a section; {nearest(str(key), [*names, 'schema'])}")
+    if "schema" not in told:
+        raise BadRecipe(f"schema is missing; begin the recipe with schema: {s.SCHEMA}")
+    if told["schema"] != s.SCHEMA or isinstance(told["schema"], bool):
+        refuse("schema", told["schema"], f"{s.SCHEMA}, which this release reads")
+    for needed in ("model", "data"):
+        if needed not in told:
+            raise BadRecipe(f"{needed} is missing; add a section {needed}: with a name:")
+    given = {key: READERS[key](value, key) for key, value in told.items() if key in READERS and value is not None}
+    recipe = s.Recipe(**given)
+    _check_together(recipe)
+    return recipe
+
+
+def to_yaml(recipe: s.Recipe) -> str:
+    """The resolved recipe, with every default written out; reads back as the same."""
+    told: dict[str, Any] = {"schema": s.SCHEMA}
+    for f in fields(s.Recipe):
+        value = getattr(recipe, f.name)
+        if value is not None:
+            told[f.name] = value if isinstance(value, int) else _plain(value)
+    return yaml.safe_dump(told, sort_keys=False)
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if f.name in ("options", "limits"):
+            found.update(value)
+        elif value is not None:
+            found[f.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _set(told: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys) or len(keys) > 2:
+        raise BadRecipe(f"--set {change!r:.80} is not of the form section.key=value; write e.g. --set finetune.lr=0.1")
+    value = parsed(text, f"--set {path}")
+    if len(keys) == 1:
+        told[keys[0]] = value
+        return
+    part = told.get(keys[0])
+    if part is None:
+        part = told[keys[0]] = {}
+    if not isinstance(part, dict):
+        refuse(keys[0], part, f"a section, so that --set can change {path}")
+    part[keys[1]] = value
+
+
+# ----------------------------------------------------------------------------------------------- one by one
+
+
+def _model(given: Any, path: str) -> s.ModelSection:
+    own, _ = section(s.ModelSection, given, path)
+    found = s.ModelSection(**own)
+    _named(f"{path}.name", lambda: check_name(found.name))
+    if found.num_classes is not None and found.num_classes < 1:
+        refuse(f"{path}.num_classes", found.num_classes, "a number of classes, at least 1")
+    if not found.train_epochs >= 0:
+        refuse(f"{path}.train_epochs", found.train_epochs, "a number of epochs, at least 0")
+    if not found.train_lr > 0:
+        refuse(f"{path}.train_lr", found.train_lr, "a number above 0")
+    if found.weights is not None and not Path(found.weights).is_file():
+        refuse(f"{path}.weights", found.weights, "the path of a checkpoint; there is no such file")
+    return found
+
+
+def _data(given: Any, path: str) -> s.DataSection:
+    factory = _factory(datasets, given, path)
+    own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed")))
+    found = s.DataSection(**own, options=options)
+    for name, least in (("size", 1), ("batch", 1), ("workers", 0), ("calibration", 8)):
+        value = getattr(found, name)
+        if value is not None and value < least:
+            refuse(f"{path}.{name}", value, f"a whole number, at least {least}")
+    return found
+
+
+def _importance(given: Any, path: str) -> s.ImportanceSection:
+    factory = _factory(importances, given, path, s.ImportanceSection.name)
+    own, options = section(s.ImportanceSection, given, path, _options(factory))
+    _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
+    return s.ImportanceSection(**own, options=options)
+
+
+def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
+    factory = _factory(layerwise, given, path, s.LayerImportanceSection.name)
+    own, options = section(s.LayerImportanceSection, given, path, _options(factory))
+    return s.LayerImportanceSection(**own, options=options)
+
+
+def _budget(given: Any, path: str) -> s.BudgetSection:
+    own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, float | str))
+    found = s.BudgetSection(**own, limits=limits)
+    for unit, amount in limits.items():
+        _check_limit(unit, amount, f"{path}.{unit}")
+    if bool(limits) == (found.rates is not None):
+        have = "both a limit and rates" if limits else "neither a limit nor rates"
+        raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
+    if found.rates is not None and not 0 <= found.rates < 1:
+        refuse(f"{path}.rates", found.rates, "the share that leaves, from 0 to below 1")
+    for name, fine, need in (
+        ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
+        ("floor", 0 < found.floor <= 1, "the share of units that always stays, above 0 and at most 1"),
+        ("utility", found.utility <= 1, "a power of at most 1, such as -1"),
+    ):
+        if not fine:
+            refuse(f"{path}.{name}", getattr(found, name), need)
+    if found.solver is not None:
+        _named(f"{path}.solver", lambda: solvers[found.solver])
+    return found
+
+
+def _check_limit(unit: str, amount: float | str, path: str) -> None:
+    if isinstance(amount, str):
+        if unit != "latency":
+            refuse(path, amount, "a share such as 0.5, or an amount")
+        try:
+            milliseconds(amount)
+        except ValueError:
+            refuse(path, amount, "a share such as 0.5, or a duration such as 8ms")
+    elif not 0 < amount <= 1 and (unit == "latency" or amount < SMALLEST_AMOUNT):
+        more = " or a duration such as 8ms" if unit == "latency" else f" or an amount of at least {SMALLEST_AMOUNT}"
+        refuse(path, amount, f"a share that remains, above 0 and at most 1,{more}")
+
+
+def _depth(given: Any, path: str) -> s.DepthSection:
+    own, _ = section(s.DepthSection, given, path)
+    found = s.DepthSection(**own)
+    if sum([found.keep_units is not None, bool(found.clusters), found.joint]) != 1:
+        raise BadRecipe(f"{path} needs one of keep_units:, clusters: and joint: true; give e.g. keep_units: 9")
+    if found.stages < 1:
+        refuse(f"{path}.stages", found.stages, "a whole number, at least 1")
+    if found.keep_units is not None and found.keep_units < 1:
+        refuse(f"{path}.keep_units", found.keep_units, "a whole number, at least 1")
+    if list(found.clusters) != sorted(set(found.clusters), reverse=True) or any(k < 1 for k in found.clusters):
+        refuse(f"{path}.clusters", list(found.clusters), "falling whole numbers, at least 1, such as [20, 15, 10]")
+    return found
+
+
+def _tokens(given: Any, path: str) -> s.TokensSection:
+    own, _ = section(s.TokensSection, given, path)
+    found = s.TokensSection(**own)
+    return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
+
+
+def _finetune(given: Any, path: str) -> s.Training:
+    own, _ = section(s.Training, given, path)
+    return _built(path, lambda: s.Training(**own))
+
+
+def _plain_section(kind: Any) -> Callable[[Any, str], Any]:
+    return lambda given, path: kind(**section(kind, given, path)[0])
+
+
+def _report(given: Any, path: str) -> s.ReportSection:
+    found = _plain_section(s.ReportSection)(given, path)
+    if found.baseline_epochs < 0:
+        refuse(f"{path}.baseline_epochs", found.baseline_epochs, "a number of epochs, at least 0")
+    return found
+
+
+def _seed(value: Any, path: str) -> int:
+    seed = converted(value, int, path)
+    return seed if 0 <= seed < 2**63 else refuse(path, value, "a whole number from 0 to below 2^63")
+
+
+READERS: dict[str, Callable[[Any, str], Any]] = {
+    "model": _model,
+    "data": _data,
+    "importance": _importance,
+    "layer_importance": _layer_importance,
+    "budget": _budget,
+    "depth": _depth,
+    "tokens": _tokens,
+    "finetune": _finetune,
+    "export": _plain_section(s.ExportSection),
+    "report": _report,
+    "seed": _seed,
+}
+
+
+def _check_together(recipe: s.Recipe) -> None:
+    if recipe.budget is None and recipe.depth is None and recipe.tokens is None:
+        raise BadRecipe("nothing would be pruned; add a section budget:, depth: or tokens:")
+    if recipe.depth is not None and recipe.depth.joint and (recipe.budget is None or recipe.budget.rates is not None):
+        raise BadRecipe("depth.joint shares a budget between blocks and channels; add a section budget: with a limit")
+
+
+# ------------------------------------------------------------------------------------------------- names, options
+
+
+def _factory(registry: Registry, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
+    if not isinstance(given, Mapping):
+        refuse(path, given, "a section with keys such as name:")
+    name = given.get("name", default)
+    if name is None:
+        raise BadRecipe(f"{path}.name is missing; {nearest('', list(registry))}")
+    name = converted(name, str, f"{path}.name")
+    return _named(f"{path}.name", lambda: registry[name])
+
+
+def _options(factory: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Any]:
+    """Keyword options with their types; what is not a plain value (evidence, functions) can't be written in YAML."""
+    hints = typing.get_type_hints(factory)
+    parameters = inspect.signature(factory).parameters.values()
+    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or (inspect.isclass(factory) and p.name != "seen")]
+    return {p.name: hints[p.name] for p in own if p.name in hints and p.name not in skip}
+
+
+def _named(path: str, lookup: Callable[[], Any]) -> Any:
+    try:
+        return lookup()
+    except UnknownName as error:
+        raise BadRecipe(f"{path}: {error}") from error
+
+
+def _built(path: str, build: Callable[[], Any], *, evidence: bool = False) -> Any:
+    """What `build` makes; its complaint about a value, with the section in front."""
+    try:
+        return None if evidence else build()
+    except (ValueError, TypeError) as error:
+        raise BadRecipe(f"{path}.{error}") from error
+
+
+def changed(old: s.Recipe, new: s.Recipe) -> str | None:
+    """The first key in which two recipes differ, with both values; what only affects speed does not count."""
+    quiet = {"data": ("workers",), "finetune": ("save_seconds",)}
+    for f in fields(s.Recipe):
+        a, b = getattr(old, f.name), getattr(new, f.name)
+        same = {key: getattr(b, key) for key in quiet.get(f.name, ())}
+        if a == b or (a is not None and b is not None and same and replace(a, **same) == b):
+            continue
+        was, now = ({} if x is None else {"": x} if isinstance(x, int) else _plain(x) for x in (a, b))
+        key = next((k for k in {**was, **now} if was.get(k) != now.get(k)), "")
+        return f"{f.name}{'.' if key else ''}{key} was {was.get(key)!r} and is {now.get(key)!r}"
+    return None

@@ -1,0 +1,154 @@
+"""What a finished run found, as a Report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from infoprune.artifact import read_config
+from infoprune.finetune import Workers
+from infoprune.measure import measure
+from infoprune.recipe.folder import RECIPE
+from infoprune.recipe.running import ARTEFACT, BASELINES
+from infoprune.report import page
+from infoprune.report.model import FILE, Baseline, Interval, Report, State, Step, Verdict
+from infoprune.timing import LatencyComparison, compare_latency
+
+if TYPE_CHECKING:
+    from infoprune.recipe.running import _Run
+
+
+def report_of(run: _Run) -> Report:
+    """Written as report.json and report.html; the one that is there when the run was finished before."""
+    if run.folder.has(FILE):
+        return Report.of_run(run.folder.path)
+    report = _made(run)
+    if Workers.now().first:
+        page.write(report, run.folder.path)
+    Workers.now().wait()
+    return report
+
+
+def _made(run: _Run) -> Report:
+    dense, pruned = run.dense().cpu(), run.final().cpu()
+    before, after = measure(dense, run.x), measure(pruned, run.x)
+    timed = compare_latency(dense, pruned, run.x, **_promise(run)) if run.recipe.report.latency else None
+    recipe, told = run.recipe, [run.folder.read_json(f"{cut.name}/told.json") for cut in run.cuts]
+    first = run.told(run.cuts[-1]) if run.cuts[-1].kind == "width" else None
+    artefact = run.folder.path / ARTEFACT
+    return Report(
+        name=run.folder.path.resolve().name,
+        model=recipe.model.name,
+        data=recipe.data.name,
+        before=State(before.params, before.macs, _bytes(dense), _latency(timed, "dense"), _accuracy(run, "dense")),
+        after=State(
+            after.params, after.macs, _bytes(pruned), _latency(timed, "pruned"), _accuracy(run, run.cuts[-1].name)
+        ),
+        sites=first.sites if first else (),
+        blocks_removed=tuple(name for cut in run.cuts for name in _blocks(run, cut)),
+        steps=tuple(_steps(run)),
+        certificate="; ".join(dict.fromkeys(t["certificate"] for t in told)),
+        allocation=first.allocation if first else None,
+        latency_ratio=None if timed is None else _inverse(timed),
+        budgets=_verdicts(run, before, after, timed),
+        baselines=tuple(_baselines(run)),
+        tuning=_tuning(run),
+        seconds=time.perf_counter() - run.started,
+        environment=_environment(run),
+        recipe=(run.folder.path / RECIPE).read_text(),
+        load=f"import infoprune\n\nmodel = {read_config(artefact).architecture.call(artefact)}",
+    )
+
+
+def _promise(run: _Run) -> dict[str, Any]:
+    limit = run.recipe.budget.limits.get("latency") if run.recipe.budget else None
+    if limit is None:
+        return {}
+    return {"keep": limit} if isinstance(limit, float) else {"at_most": limit}
+
+
+def _bytes(model: torch.nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
+
+
+def _latency(timed: LatencyComparison | None, which: str) -> Interval | None:
+    if timed is None:
+        return None
+    if which == "pruned":
+        return Interval(timed.pruned_ms, *timed.pruned_interval_ms)
+    low, high = timed.pruned_interval_ms
+    spread = timed.dense_ms / timed.pruned_ms
+    return Interval(timed.dense_ms, low * spread, high * spread)
+
+
+def _inverse(timed: LatencyComparison) -> Interval:
+    low, high = timed.ratio_interval
+    return Interval(1 / timed.ratio, 1 / high, 1 / low)
+
+
+def _hits(run: _Run, phase: str) -> list[bool]:
+    return run.folder.read_json(f"{phase}/hits.json")
+
+
+def _accuracy(run: _Run, phase: str) -> Interval:
+    right = _hits(run, phase)
+    return Interval.of_share(sum(right), len(right))
+
+
+def _blocks(run: _Run, cut: Any) -> list[str]:
+    plan = run.folder.plan(cut.name)
+    return [edit.site.name for edit in plan.edits if edit.site.kind == "block"] if plan else []
+
+
+def _steps(run: _Run) -> list[Step]:
+    found = []
+    for stage, phase in enumerate(("dense", *(cut.name for cut in run.cuts))):
+        images = 0
+        for row in run.metrics.of(phase):
+            images = row.get("images", images)
+            found.append(Step(stage, images, row.get("loss"), row.get("accuracy")))
+    return found
+
+
+def _verdicts(run: _Run, before: Any, after: Any, timed: LatencyComparison | None) -> dict[str, Verdict]:
+    limits = run.recipe.budget.limits if run.recipe.budget else {}
+    found: dict[str, Verdict] = {}
+    for unit, amount in limits.items():
+        if unit in ("macs", "params"):
+            was, now = getattr(before, unit), getattr(after, unit)
+            found[f"{unit} {amount:g}"] = "met" if now <= (amount * was if amount <= 1 else amount) else "not met"
+        elif unit == "latency":
+            found[f"latency {amount}"] = timed.verdict if timed else "cannot tell"
+    return found
+
+
+def _baselines(run: _Run) -> list[Baseline]:
+    found = []
+    for cut in filter(run.compared, run.cuts):
+        ours = _hits(run, f"{cut.name}-ours")
+        for name in BASELINES:
+            theirs = _hits(run, f"{cut.name}-{name}")
+            gain = Interval.of_paired(ours, theirs)
+            found.append(Baseline(name, Interval.of_share(sum(theirs), len(theirs)), gain))
+    return found
+
+
+def _tuning(run: _Run) -> str:
+    if not any(map(run.compared, run.cuts)):
+        return ""
+    return f"{run.recipe.report.baseline_epochs:g} epochs of the same tuning each"
+
+
+def _environment(run: _Run) -> dict[str, str]:
+    return {
+        **{name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+        "device": str(run.device),
+        "workers": str(Workers.now().world),
+    }

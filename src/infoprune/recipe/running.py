@@ -1,0 +1,277 @@
+"""run(): from a recipe to an artefact and a report, in phases each of which is done once."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from infoprune.artifact import save
+from infoprune.data import Task, datasets
+from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.finetune import Progress, Surroundings, Training, Workers, hits, joined, train
+from infoprune.finetune.checkpoints import load_tensors
+from infoprune.observe import kept_randomness
+from infoprune.planning import plan as plan_widths
+from infoprune.recipe.cuts import Cut, Decision, baseline_rates, cuts_of, decide, example
+from infoprune.recipe.display import Display, Silent, Wish, stopping
+from infoprune.recipe.folder import METRICS, Folder, Metrics
+from infoprune.recipe.networks import build_network
+from infoprune.recipe.sections import Recipe
+from infoprune.report.model import Allocation, Interval, Report, SiteChange
+from infoprune.surgery import Plan, certificate_of, prune_
+
+ARTEFACT = "artefact"
+BASELINES: dict[str, Callable[[], Any]] = {
+    "random": tp.importance.RandomImportance,
+    "l2": lambda: tp.importance.MagnitudeImportance(p=2),
+}
+
+
+def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> Report:
+    """Carry out `recipe` in the directory `out` and return its report.
+
+    The same call goes on after an interruption, whatever its cause, and ends with bitwise the same weights. Under
+    torchrun the workers share training and observation.
+    """
+    from infoprune.recipe.reporting import report_of
+
+    display = display or Silent()
+    with joined() as workers, kept_randomness(), stopping(display.say) as wish:
+        us = _Run(recipe, Path(out), display if workers.first else Silent(), wish)
+        us.carry_out()
+        return report_of(us)
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, out: Path, display: Display, wish: Wish):
+        self.recipe, self.display, self.wish = recipe, display, wish
+        data = recipe.data
+        self.task: Task = datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
+        self.x = example(self.task)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dense = self._fresh()
+        self._check_classes(dense)
+        self.cuts = cuts_of(recipe, dense, self.x)
+        self.folder = Folder.opened(out, recipe)
+        self.metrics = Metrics(out / METRICS)
+        self.started = time.perf_counter()
+
+    # ------------------------------------------------------------------------------------------------- phases
+
+    def carry_out(self) -> None:
+        self._dense()
+        for cut in self.cuts:
+            self._plan(cut)
+            self._baselines(cut)
+            self._tune(cut)
+        self._artefact()
+
+    def _dense(self) -> None:
+        if not self.folder.has("dense.safetensors"):
+            model, section = self._fresh(), self.recipe.model
+            if section.train_epochs:
+                options = {"epochs": section.train_epochs, "lr": section.train_lr, "distill": 0.0, "reestimate": 0}
+                self._train("dense", model, replace(self.recipe.finetune, **options, minutes=None), teacher=None)
+            self.folder.write_tensors("dense.safetensors", model.state_dict())
+        self._judge("dense", self.dense)
+
+    def _plan(self, cut: Cut) -> None:
+        if self.folder.plan(cut.name) is not None:
+            return
+        self._pause()
+        self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
+        model = self.model_before(cut)
+        made = decide(cut, self.recipe, model, self._placed_x(), self.task)
+        certificate = certificate_of(model, self._placed_x(), made.plan)
+        if certificate.verdict == "failed":
+            raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
+        told = {
+            "kind": cut.kind,
+            "sites": [asdict(site) for site in made.sites],
+            "allocation": None if made.allocation is None else asdict(made.allocation),
+            "certificate": str(certificate),
+        }
+        self.folder.write_json(f"{cut.name}/told.json", told)
+        self.folder.write(f"{cut.name}/plan.json", made.plan.to_json())
+
+    def _tune(self, cut: Cut) -> None:
+        if not self.folder.has(f"{cut.name}/weights.safetensors"):
+            self._pause()
+            model = self._pruned(cut)
+            self._train(cut.name, model, self.recipe.finetune, teacher=self.dense)
+            self.folder.write_tensors(f"{cut.name}/weights.safetensors", model.state_dict())
+        self._judge(cut.name, lambda: self.model_after(cut))
+
+    def _baselines(self, cut: Cut) -> None:
+        """Random and L2, and the plan itself, at the same widths after the same short tuning."""
+        epochs = self.recipe.report.baseline_epochs
+        if not self.compared(cut):
+            return
+        short = replace(self.recipe.finetune, epochs=epochs, ema=None, minutes=None, warmup_epochs=0.0)
+        for name in ("ours", *BASELINES):
+            phase = f"{cut.name}-{name}"
+            if self.folder.has(f"{phase}/hits.json"):
+                continue
+            self._pause()
+            model = self._pruned(cut) if name == "ours" else self._alternative(cut, name)
+            self._train(phase, model, short, teacher=self.dense)
+            self._judge(phase, lambda model=model: model)
+
+    def _artefact(self) -> None:
+        if self.folder.has(f"{ARTEFACT}/config.json"):
+            return
+        self._pause()
+        if Workers.now().first:
+            save(self.folder.path / ARTEFACT, self.final().cpu(), self.plans())
+        Workers.now().wait()
+
+    # ------------------------------------------------------------------------------------------------- models
+
+    def _fresh(self) -> nn.Module:
+        section = self.recipe.model
+        weights = None if section.weights is None else Path(section.weights)
+        classes = section.num_classes
+        if classes is None and not section.pretrained and weights is None:
+            classes = self.task.classes
+        return build_network(
+            section.name, num_classes=classes, weights=weights, pretrained=section.pretrained, seed=self.recipe.seed
+        ).to(self.device)
+
+    def dense(self) -> nn.Module:
+        return self._loaded(self._built(), "dense.safetensors")
+
+    def model_before(self, cut: Cut) -> nn.Module:
+        """As the cuts before left it, built from files alone, so that interrupted runs see the same tensors."""
+        place = self.cuts.index(cut)
+        return self.model_after(self.cuts[place - 1]) if place else self.dense()
+
+    def model_after(self, cut: Cut) -> nn.Module:
+        model = self._built()
+        for earlier in self.cuts[: self.cuts.index(cut) + 1]:
+            prune_(model, self._placed_x(), self._known(earlier), certify=False)
+        return self._loaded(model, f"{cut.name}/weights.safetensors")
+
+    def final(self) -> nn.Module:
+        return self.model_after(self.cuts[-1])
+
+    def plans(self) -> list[Plan]:
+        return [self._known(cut) for cut in self.cuts]
+
+    def compared(self, cut: Cut) -> bool:
+        return cut.kind == "width" and self.recipe.report.baseline_epochs > 0
+
+    def _known(self, cut: Cut) -> Plan:
+        plan = self.folder.plan(cut.name)
+        assert plan is not None
+        return plan
+
+    def _built(self) -> nn.Module:
+        """The architecture; weights come from a file of the run."""
+        section = self.recipe.model
+        if section.pretrained or section.weights is not None:
+            return self._fresh_shape()
+        return self._fresh()
+
+    def _fresh_shape(self) -> nn.Module:
+        section = self.recipe.model
+        return build_network(section.name, num_classes=section.num_classes, seed=self.recipe.seed).to(self.device)
+
+    def _loaded(self, model: nn.Module, name: str) -> nn.Module:
+        model.load_state_dict(load_tensors(self.folder.path / name))
+        return model.eval()
+
+    def _pruned(self, cut: Cut) -> nn.Module:
+        return prune_(self.model_before(cut), self._placed_x(), self._known(cut), certify=False)
+
+    def _alternative(self, cut: Cut, name: str) -> nn.Module:
+        """The same widths by another importance."""
+        model, told = self.model_before(cut), self.told(cut)
+        with kept_randomness():
+            torch.manual_seed(self.recipe.seed)
+            assert self.recipe.budget is not None
+            plan = plan_widths(
+                model,
+                self._placed_x(),
+                BASELINES[name](),
+                rates=baseline_rates(self._known(cut), told.sites),
+                ignored_layers=self.recipe.budget.ignored_layers,
+            )
+        return prune_(model, self._placed_x(), plan, certify=False)
+
+    def told(self, cut: Cut) -> Decision:
+        """The plan of a cut with what was noted when it was made."""
+        found = self.folder.read_json(f"{cut.name}/told.json")
+        sites = tuple(SiteChange(**{**site, "weight": _interval(site["weight"])}) for site in found["sites"])
+        allocation = None if found["allocation"] is None else Allocation(**found["allocation"])
+        return Decision(self._known(cut), sites, allocation)
+
+    # ------------------------------------------------------------------------------------------------- helpers
+
+    def _train(self, phase: str, model: nn.Module, training: Training, teacher: Callable[[], nn.Module] | None) -> None:
+        checkpoints = self.folder.path / phase / "checkpoints"
+        distilled = teacher is not None and training.distill > 0
+        around = Surroundings(
+            checkpoints=checkpoints,
+            workers=self.recipe.data.workers,
+            note=lambda progress: self._note(phase, progress),
+            say=self.display.say,
+            stop=lambda: self.wish.stop,
+        )
+        ended = train(
+            model,
+            self.task.train,
+            training,
+            batch=min(self.recipe.data.batch, len(self.task.train)),
+            seed=self.recipe.seed,
+            classes=self.task.classes,
+            teacher=teacher() if distilled and teacher is not None else None,
+            around=around,
+        )
+        if ended.ended == "stopped":
+            raise Interrupted(f"stopped after step {ended.steps} of {phase}; the same command goes on from there")
+
+    def _note(self, phase: str, progress: Progress) -> None:
+        self.metrics.progress(phase, progress)
+        self.display.progress(phase, progress)
+
+    def _judge(self, phase: str, model: Callable[[], nn.Module]) -> None:
+        """Which held-out examples the model names rightly; done once a phase."""
+        name = f"{phase}/hits.json"
+        if not self.folder.has(name):
+            data, precision = self.recipe.data, self.recipe.finetune.precision
+            right = hits(
+                model(), self.task.held_out, batch=max(data.batch, 256), precision=precision, workers=data.workers
+            )
+            self.folder.write_json(name, right)
+        right = self.folder.read_json(name)
+        accuracy = sum(right) / len(right)
+        self.metrics.add({"phase": phase, "accuracy": accuracy})
+        self.display.say(f"{phase}: {accuracy:.2%} of {len(right)} held-out pictures")
+
+    def _pause(self) -> None:
+        if self.wish.stop:
+            raise Interrupted("stopped between two phases; the same command goes on from there")
+
+    def _placed_x(self) -> Tensor:
+        return self.x.to(self.device)
+
+    def _check_classes(self, model: nn.Module) -> None:
+        with torch.no_grad():
+            found = copy.copy(model).eval()(self._placed_x())
+        if isinstance(found, Tensor) and found.dim() == 2 and found.shape[1] < self.task.classes:
+            raise Infeasible(
+                f"model.{self.recipe.model.name} has {found.shape[1]} classes and the data {self.task.classes}; set "
+                f"model.num_classes: {self.task.classes}"
+            )
+
+
+def _interval(told: dict[str, float] | None) -> Interval | None:
+    return None if told is None else Interval(**told)

@@ -1,0 +1,121 @@
+"""A recipe as data: one frozen dataclass a section, one level deep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from infoprune.finetune import Training
+
+SCHEMA = 1
+Layers = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """A network by name; `weights` is a file, or it is trained first for `train_epochs` at a peak of `train_lr`."""
+
+    name: str
+    num_classes: int | None = None
+    weights: str | None = None
+    pretrained: bool = False
+    train_epochs: float = 0.0
+    train_lr: float = 0.1
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """A data set by name; `calibration` pictures are observed. Further keys are the data set's own options."""
+
+    name: str
+    root: str | None = None
+    size: int | None = None
+    batch: int = 128
+    workers: int = 0
+    calibration: int = 512
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportanceSection:
+    """What ranks units; further keys are its options."""
+
+    name: str = "capacity_independence"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerImportanceSection:
+    """What weighs layers; further keys are its options."""
+
+    name: str = "uniform"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BudgetSection:
+    """`limits`: a share from 0 to 1 that remains, or an amount. Or `rates`: the share of every site that leaves."""
+
+    limits: Mapping[str, float | str] = field(default_factory=dict)
+    rates: float | None = None
+    round_to: int = 1
+    floor: float = 0.1
+    utility: float = -1.0
+    solver: str | None = None
+    ignored_layers: Layers = ()
+
+
+@dataclass(frozen=True)
+class DepthSection:
+    """Whole blocks leave in stages with training between: to `keep_units` in `stages` steps, or as `clusters` says.
+
+    `joint`: one plan shares the budget between blocks and channels instead.
+    """
+
+    stages: int = 1
+    keep_units: int | None = None
+    clusters: tuple[int, ...] = ()
+    strategy: Literal["clusters", "largest", "random", "greedy"] = "clusters"
+    samples: int = 2048
+    joint: bool = False
+
+
+@dataclass(frozen=True)
+class TokensSection:
+    """Tokens leave: `keep` is the share of MACs that remains."""
+
+    keep: float
+    score: str = "capacity+independence"
+
+
+@dataclass(frozen=True)
+class ExportSection:
+    """Write the pruned network in a format for deployment, beside the artefact."""
+
+    format: Literal["onnx"] = "onnx"
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """What is compared at the end. Random and L2 at the same widths are tuned for `baseline_epochs` (0: not)."""
+
+    latency: bool = True
+    baseline_epochs: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on."""
+
+    model: ModelSection
+    data: DataSection
+    importance: ImportanceSection = ImportanceSection()
+    layer_importance: LayerImportanceSection = LayerImportanceSection()
+    budget: BudgetSection | None = None
+    depth: DepthSection | None = None
+    tokens: TokensSection | None = None
+    finetune: Training = field(default_factory=Training)
+    export: ExportSection | None = None
+    report: ReportSection = ReportSection()
+    seed: int = 0
