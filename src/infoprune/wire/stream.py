@@ -77,11 +77,12 @@ def decode(data: bytes) -> Tensor:
     and allocates no more than the stream's own length can account for.
     """
     described, blocks = _parsed(data)
-    images = [torch.zeros(described.shape[-3:], dtype=described.dtype) for _ in range(described.images)]
-    for part, of_part in zip(described.selection.parts, blocks, strict=True):
-        for image, (ranges, picture) in zip(images, of_part, strict=True):
+    selection = described.selection
+    batch = torch.zeros(described.images, selection.size, described.height, described.width, dtype=described.dtype)
+    for part, of_part in zip(selection.parts, blocks, strict=True):
+        for image, (ranges, picture) in zip(batch, of_part, strict=True):
             image[list(part.kept)] = _values(part, ranges, picture, described)
-    return torch.stack(images) if described.batched else images[0]
+    return batch if described.batched else batch[0]
 
 
 def describe(data: bytes) -> Description:
