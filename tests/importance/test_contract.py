@@ -16,12 +16,18 @@ from infoprune.importance import Importance, importances
 EVIDENCE = {
     "energy": lambda net, inputs: ip.importance.EnergyImportance(observed(net, inputs)),
     "hsic": lambda net, inputs: ip.importance.HSICImportance(observed(net, inputs)),
+    "mutual_information": lambda net, inputs: ip.importance.MutualInformationImportance(tasks_of(net, inputs)),
 }
 
 
 def observed(net, inputs):
     x = torch.randn(24, *inputs[0].shape[1:])
     return ip.observe(net, [(x, torch.arange(24) % 3)], progress=False)
+
+
+def tasks_of(net, inputs):
+    x = torch.randn(24, *inputs[0].shape[1:])
+    return ip.split.observe_tasks(net, [x], clusters=3, progress=False)
 
 
 every_importance = pytest.mark.parametrize("name", sorted(importances))

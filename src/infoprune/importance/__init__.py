@@ -11,6 +11,7 @@ from infoprune.importance.capacity_independence import (
 from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
 from infoprune.importance.energy import EnergyImportance as EnergyImportance
 from infoprune.importance.hsic import HSICImportance as HSICImportance
+from infoprune.importance.mutual_information import MutualInformationImportance as MutualInformationImportance
 from infoprune.importance.saturation import Saturation as Saturation
 from infoprune.importance.saturation import saturation as saturation
 

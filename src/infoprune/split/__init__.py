@@ -1,6 +1,31 @@
 """Split inference: half of a network on a device, half elsewhere, and only what a task needs in between."""
 
+from infoprune.observe.patches import PrincipalAxes as PrincipalAxes
+from infoprune.observe.patches import WholePatches as WholePatches
+from infoprune.observe.tasks import TaskObservations as TaskObservations
+from infoprune.observe.tasks import observe_tasks as observe_tasks
+from infoprune.split.evaluation import Evaluation as Evaluation
+from infoprune.split.evaluation import Point as Point
+from infoprune.split.evaluation import accuracy_against_bytes as accuracy_against_bytes
+from infoprune.split.evaluation import accuracy_against_share as accuracy_against_share
+from infoprune.split.evaluation import evaluate as evaluate
+from infoprune.split.evaluation import hard_selection as hard_selection
+from infoprune.split.evaluation import soft_selection as soft_selection
+from infoprune.split.metrics import PSNR as PSNR
+from infoprune.split.metrics import RMSE as RMSE
+from infoprune.split.metrics import MeanIoU as MeanIoU
+from infoprune.split.metrics import Metric as Metric
 from infoprune.split.model import SplitModel as SplitModel
 from infoprune.split.physical import plan_without as plan_without
+from infoprune.split.ranking import geometric_median as geometric_median
+from infoprune.split.ranking import l1 as l1
+from infoprune.split.ranking import l2 as l2
+from infoprune.split.ranking import random_order as random_order
+from infoprune.split.ranking import rank as rank
 from infoprune.split.rate import RateChoice as RateChoice
 from infoprune.split.rate import select_for_rate as select_for_rate
+from infoprune.split.tradeoff import WinnerMap as WinnerMap
+from infoprune.split.tradeoff import rate_difference as rate_difference
+from infoprune.split.tradeoff import task_distortion as task_distortion
+from infoprune.split.tradeoff import total_distortion as total_distortion
+from infoprune.split.tradeoff import winner_map as winner_map

@@ -1,0 +1,164 @@
+"""Which features does which task need? Hard and soft selection on trained scenes networks, with bytes really coded.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/split_scenes.py run --runs runs/scenes --out split_scenes.jsonl
+    python benchmarks/split_scenes.py table --out split_scenes.jsonl [--plots docs/images]
+
+`run` needs the checkpoints of split_train.py and appends one JSON line a configuration (finished ones are skipped):
+rankings by information (plug-in, and the excess over permuted labels along principal axes; a ranking for each task),
+by l1, l2, geometric median and at random; hard selection of 100 to 50 % of the features, soft selection with 75 and
+50 % as base and the others HEVC-coded at QP 10 to 40. Scores come with 100 resamplings of the images, the same
+for every configuration, so that differences can be judged image by image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+import infoprune as ip
+from infoprune.data.scenes import CLASSES, SceneSet
+from infoprune.models import small_three_task
+from infoprune.split import evaluation as ev
+from infoprune.wire import HEVC, Selection
+
+AT, PATCH = "backbone.neck", 2  # a quarter of the maps' height, as the paper's 8 of 32
+METRICS = {"segmentation": ip.split.MeanIoU(classes=len(CLASSES)), "disparity": ip.split.RMSE()}
+METRICS |= {"reconstruction": ip.split.PSNR()}
+VIEWS = {"plug-in": ip.split.WholePatches(PATCH), "corrected": ip.split.PrincipalAxes(PATCH)}
+ESTIMATES = {"plug-in": "value", "corrected": "excess"}
+BLIND = {"l1": ip.split.l1, "l2": ip.split.l2, "gm": ip.split.geometric_median}
+HARD, BASE, QPS = (0.9375, 0.875, 0.75, 0.5), (0.75, 0.5), (10, 20, 30, 40)
+DRAWS = 100
+
+
+def outputs_of(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What tasks give out, as pictures: class probabilities, disparity in pixels, colours."""
+    probabilities = outputs["segmentation"].softmax(1)
+    return {**outputs, "segmentation": probabilities, "reconstruction": outputs["reconstruction"].clamp(0, 1)}
+
+
+def observed(model: torch.nn.Module, images: Tensor, view: object) -> ip.split.TaskObservations:
+    """One pass over the calibration images."""
+    batches = images.split(32)
+    return ip.split.observe_tasks(model, batches, layers=[AT], view=view, outputs=outputs_of, progress=False)
+
+
+def saturation(model: torch.nn.Module, images: Tensor) -> Iterator[dict]:
+    """How much of the labels' entropy permuted labels still score, by patch size and estimate."""
+    for size in (1, 2, 4, 8):
+        for name, view in (("plug-in", ip.split.WholePatches(size)), ("corrected", ip.split.PrincipalAxes(size))):
+            seen = observed(model, images, view)
+            found = seen.layer().information
+            yield {
+                "kind": "saturation",
+                "view": name,
+                "patch": size,
+                "images": seen.samples,
+                "patches": seen.patches[AT],
+                "null_over_entropy": round((found.null / found.label_entropy).mean().item(), 4),
+                "value_spread": round(found.value.std(0).mean().item(), 5),
+                "excess_spread": round(found.excess.std(0).mean().item(), 5),
+                "error": round(found.standard_error.mean().item(), 5),
+                "saturated": round(found.saturated.double().mean().item(), 3),
+            }
+
+
+def orders(seen: dict[str, ip.split.TaskObservations], seed: int) -> dict[str, Tensor]:
+    """Rankings by name; those by information are one for each task, "plug-in/disparity"."""
+    pairs = [(name, task) for name in VIEWS for task in METRICS]
+    found = {f"{name}/{task}": ip.split.rank(seen[name], task, estimate=ESTIMATES[name]) for name, task in pairs}
+    found |= {name: ip.split.rank(seen["corrected"], by=score) for name, score in BLIND.items()}
+    return found | {"random": ip.split.random_order(seen["corrected"].layer().channels, seed=seed)}
+
+
+def configurations(order: dict[str, Tensor]) -> Iterator[tuple[dict, Selection | None]]:
+    """Everything to be measured, with its name."""
+    yield {"ranking": "all", "mode": "float", "share": 1.0, "qp": None}, None
+    first = next(iter(order.values()))
+    yield {"ranking": "all", "mode": "hard", "share": 1.0, "qp": None}, ev.hard_selection(first, 1.0)
+    for share in reversed(HARD):
+        for name, each in order.items():
+            yield {"ranking": name, "mode": "hard", "share": share, "qp": None}, ev.hard_selection(each, share)
+    for share in BASE:
+        for qp in QPS:
+            for name, each in order.items():
+                about = {"ranking": name, "mode": "soft", "share": share, "qp": qp}
+                yield about, ev.soft_selection(each, share, HEVC(qp))
+
+
+@torch.no_grad()
+def run_seed(seed: int, runs: Path, out: Path, images: int, calibration: int) -> None:
+    model = small_three_task(len(CLASSES))
+    model.load_state_dict(load_file(runs / f"three_task_{seed}.safetensors"))
+    model.eval()
+    train: SceneSet = torch.load(runs / "train.pt", weights_only=False)
+    held_out: SceneSet = torch.load(runs / "held_out.pt", weights_only=False)
+    calibrating = train[torch.arange(calibration)][0]
+    done = {key_of(line) for line in lines_of(out)}
+    if seed == 0 and ("saturation", 8) not in done:
+        for line in saturation(model, calibrating):
+            append(out, line)
+    order = orders({name: observed(model, calibrating, view) for name, view in VIEWS.items()}, seed)
+    pictures = held_out[torch.arange(images)][0]
+    split = ip.split.SplitModel(model, at=AT)
+    features = [split.edge(batch) for batch in pictures.split(32)]
+    wanted = [held_out[chosen][1] for chosen in torch.arange(images).split(32)]
+    left = [each for each in configurations(order) if key_of({"seed": seed, **each[0]}) not in done]
+    for about, selection in tqdm(left, desc=f"seed {seed}", disable=None):
+        found = ev.evaluate(split, features, wanted, METRICS, selection)
+        append(out, {"kind": "selection", "seed": seed, **about, "images": images} | summary(found))
+
+
+def summary(found: ev.Evaluation) -> dict:
+    scores = {task: round(found.score(task, metric), 5) for task, metric in METRICS.items()}
+    drawn = {
+        task: [round(v, 5) for v in found.resampled(task, metric, draws=DRAWS).tolist()]
+        for task, metric in METRICS.items()
+    }
+    return {"bytes": round(found.bytes_per_image.mean().item(), 1), "scores": scores, "resampled": drawn}
+
+
+def key_of(line: dict) -> tuple:
+    if line.get("kind") == "saturation":
+        return ("saturation", line["patch"])
+    return tuple(line[name] for name in ("seed", "ranking", "mode", "share", "qp"))
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(path: Path, line: dict) -> None:
+    with path.open("a") as file:
+        print(json.dumps(line), file=file, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "table"])
+    parser.add_argument("--runs", type=Path, help="folder of split_train.py")
+    parser.add_argument("--out", type=Path, default=Path("split_scenes.jsonl"), help="results, a line a configuration")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=64, help="held-out scenes that are scored")
+    parser.add_argument("--calibration", type=int, default=300, help="training scenes that rankings are made from")
+    parser.add_argument("--plots", type=Path, help="folder for pictures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.command == "table":
+        from split_tables import write
+
+        write(lines_of(arguments.out), arguments.plots)
+        return
+    for seed in arguments.seeds:
+        run_seed(seed, arguments.runs, arguments.out, arguments.images, arguments.calibration)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Accuracy of each task, and real bytes, when only some features are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infoprune.split.metrics import Metric
+from infoprune.split.model import SplitModel
+from infoprune.wire import Codec, Selection, decode, encode
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What each image adds to each task's score, and the bytes that it took."""
+
+    statistics: Mapping[str, Tensor]  # task: images x statistics
+    bytes_per_image: Tensor
+
+    def score(self, task: str, metric: Metric) -> float:
+        """The task's score over all images."""
+        return float(metric.score(self.statistics[task].sum(0)))
+
+    def resampled(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> Tensor:
+        """The score of `draws` random draws of the images with replacement; the same images for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        count = len(self.bytes_per_image)
+        drawn = torch.randint(count, (draws, count), generator=generator)
+        times = torch.zeros(draws, count, dtype=torch.float64)
+        times.scatter_add_(1, drawn, torch.ones(drawn.shape, dtype=torch.float64))
+        return metric.score(times @ self.statistics[task])
+
+    def interval(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """Where the middle 95 % of resampled scores lie."""
+        low, high = self.resampled(task, metric, draws=draws, seed=seed).quantile(torch.tensor([0.025, 0.975]).double())
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way of sending: the share of features (the base share of soft selection), mean bytes and the scores."""
+
+    share: float
+    bytes_per_image: float
+    scores: Mapping[str, float]
+    qp: int | None = None
+
+
+@torch.no_grad()
+def evaluate(
+    split: SplitModel,
+    features: Sequence[Tensor],
+    targets: Sequence[Mapping[str, Tensor]],
+    metrics: Mapping[str, Metric],
+    selection: Selection | None = None,
+) -> Evaluation:
+    """The cloud's scores on batches of features that went through `selection`'s bit stream, image by image.
+
+    Without a selection features arrive as they are, at 4 bytes a number.
+    """
+    statistics: dict[str, list[Tensor]] = {task: [] for task in metrics}
+    lengths: list[int] = []
+    for batch, wanted in zip(features, targets, strict=True):
+        streams = [encode(one, selection) for one in batch] if selection else None
+        arrived = torch.stack([decode(stream) for stream in streams]) if streams else batch
+        outputs = split.cloud(arrived)
+        for task, metric in metrics.items():
+            statistics[task].append(metric.statistics(outputs[task], wanted[task]))
+        lengths += [len(stream) for stream in streams] if streams else [4 * batch[0].numel()] * len(batch)
+    joined = {task: torch.cat(parts) for task, parts in statistics.items()}
+    return Evaluation(joined, torch.tensor(lengths, dtype=torch.float64))
+
+
+def hard_selection(order: Tensor, share: float) -> Selection:
+    """The first `share` of the features in `order`, as 8-bit levels; the others are zero on arrival."""
+    return Selection.hard(len(order), order[: counted(order, share)].tolist())
+
+
+def soft_selection(order: Tensor, share: float, codec: Codec) -> Selection:
+    """The first `share` of the features in `order` as 8-bit levels, the others through `codec`."""
+    return Selection.soft(len(order), order[: counted(order, share)].tolist(), codec)
+
+
+def counted(order: Tensor, share: float) -> int:
+    """How many features a share of them is; at least one."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must lie in (0, 1]")
+    return max(1, round(share * len(order)))
+
+
+def point(evaluation: Evaluation, metrics: Mapping[str, Metric], *, share: float, qp: int | None = None) -> Point:
+    """The means of an evaluation."""
+    scores = {task: evaluation.score(task, metric) for task, metric in metrics.items()}
+    return Point(share, float(evaluation.bytes_per_image.mean()), scores, qp)
+
+
+def accuracy_against_share(
+    split: SplitModel,
+    features: Sequence[Tensor],
+    targets: Sequence[Mapping[str, Tensor]],
+    metrics: Mapping[str, Metric],
+    order: Tensor,
+    shares: Sequence[float] = (1.0, 0.9375, 0.875, 0.75, 0.5),
+) -> tuple[Point, ...]:
+    """Hard selection at several shares (fig. 5), with the bytes that each took."""
+    found = ((s, evaluate(split, features, targets, metrics, hard_selection(order, s))) for s in shares)
+    return tuple(point(evaluation, metrics, share=share) for share, evaluation in found)
+
+
+def accuracy_against_bytes(
+    split: SplitModel,
+    features: Sequence[Tensor],
+    targets: Sequence[Mapping[str, Tensor]],
+    metrics: Mapping[str, Metric],
+    order: Tensor,
+    codecs: Mapping[int, Codec],
+    share: float = 0.5,
+) -> tuple[Point, ...]:
+    """Soft selection with one base share at several qualities, {QP: codec} (fig. 7)."""
+    ways = ((qp, soft_selection(order, share, codec)) for qp, codec in codecs.items())
+    found = ((qp, evaluate(split, features, targets, metrics, selection)) for qp, selection in ways)
+    return tuple(point(evaluation, metrics, share=share, qp=qp) for qp, evaluation in found)

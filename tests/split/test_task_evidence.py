@@ -1,0 +1,140 @@
+"""One pass counts what features tell about each task; rankings and importances rest on it."""
+
+import pytest
+import torch
+from sklearn.metrics import mutual_info_score
+from split_nets import Skip
+from torch import nn
+
+import infoprune as ip
+from infoprune.errors import StaleObservations, UnknownName, UnusableData
+from infoprune.observe.patches import corresponding, patches_of
+
+
+class Known(nn.Module):
+    """Of four features, the first decides task "a", the second task "b", the others nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Identity()
+
+    def forward(self, x):
+        x = self.features(x)
+        return {"a": (x[:, :1] > 0).float(), "b": 2 * (x[:, 1:2] > 0).float()}
+
+
+IMAGES = torch.randn(96, 4, 8, 8, generator=torch.Generator().manual_seed(0)).split(32)
+
+
+def known(**options):
+    options = {
+        "layers": ["features"],
+        "clusters": 2,
+        "view": ip.split.WholePatches(1, bins=4),
+        "progress": False,
+    } | options
+    return ip.split.observe_tasks(Known(), IMAGES, **options)
+
+
+def test_each_task_has_its_own_order():
+    seen = known()
+    assert ip.split.rank(seen, "a")[0] == 0
+    assert ip.split.rank(seen, "b")[0] == 1
+    assert set(ip.split.rank(seen, {"a": 1, "b": 1})[:2].tolist()) == {0, 1}
+    assert ip.split.rank(seen, {"a": 0.9, "b": 0.1})[0] == 0
+
+
+def test_counts_give_what_scikit_learn_gives():
+    x = torch.cat(list(IMAGES))
+    low, high = (v.flatten() for v in (x[:64].amin((0, 2, 3)), x[:64].amax((0, 2, 3))))  # bins are fixed on the pilot
+    value = known().layer().information.value
+    for channel in range(4):
+        codes = ((x[:, channel] - low[channel]) / (high[channel] - low[channel]) * 4).floor().clamp(0, 3)
+        expected = mutual_info_score(codes.flatten().numpy(), (x[:, 0] > 0).flatten().numpy())
+        assert abs(expected - value[channel, 0].item()) < 1e-12
+
+
+def test_features_that_tell_nothing_score_about_zero_and_scale_does_not_matter():
+    scores = known().scores("features", "a")
+    assert scores[0] > 0.3
+    assert scores[1:].abs().max() < 0.01
+
+    class Scaled(Known):
+        def forward(self, x):
+            return super().forward(8 * x)
+
+    options = {"layers": ["features"], "clusters": 2, "view": ip.split.WholePatches(1, bins=4), "progress": False}
+    scaled = ip.split.observe_tasks(Scaled(), IMAGES, **options)
+    assert torch.equal(scaled.scores("features", "a"), scores)
+
+
+def test_wide_patterns_saturate_and_principal_axes_do_not():
+    wide = known(view=ip.split.WholePatches(4)).layer().information
+    narrow = known(view=ip.split.PrincipalAxes(4)).layer().information
+    assert wide.saturated.all()
+    assert wide.value.std(0).max() < 1e-6
+    assert not narrow.saturated.any()
+
+
+def test_task_blind_scores_are_what_they_say():
+    x = torch.cat(list(IMAGES)).double().movedim(1, 0).flatten(1)
+    evidence = known().layer()
+    torch.testing.assert_close(ip.split.l1(evidence), x.abs().mean(1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(ip.split.l2(evidence), x.square().mean(1).sqrt(), rtol=1e-6, atol=0)
+    distances = torch.cdist(x, x).sum(1) / x.shape[1] ** 0.5
+    torch.testing.assert_close(ip.split.geometric_median(evidence), distances, rtol=1e-5, atol=0)
+
+
+def test_patches_lie_where_outputs_lie():
+    """A map that copies the output's averages must fall on them patch by patch."""
+    output = torch.rand(2, 1, 32, 48)
+    features = nn.functional.avg_pool2d(output, 8)
+    patches, grid = patches_of(features, nn.Conv2d(1, 1, 1), 2)
+    averages = corresponding(output, grid).mean(1)
+    torch.testing.assert_close(patches[0].mean(1), averages)
+    odd, cut = patches_of(torch.rand(1, 3, 5, 7), nn.Conv2d(1, 1, 1), 2)
+    assert odd.shape == (3, 6, 4)
+    assert len(corresponding(torch.rand(1, 1, 40, 56), cut)) == 6
+
+
+def test_the_pass_sees_batches_as_one_whole_and_leaves_the_model():
+    model = Skip().train()
+    x = torch.rand(80, 3, 16, 16)
+    parts, whole = (
+        ip.split.observe_tasks(model, batches, layers=["join"], clusters=3, progress=False)
+        for batches in (x.split(64), [x[:64], x[64:72], x[72:]])
+    )
+    torch.testing.assert_close(parts.layer().information.value, whole.layer().information.value, rtol=0, atol=1e-3)
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    assert "join: 8 channels" in str(parts)
+
+
+def test_channels_are_ranked_in_a_pruner_for_one_task():
+    model = Skip()
+    seen = ip.split.observe_tasks(model, torch.rand(64, 3, 16, 16).split(32), clusters=3, progress=False)
+    assert set(seen.layers) == {"stem", "inner", "outer", "classes", "depth"}
+    importance = ip.importance.MutualInformationImportance(seen, task={"segmentation": 0.7, "disparity": 0.3})
+    plan = ip.plan(model, torch.rand(1, 3, 16, 16), importance, rates=0.5, ignored_layers=[model.classes, model.depth])
+    pruned = ip.prune_(model, torch.rand(1, 3, 16, 16), plan)
+    assert pruned.inner.out_channels == 4
+    with pytest.raises(StaleObservations, match="observed with 8 channels and now has 4"):
+        ip.plan(model, torch.rand(1, 3, 16, 16), importance, rates=0.5)
+
+
+def test_mistakes_are_one_sentence():
+    seen = known()
+    with pytest.raises(ValueError, match="name one, or give each a weight"):
+        ip.split.rank(seen)
+    with pytest.raises(UnknownName, match="did you mean 'a'"):
+        ip.split.rank(seen, "aa")
+    with pytest.raises(ValueError, match="no estimate"):
+        ip.importance.MutualInformationImportance(seen, task="a", estimate="exces")
+    with pytest.raises(TypeError, match="observe_tasks"):
+        ip.importance.MutualInformationImportance(None)
+    with pytest.raises(UnknownName, match="no layer 'feature'"):
+        known(layers=["feature"])
+    with pytest.raises(UnusableData, match="NaN"):
+        ip.split.observe_tasks(Known(), [torch.full((9, 4, 8, 8), torch.nan)], layers=["features"], progress=False)
+    with pytest.raises(UnusableData, match="empty"):
+        ip.split.observe_tasks(Known(), [], layers=["features"], progress=False)
