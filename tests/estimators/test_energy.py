@@ -93,6 +93,17 @@ def test_wide_distances_keep_their_digits_among_near_neighbours():
     torch.testing.assert_close(energy.distances(x, x), exact, rtol=1e-11, atol=0)
 
 
+def test_wide_single_precision_features_lose_no_more_than_their_roundings():
+    labels = torch.arange(300) % 7
+    exact = torch.randn(300, 40, dtype=torch.float64) + labels[:, None] + 1000
+    exact[50:90] = exact[10:50]  # some points twice, in other classes
+    rounded = exact.float()
+    expected = energy.dependence_estimate(rounded.double(), labels)
+    found = energy.dependence_estimate(rounded, labels)
+    torch.testing.assert_close(found.value, expected.value, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.standard_error, expected.standard_error, rtol=1e-4, atol=0)
+
+
 def test_a_batch_axis_scores_many_units_in_one_call():
     _, labels = labelled(0)
     for width in (3, 100):
