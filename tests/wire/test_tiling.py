@@ -40,6 +40,14 @@ def test_a_mosaic_of_another_shape_is_refused():
         untile(torch.zeros(3, 8), 5)
 
 
+def test_256_evenly_spaced_values_are_the_256_levels():
+    steps = torch.arange(256).view(1, 16, 16)
+    levels, ranges = quantise(steps * 0.25 - 3)
+    assert torch.equal(levels, steps.to(torch.uint8))
+    assert ranges.tolist() == [[-3, 60.75]]
+    assert torch.equal(dequantise(levels, ranges, torch.float32), steps * 0.25 - 3)
+
+
 values = arrays("float32", (3, 2, 4), elements=st.floats(-(2.0**100), 2.0**100, width=32))
 
 
