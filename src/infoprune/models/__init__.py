@@ -7,6 +7,10 @@ from infoprune.models.cifar_resnet import resnet110_cifar as resnet110_cifar
 from infoprune.models.cifar_resnet import resnet164_cifar as resnet164_cifar
 from infoprune.models.densenet import densenet40_cifar as densenet40_cifar
 from infoprune.models.densenet import densenet100_cifar as densenet100_cifar
+from infoprune.models.lv_vit import LVViT as LVViT
+from infoprune.models.lv_vit import lv_vit_medium as lv_vit_medium
+from infoprune.models.lv_vit import lv_vit_small as lv_vit_small
+from infoprune.models.lv_vit import lv_vit_tiny as lv_vit_tiny
 from infoprune.models.mobilenet import mobilenet_v1 as mobilenet_v1
 from infoprune.models.three_task import ThreeTaskNet as ThreeTaskNet
 from infoprune.models.three_task import small_three_task as small_three_task

@@ -10,3 +10,6 @@ from infoprune.surgery.plan import Edit as Edit
 from infoprune.surgery.plan import Plan as Plan
 from infoprune.surgery.prune import certificate_of as certificate_of
 from infoprune.surgery.prune import prune_ as prune_
+from infoprune.surgery.token_scores import Arriving as Arriving
+from infoprune.surgery.token_scores import token_scores as token_scores
+from infoprune.surgery.tokens import KeepTokens as KeepTokens

@@ -76,7 +76,7 @@ def _cannot_run(error: Exception) -> CertificateFailed:
 @contextmanager
 def transaction(model: nn.Module) -> Iterator[None]:
     """Whatever happens inside, an exception leaves the model as it was."""
-    containers = ("_parameters", "_buffers", "_modules")
+    containers = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
     modules = [(m, dict(vars(m)), {c: dict(vars(m)[c]) for c in containers}) for m in model.modules()]
     try:
         yield

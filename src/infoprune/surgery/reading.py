@@ -14,6 +14,8 @@ from infoprune.surgery.blocks import FUNCTIONS, DropBlock
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.features import SendFeatures
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
+from infoprune.surgery.token_scores import token_scores
+from infoprune.surgery.tokens import KeepTokens
 from infoprune.wire import Part, Selection, codecs
 from infoprune.wire.codec import codec_at
 from infoprune.wire.selection import MOST_FEATURES
@@ -83,6 +85,27 @@ def _drop_block(data: Mapping[str, Any]) -> DropBlock:
 
 
 edit_readers[DropBlock.kind] = _drop_block
+
+
+def _keep_tokens(data: Mapping[str, Any]) -> KeepTokens:
+    fields = keys(data, "edit", {"kind", "site", "arriving", "kept", "prefix", "score", "kernels", "fuse"})
+    arriving = integer(fields["arriving"], "arriving", 2, LONGEST_AXIS)
+    if not isinstance(fields["score"], str) or fields["score"] not in token_scores:
+        raise BadArtifact(f"{fields['score']!r:.60} is not a token score; known: {', '.join(token_scores)}")
+    if not isinstance(fields["fuse"], bool):
+        raise BadArtifact(f"fuse is {fields['fuse']!r:.60}, not a truth value")
+    return KeepTokens(
+        name(fields["site"]),
+        arriving,
+        integer(fields["kept"], "kept", 1, arriving - 1),
+        integer(fields["prefix"], "prefix", 0, 1 << 10),
+        fields["score"],
+        integer(fields["kernels"], "kernels", 1, 1 << 12),
+        fields["fuse"],
+    )
+
+
+edit_readers[KeepTokens.kind] = _keep_tokens
 
 
 def _send_features(data: Mapping[str, Any]) -> SendFeatures:
