@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 STRATEGIES = ("clusters", "largest", "random")
 STAGES = (20, 15, 10, 6)  # of 27 units
 X = torch.zeros(1, 3, 32, 32)
+LEARNED = 0.3  # the least accuracy of a dense network, at ten classes, from which there is something to compare
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--images", type=int, default=192_000, help="to train the dense network")
+    parser.add_argument("--rate", type=float, default=0.2, help="the dense network's largest learning rate")
     parser.add_argument("--retrain", type=int, default=19_200, help="images after each stage")
     parser.add_argument("--pictures", type=int, default=4000, help="to test on")
     parser.add_argument("--plot", type=Path)
@@ -58,6 +60,9 @@ def run(options: argparse.Namespace) -> None:
     pictures = test.sample(options.pictures)
     for seed in options.seeds:
         dense = trained(options, seed, pictures)
+        if not options.smoke and accuracy(dense, *pictures) < LEARNED:
+            print(f"seed {seed}: the dense network did not learn; give more --images or a lower --rate", flush=True)
+            continue
         for strategy in STRATEGIES:
             follow(options, seed, strategy, dense, pictures)
 
@@ -71,7 +76,7 @@ def trained(options: argparse.Namespace, seed: int, pictures: tuple) -> ResNet:
         model.load_state_dict(torch.load(checkpoint, weights_only=True))
         return model.eval()
     digits, begun = Digits(train=True, seed=100 + seed), time.process_time()
-    train(model, digits, options.images, rate=0.2)
+    train(model, digits, options.images, rate=options.rate)
     torch.save(model.state_dict(), checkpoint)
     record(options, {"seed": seed, "strategy": "dense", "stage": -1, **measured(model, pictures, begun)})
     return model
@@ -137,9 +142,13 @@ def key_of(row: dict) -> tuple:
 def show(options: argparse.Namespace) -> None:
     """Accuracy by strategy and stage, and the differences between strategies, paired by seed."""
     rows = rows_of(options)
-    dense = {r["seed"]: r for r in rows if r["strategy"] == "dense"}
+    everyone = {r["seed"]: r for r in rows if r["strategy"] == "dense"}
+    dense = {seed: r for seed, r in everyone.items() if r["accuracy"] >= LEARNED}
     if not dense:
         raise SystemExit(f"{options.out} holds no results; run first")
+    if lost := sorted(everyone.keys() - dense.keys()):
+        print(f"left out, since their dense networks did not learn: seeds {lost}")
+    rows = [r for r in rows if r["seed"] in dense]
     whole = next(iter(dense.values()))
     about = f"{whole['images']:,} images to train, {whole['retrain']:,} after each stage"
     print(f"dense: {spread([r['accuracy'] for r in dense.values()])}, {about}")
