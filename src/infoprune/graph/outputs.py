@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from infoprune.errors import UnknownName, Untraceable
+from infoprune.graph.settled import settled
 from infoprune.graph.tape import Extent, record
 from infoprune.graph.trace import Graph
-from infoprune.graph.verify import evaluating
 from infoprune.registry import nearest
 
 
@@ -34,7 +34,7 @@ def output_of(graph: Graph, layer: str) -> Output:
     heard: list[Any] = []
     handle = modules[layer].register_forward_hook(lambda *args: heard.append(args[2]))
     try:
-        with evaluating(graph.model):
+        with settled(graph.model):
             tape, _ = record(graph.model, graph.inputs)
     finally:
         handle.remove()
