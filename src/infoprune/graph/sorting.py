@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,9 +91,10 @@ class _Label:
 def sort_out(tape: Tape) -> tuple[Sorting, list[tuple[Slot, ...]]]:
     """All candidate sites, in the order in which the network reaches them."""
     where = _label_places(tape)
+    made = _makers(tape, where)
     site_of = np.full(tape.ledger.size, STAYS)
     unit_of = np.zeros(tape.ledger.size, dtype=int)
-    groups = [units for units in _by_footprint(tape.ledger.classes(), where) if len(units) > 1]
+    groups = [units for units in _by_footprint(tape.ledger.classes(), where) if len(units) > 1 and made(units)]
     for site, units in enumerate(groups):
         labels = np.concatenate(units)
         site_of[labels] = site
@@ -107,6 +108,12 @@ def _label_places(tape: Tape) -> _Label:
     for number, labels in enumerate(tape.axes.values()):
         slot[labels.numpy()], index[labels.numpy()] = number, np.arange(len(labels))
     return _Label(slot, index, tuple(tape.axes))
+
+
+def _makers(tape: Tape, where: _Label) -> Callable[[Sequence[np.ndarray]], bool]:
+    """Whether a weight makes the units: what comes from buffers alone, such as coordinates, is an input."""
+    makes = [tape.output_axis.get(name, axis) == axis and name not in tape.buffers for name, axis in where.keys]
+    return lambda units: any(makes[slot] for slot in np.unique(where.slot[units[0]]).tolist())
 
 
 def _by_footprint(classes: np.ndarray, where: _Label) -> Iterable[list[np.ndarray]]:
@@ -206,12 +213,15 @@ def _inexact(tape: Tape, sorting: Sorting) -> dict[int, set[Statistic]]:
 def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, list[Attribute]]:
     """Integers in modules that equal a size their own code handled, and so must shrink with it."""
     modules = dict(model.named_modules())
+    silent = _silent_children(modules, tape)
     sizes: dict[str, dict[int, set[Form]]] = defaultdict(lambda: defaultdict(set))
     for named in tape.named_sizes.values():
         for axis in range(named.layer.dim()):
             extent = Extent(named.layer.size(axis), named.layer, axis)
             if named.layer.size(axis) > 1 and named.layer.stride(axis) != 0:
-                sizes[named.module][extent.size].add(_form_or_fixed(sorting, extent))
+                form = _form_or_fixed(sorting, extent)
+                for module in (named.module, *silent[named.module]):
+                    sizes[module][extent.size].add(form)
     found: dict[int, list[Attribute]] = defaultdict(list)
     for module, forms in sizes.items():
         for name, position, value in integers(modules[module]):
@@ -224,6 +234,15 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
                 attribute = Attribute(split.module, name, position, per_unit)
                 if not any(a.module == split.module and (a.name, a.position) == (name, position) for a in found[site]):
                     found[site].append(attribute)
+    return found
+
+
+def _silent_children(modules: Mapping[str, nn.Module], tape: Tape) -> Mapping[str, list[str]]:
+    """module -> its children that were never called: what their methods did counts as the module's own code."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in modules:
+        if name and name not in tape.called:
+            found[name.rpartition(".")[0]].append(name)
     return found
 
 

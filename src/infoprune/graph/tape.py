@@ -57,12 +57,14 @@ class Tape:
     names: WeakIdKeyDictionary
     kernels: frozenset[str] = frozenset()  # convolution weights: only their first two axes count channels
     output_axis: Mapping[str, int] = field(default_factory=dict)  # weights of layers: the axis of what they give out
+    buffers: frozenset[str] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     axes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
     named_sizes: dict[tuple, NamedSize] = field(default_factory=dict)
     named_splits: list[NamedSplit] = field(default_factory=list)
     stack: list[str] = field(default_factory=lambda: [""])
+    called: set[str] = field(default_factory=set)  # modules whose forward ran
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
     def marks(self, value: object) -> Marks:
@@ -124,12 +126,13 @@ def _paused() -> Iterator[None]:
 
 
 @contextmanager
-def _module_stack(model: nn.Module, stack: list[str]) -> Iterator[None]:
-    """Keep the name of the module that is running on top of `stack`."""
+def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Iterator[None]:
+    """Keep the name of the module that is running on top of `stack`, and all that ever were in `called`."""
     names = {module: name for name, module in model.named_modules()}
 
     def enter(module: nn.Module, _: Any) -> None:
         stack.append(names.get(module, stack[-1]))
+        called.add(stack[-1])
 
     def leave(*_: Any) -> None:
         stack.pop()
@@ -150,8 +153,8 @@ def record(model: nn.Module, example_inputs: tuple, kwargs: dict | None = None) 
     layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
     kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
     made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
-    tape = Tape(names, frozenset(kernels), made)
-    with torch.no_grad(), _module_stack(model, tape.stack), _Recorder(tape):
+    tape = Tape(names, frozenset(kernels), made, frozenset(name for name, _ in model.named_buffers()))
+    with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
     for tensor in outputs_of(output):
         for layer in tape.marks(tensor).layers:

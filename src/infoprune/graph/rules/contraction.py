@@ -72,6 +72,8 @@ def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
     q, k, v = args[:3]
     if q.shape[:-2] != k.shape[:-2]:
         return unknown(tape, func, args, kwargs, out)
+    for layer in (x for t in (k, v) for x in tape.marks(t).layers if x.dim() - 2 in varying(x)):
+        tape.ledger.freeze(layer, "a softmax runs over it")
     batch = tuple(f"b{i}" for i in range(q.dim() - 2))
     inputs, letters = [q, k, v], [(*batch, "n", "d"), (*batch, "m", "d"), (*batch, "m", "e")]
     mask = kwargs.get("attn_mask", args[3] if len(args) > 3 and isinstance(args[3], Tensor) else None)
