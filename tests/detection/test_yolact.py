@@ -1,6 +1,7 @@
 """YOLACT: its published multiply-adds, its parts against brute force, pruned, saved, trained."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -94,7 +95,8 @@ def test_a_mask_is_the_prototypes_weighted_and_cut_to_its_box():
     prototypes = torch.stack([torch.zeros(4, 4), torch.ones(4, 4)])
     masks = assembled(prototypes, torch.tensor([[0.0, 100.0]]), torch.tensor([[2.0, 0.0, 6.0, 8.0]]), (8, 8))
     assert masks.shape == (1, 1, 8, 8)
-    assert torch.equal(masks[0, 0], torch.tensor([0.0, 0, 1, 1, 1, 1, 0, 0]).expand(8, 8))
+    drawn = torch.tensor([0.0, 0, 1, 1, 1, 1, 0, 0]) / (1 + math.exp(-1))  # sigmoid(tanh(100) * 1)
+    torch.testing.assert_close(masks[0, 0], drawn.expand(8, 8))
 
 
 def test_it_prunes_exactly_and_comes_back_from_disk(model, tmp_path):

@@ -92,11 +92,10 @@ class SharedHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
         shared = [torch.relu(self.shared(x)) for x in levels]
-        rows = {
+        return {
             name: torch.cat([_by_anchor(layer(x), self.per_anchor[name]) for x in shared], 1)
             for name, layer in self.outputs.items()
         }
-        return {**rows, "coefficients": torch.tanh(rows["coefficients"])}
 
 
 def _by_anchor(maps: Tensor, values: int) -> Tensor:
@@ -160,8 +159,8 @@ class Yolact(nn.Module):
 
 
 def assembled(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """sigmoid(coefficients . prototypes), as large as the picture, zero outside each one's box: k x 1 x h x w."""
-    small = torch.sigmoid(torch.einsum("bk,khw->bhw", coefficients, prototypes))
+    """sigmoid(tanh(coefficients) . prototypes), as large as the picture, zero outside each one's box: k x 1 x h x w."""
+    small = torch.sigmoid(torch.einsum("bk,khw->bhw", coefficients.tanh(), prototypes))
     masks = F.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)
     height, width = size
     x, y = torch.arange(width, device=boxes.device) + 0.5, torch.arange(height, device=boxes.device) + 0.5

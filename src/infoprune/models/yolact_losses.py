@@ -75,7 +75,7 @@ def _masks(target: Mapping[str, Tensor], objects: Tensor, coefficients: Tensor, 
     shape = prototypes.shape[-2:]
     wanted = F.interpolate(target["masks"][:, None].to(prototypes), size=shape, mode="bilinear", align_corners=False)
     wanted = (wanted[objects, 0] > 0.5).to(prototypes)
-    drawn = torch.einsum("bk,khw->bhw", coefficients, prototypes)
+    drawn = torch.einsum("bk,khw->bhw", coefficients.tanh(), prototypes)
     scale = prototypes.new_tensor([shape[1] / width, shape[0] / height]).repeat(2)
     boxes = target["boxes"][objects] * scale
     inside = _inside(boxes, shape)
