@@ -1,6 +1,7 @@
 """Data sets by name. Reading is a pure function of (seed, epoch, index)."""
 
 from infoprune.data import cifar as cifar
+from infoprune.data import coco as coco
 from infoprune.data import digits as digits
 from infoprune.data import digits_on_photos as digits_on_photos
 from infoprune.data import folders as folders
