@@ -85,14 +85,11 @@ def _whole(value: Any, path: str) -> int:
 
 
 def _number(value: Any, path: str, need: str = WORDS[float]) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return refuse(path, value, need)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
         return refuse(path, value, need)
-    return float(value)
+    return number if math.isfinite(number) else refuse(path, value, need)
 
 
 def _word(value: Any, path: str) -> str:

@@ -11,16 +11,25 @@ import yaml
 from infoprune.errors import BadRecipe
 
 LARGEST = 1 << 20
+DEEPEST = 16
 
 
 class _Loader(yaml.SafeLoader):
     """A SafeLoader that refuses what makes documents larger than they look."""
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(None, None, "an alias (*), which recipes don't take; write it out", mark)
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "values nested deeper than any section is", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[Any] = set()
