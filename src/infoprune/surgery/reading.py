@@ -13,6 +13,7 @@ from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
 from infoprune.surgery.blocks import FUNCTIONS, DropBlock
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.features import SendFeatures
+from infoprune.surgery.inputs import LIST
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens
@@ -23,6 +24,7 @@ from infoprune.wire.selection import MOST_FEATURES
 NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(#[0-9]+)?")
 LONGEST_AXIS = 1 << 24
 MOST = 1 << 20
+DEEPEST = 4  # lists of inputs within lists
 
 
 def plan_from(data: Any) -> Plan:
@@ -209,8 +211,10 @@ def _price(data: Any) -> Price:
     return Price(integer(before, "price", 0, 1 << 60), integer(after, "price", 0, 1 << 60))
 
 
-def _input(data: Any) -> tuple[tuple[int, ...], str]:
+def _input(data: Any, depth: int = 0) -> tuple[tuple[Any, ...], str]:
     shape, dtype = _fields(data, "input", 2)
+    if dtype == LIST and depth < DEEPEST:
+        return tuple(_input(item, depth + 1) for item in sequence(shape, "inputs", 64)), LIST
     return tuple(integer(n, "input size", 1, LONGEST_AXIS) for n in sequence(shape, "shape", 16)), _word(dtype)
 
 
