@@ -12,6 +12,8 @@ from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from infoprune.estimators import mutual_information as mi
+from infoprune.estimators.mutual_information import bins, estimates, permuted, places, plug_in
+from infoprune.estimators.mutual_information import counts as streamed
 
 seeds = st.integers(0, 2**31)
 
@@ -35,9 +37,9 @@ def related(seed, n=600, d=2, clusters=4, strength=0.7):
 
 
 def test_examples_in_docstrings_run():
-    results = doctest.testmod(mi, extraglobs={"torch": torch})
-    assert results.attempted > 0
-    assert results.failed == 0
+    modules = (bins, streamed, estimates, places, plug_in)
+    results = [doctest.testmod(module, extraglobs={"torch": torch}) for module in modules]
+    assert all(result.attempted > 0 and result.failed == 0 for result in results)
 
 
 # --- reference ---
@@ -85,8 +87,8 @@ def test_the_null_holds_for_large_counts_and_many_blocks(monkeypatch):
     codes, labels = integers(0, 5, 100_000), integers(1, 3, 100_000)
     expected = expected_mutual_information(contingency_matrix(codes.numpy(), labels.numpy()), 100_000)
     assert mi.estimate(codes.double(), labels, bins=5).null.item() == pytest.approx(expected, rel=1e-6)
-    monkeypatch.setattr(mi, "TERMS_AT_ONCE", 100)
-    monkeypatch.setattr(mi, "PATTERNS_AT_ONCE", 2)
+    monkeypatch.setattr(permuted, "TERMS_AT_ONCE", 100)
+    monkeypatch.setattr(plug_in, "PATTERNS_AT_ONCE", 2)
     again = mi.estimate(codes.double(), labels, bins=5)
     assert again.null.item() == pytest.approx(expected, rel=1e-6)
     assert again.value.item() == pytest.approx(mutual_info_score(codes.numpy(), labels.numpy()), abs=1e-12)
@@ -101,7 +103,7 @@ def test_random_permutations_scatter_around_the_exact_null(monkeypatch):
     counts = counted(x, labels, (4, 4))
     mean, error = counts.permutation_null(60, generator(0))
     assert ((mean - counts.compute().null).abs() < 4 * error).all()
-    monkeypatch.setattr(mi, "PATTERNS_AT_ONCE", 5)
+    monkeypatch.setattr(plug_in, "PATTERNS_AT_ONCE", 5)
     torch.testing.assert_close(counts.permutation_null(60, generator(0)).value, mean)
 
 
@@ -244,7 +246,7 @@ def test_merge_equals_the_whole(seed, cut, d):
 
 
 def test_memory_is_bounded_by_counts_and_not_by_samples(monkeypatch):
-    monkeypatch.setattr(mi, "PENDING", 1000)
+    monkeypatch.setattr(streamed, "PENDING", 1000)
     counts = mi.JointCounts.empty(torch.zeros(2), torch.ones(2), clusters=(3,), bins=4)
     for seed in range(100):
         counts = counts.update(torch.rand(2, 200, 1, generator=generator(seed)), integers(seed, 3, 1, 200))

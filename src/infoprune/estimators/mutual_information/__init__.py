@@ -24,10 +24,10 @@ from infoprune.estimators.mutual_information.bins import value_range as value_ra
 from infoprune.estimators.mutual_information.counts import JointCounts as JointCounts
 from infoprune.estimators.mutual_information.estimates import binned as binned
 from infoprune.estimators.mutual_information.estimates import estimate as estimate
-from infoprune.estimators.mutual_information.patches import cluster_centres as cluster_centres
-from infoprune.estimators.mutual_information.patches import cluster_outputs as cluster_outputs
-from infoprune.estimators.mutual_information.patches import corresponding_patches as corresponding_patches
-from infoprune.estimators.mutual_information.patches import nearest_centre as nearest_centre
-from infoprune.estimators.mutual_information.patches import patches as patches
+from infoprune.estimators.mutual_information.places import cluster_centres as cluster_centres
+from infoprune.estimators.mutual_information.places import cluster_outputs as cluster_outputs
+from infoprune.estimators.mutual_information.places import corresponding_patches as corresponding_patches
+from infoprune.estimators.mutual_information.places import nearest_centre as nearest_centre
+from infoprune.estimators.mutual_information.places import patches as patches
 from infoprune.estimators.mutual_information.plug_in import MutualInformation as MutualInformation
 from infoprune.estimators.mutual_information.plug_in import bits as bits
