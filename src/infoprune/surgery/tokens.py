@@ -33,13 +33,13 @@ class TokenSelection(nn.Module):
         self.score, self.kernels, self.fuse = score, kernels, fuse
 
     def forward(self, x: Tensor, block: nn.Module) -> Tensor:
-        chosen = self.choice(x, block)
         rows = torch.arange(x.shape[0], device=x.device)[:, None]
-        parts = [x[:, : self.prefix], x[rows, chosen + self.prefix]]
-        others = x.shape[1] - self.prefix - chosen.shape[1]
-        if self.fuse and others:
-            parts.append((x[:, self.prefix :].sum(1, keepdim=True) - parts[1].sum(1, keepdim=True)) / others)
-        return torch.cat(parts, 1)
+        first = torch.arange(self.prefix, device=x.device).expand(x.shape[0], -1)
+        kept = x[rows, torch.cat([first, self.choice(x, block) + self.prefix], 1)]
+        others = x.shape[1] - kept.shape[1]
+        if not self.fuse or not others:
+            return kept
+        return torch.cat([kept, (x.sum(1, keepdim=True) - kept.sum(1, keepdim=True)) / others], 1)
 
     def choice(self, x: Tensor, block: nn.Module) -> Tensor:
         """Which patch tokens stay, [batch, kept], ascending."""
