@@ -56,8 +56,10 @@ def killed(directory, after_seconds, training=FULL):
     """A child process that is killed after a while; whether it was still at work."""
     child = os.fork()
     if child == 0:
-        run(training, directory)
-        os._exit(0)
+        try:
+            run(training, directory)
+        finally:
+            os._exit(0)
     time.sleep(after_seconds)
     os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -70,7 +72,7 @@ def kill_and_go_on(tmp_path, uninterrupted, seeds, training=FULL):
     for seed in seeds:
         draw, directory = random.Random(seed), tmp_path / str(seed)
         for _ in range(draw.randint(1, 3)):
-            cut_short += killed(directory, draw.uniform(0, length))
+            cut_short += killed(directory, draw.uniform(0, length), training)
         assert same(run(training, directory)[0], uninterrupted), seed
     return cut_short
 

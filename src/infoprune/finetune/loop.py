@@ -24,7 +24,7 @@ from infoprune.finetune.workers import Workers
 from infoprune.observe import kept_randomness
 
 Ended = Literal["finished", "out of time", "stopped"]
-LOGS_PER_EPOCH = 10
+LOGS_PER_EPOCH, LEAST_STEPS = 10, 5  # how often progress is told
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class _Run:
         return "stopped" if asked[0] > 0 else "out of time" if asked[1] > 0 else "finished"
 
     def _tell(self) -> None:
-        every = max(1, self.data.per_epoch // LOGS_PER_EPOCH)
+        every = max(LEAST_STEPS, self.data.per_epoch // LOGS_PER_EPOCH)
         if self.step % every and self.step != self.total:
             return
         loss = float(self.workers.mean((self.losses[0] / self.losses[1]).to(self.device)))

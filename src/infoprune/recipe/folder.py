@@ -73,19 +73,23 @@ class Metrics:
     def __init__(self, path: Path):
         self.path = path
         self.rows = list(_rows(path)) if path.is_file() else []
+        self.last = {row["phase"]: row["step"] for row in self.rows if "step" in row}
         self._write_all()
 
     def progress(self, phase: str, progress: Progress) -> None:
-        later = [r for r in self.rows if r["phase"] == phase and r.get("step", -1) >= progress.step]
-        if later:
-            self.rows = [r for r in self.rows if r not in later]
+        if self.last.get(phase, -1) >= progress.step:
+            self.rows = [r for r in self.rows if r["phase"] != phase or r.get("step", -1) < progress.step]
             self._write_all()
-        self.add({"phase": phase, **vars(progress)})
+        self._append({"phase": phase, **vars(progress)})
 
     def add(self, row: Mapping[str, Any]) -> None:
-        if row in self.rows:
-            return
+        """A row that is there is not written again."""
+        if row not in self.rows:
+            self._append(row)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
         self.rows.append(dict(row))
+        self.last[row["phase"]] = row.get("step", self.last.get(row["phase"], -1))
         if Workers.now().first:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")

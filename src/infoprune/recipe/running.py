@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from infoprune.artifact import save
 from infoprune.data import Task, datasets
 from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.export import export
 from infoprune.finetune import Progress, Surroundings, Training, Workers, hits, joined, train
 from infoprune.finetune.checkpoints import load_tensors
 from infoprune.observe import kept_randomness
@@ -28,7 +29,7 @@ from infoprune.recipe.sections import Recipe
 from infoprune.report.model import Allocation, Interval, Report, SiteChange
 from infoprune.surgery import Plan, certificate_of, prune_
 
-ARTEFACT = "artefact"
+ARTEFACT, EXPORTED = "artefact", "model.onnx"
 BASELINES: dict[str, Callable[[], Any]] = {
     "random": tp.importance.RandomImportance,
     "l2": lambda: tp.importance.MagnitudeImportance(p=2),
@@ -126,11 +127,11 @@ class _Run:
             self._judge(phase, lambda model=model: model)
 
     def _artefact(self) -> None:
-        if self.folder.has(f"{ARTEFACT}/config.json"):
-            return
         self._pause()
-        if Workers.now().first:
+        if Workers.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
             save(self.folder.path / ARTEFACT, self.final().cpu(), self.plans())
+        if Workers.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
+            self.display.say(str(export(self.final().cpu(), self.x, self.folder.path / EXPORTED)))
         Workers.now().wait()
 
     # ------------------------------------------------------------------------------------------------- models

@@ -91,7 +91,7 @@ class TokensSection:
 
 @dataclass(frozen=True)
 class ExportSection:
-    """Write the pruned network in a format for deployment, beside the artefact."""
+    """Write the pruned network for deployment as well, to model.onnx beside the artefact."""
 
     format: Literal["onnx"] = "onnx"
 

@@ -1,0 +1,177 @@
+"""run(): killed anywhere it goes on to the same artefact; workers agree; nothing foreign is overwritten."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from infoprune.cli import main
+from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.recipe import recipe_of, run, running
+from infoprune.recipe.display import Wish
+
+
+def data_file(root):
+    path = root / "data.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(48) % 4
+    images = torch.randn(48, 3, 16, 16, generator=generator) + labels[:, None, None, None]
+    halves = {"train_images": images, "held_out_images": images.clone()}
+    save_file({**halves, "train_labels": labels, "held_out_labels": labels.clone()}, path)
+    return path
+
+
+def recipe(root, **sections):
+    told = {
+        "schema": 1,
+        "model": {"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.05},
+        "data": {"name": "tensors", "root": str(data_file(root)), "batch": 16, "calibration": 32},
+        "depth": {"stages": 2, "keep_units": 5, "samples": 32},
+        "importance": {"name": "independence"},
+        "layer_importance": {"name": "nhsic"},
+        "budget": {"macs": 0.4},
+        "finetune": {"epochs": 1, "reestimate": 16, "save_seconds": 0, "ema": 0.9},
+        "report": {"latency": False, "baseline_epochs": 0},
+    }
+    return recipe_of({**told, **sections})
+
+
+def weights(out):
+    return (out / "artefact" / "model.safetensors").read_bytes(), (out / "artefact" / "config.json").read_bytes()
+
+
+def killed(made, out, seconds):
+    child = os.fork()
+    if child == 0:
+        try:
+            run(made, out)
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def kill_and_go_on(tmp_path, seeds):
+    made, started = recipe(tmp_path), time.perf_counter()
+    report = run(made, tmp_path / "whole")
+    length, cut_short = time.perf_counter() - started, 0
+    assert len(report.blocks_removed) == 4
+    for seed in seeds:
+        out, draw = tmp_path / str(seed), random.Random(seed)
+        for _ in range(2):
+            cut_short += killed(made, out, draw.uniform(0, length))
+        run(made, out)
+        assert weights(out) == weights(tmp_path / "whole"), seed
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        steps = [(row["phase"], row["step"]) for row in rows if "step" in row]
+        assert sorted(set(steps)) == sorted(steps)
+    return cut_short
+
+
+def test_a_killed_run_ends_with_the_same_artefact(tmp_path):
+    assert kill_and_go_on(tmp_path, range(1)) > 0
+
+
+@pytest.mark.slow
+def test_twenty_random_kill_points(tmp_path):
+    assert kill_and_go_on(tmp_path, range(10, 30)) >= 20
+
+
+def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
+    made = recipe(tmp_path, depth=None)
+    run(made, tmp_path / "whole")
+    noted = running._Run._note
+
+    def stop_at_the_second(self, phase, progress):
+        self.wish.stop = phase == "cut-1" and progress.step == 3
+        noted(self, phase, progress)
+
+    monkeypatch.setattr(running._Run, "_note", stop_at_the_second)
+    with pytest.raises(Interrupted, match="stopped after step 3 of cut-1; the same command goes on"):
+        run(made, tmp_path / "out")
+    monkeypatch.setattr(running._Run, "_note", noted)
+    run(made, tmp_path / "out")
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+    assert isinstance(Wish().stop, bool)
+
+
+def test_a_directory_of_another_run_or_of_something_else_is_refused(tmp_path):
+    made = recipe(tmp_path, depth=None, model={"name": "resnet20_cifar"}, finetune={"epochs": 0, "reestimate": 0})
+    run(made, tmp_path / "out")
+    other = recipe(tmp_path, depth=None, model={"name": "resnet20_cifar"}, finetune={"epochs": 0, "lr": 0.5})
+    with pytest.raises(InfopruneError, match=r"finetune\.lr was 0\.05 and is 0\.5"):
+        run(other, tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(InfopruneError, match="is not a run of ours"):
+        run(made, tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_budget_that_cannot_be_met_is_told(tmp_path):
+    with pytest.raises(Infeasible, match="cheapest"):
+        run(recipe(tmp_path, depth=None, budget={"macs": 1e-4}, finetune={"epochs": 0}), tmp_path / "out")
+
+
+def test_a_dry_run_reads_no_data_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    text = "schema: 1\nmodel: {name: resnet20_cifar}\ndata: {name: cifar10, root: nowhere}\nbudget: {macs: 0.5}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "r.yaml", "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["macs"] == 40_551_040
+    assert 0.49 < told["macs_after"] / told["macs"] <= 0.5
+    assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
+
+
+SHARED = """
+import json, sys, torch
+torch.set_num_threads(1)
+from infoprune.recipe import read_recipe, run
+run(read_recipe(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_two_workers_plan_and_train_like_one(tmp_path):
+    from infoprune.recipe import to_yaml
+
+    # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5
+    options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
+    made = recipe(
+        tmp_path, depth=None, finetune=options, model={"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.001}
+    )
+    (tmp_path / "r.yaml").write_text(to_yaml(made))
+    run(made, tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(2):
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        command = [sys.executable, "-c", SHARED, str(tmp_path / "r.yaml"), str(tmp_path / "two")]
+        children.append(subprocess.Popen(command, env={**os.environ, **place, "OMP_NUM_THREADS": "1"}))
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
+    plans = [json.loads((tmp_path / out / "cut-1" / "plan.json").read_text()) for out in ("one", "two")]
+    assert plans[0]["edits"] == plans[1]["edits"]
+    losses = []
+    for out in ("one", "two"):
+        rows = [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["loss"] for row in rows if "loss" in row])
+    assert len(losses[0]) == len(losses[1]) >= 3
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
