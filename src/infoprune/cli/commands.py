@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,15 @@ def doctor_command(arguments: argparse.Namespace) -> Result:
 
 def list_command(arguments: argparse.Namespace) -> Result:
     rows = LISTS[arguments.what]()
+    return Result(as_table(rows), [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
+
+
+def as_table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows of cells in columns."""
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    text = "\n".join(
+    return "\n".join(
         "  ".join(str(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-    return Result(text, [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
 
 
 def _model_and_input(arguments: argparse.Namespace, step: Step) -> tuple[nn.Module, Tensor]:

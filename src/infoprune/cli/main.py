@@ -19,6 +19,9 @@ OBSERVE_EXAMPLE = (
     "example: infoprune observe resnet20_cifar --data digits --set data.calibration=256 --out seen.safetensors"
 )
 COMPLETION_EXAMPLE = "example: infoprune completion > ~/.local/share/bash-completion/completions/infoprune"
+REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
+BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison.html"
+EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
 
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="command", required=True)
 
     _running_verbs(verbs)
+    _result_verbs(verbs)
 
     plan = _verb(verbs, "plan", "say what would go and what that saves; touches nothing", PLAN_EXAMPLE)
     _model_options(plan)
@@ -127,6 +131,28 @@ def _running_verbs(verbs: argparse._SubParsersAction) -> None:
 
     shell = _verb(verbs, "completion", "a script that lets bash and zsh complete commands", COMPLETION_EXAMPLE)
     shell.set_defaults(run=lambda arguments: completion.completion_command(_parser()))
+
+
+def _result_verbs(verbs: argparse._SubParsersAction) -> None:
+    from infoprune.cli import results
+
+    report = _verb(verbs, "report", "a finished run in short, and its page drawn again", REPORT_EXAMPLE)
+    report.add_argument("run_directory", type=Path, metavar="run", help="directory of a finished run")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="where the page goes (default: report.html in the run)"
+    )
+    report.set_defaults(run=results.report_command)
+
+    bench = _verb(verbs, "bench", "finished runs side by side, on one page", BENCH_EXAMPLE)
+    bench.add_argument("runs", type=Path, nargs="+", metavar="run", help="directories of finished runs")
+    bench.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="FILE", help="where the page goes")
+    bench.set_defaults(run=results.bench_command)
+
+    export = _verb(verbs, "export", "an artefact as ONNX or torch.export program, compared first", EXPORT_EXAMPLE)
+    export.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
+    export.add_argument("out", type=Path, help="file to write: .onnx, or .pt2 for torch.export")
+    export.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (default: the exporter's)")
+    export.set_defaults(run=results.export_command)
 
 
 def _changes(verb: argparse.ArgumentParser) -> None:

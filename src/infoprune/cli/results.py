@@ -1,0 +1,70 @@
+"""The verbs for what a run left: report, bench and export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from infoprune.artifact import load, read_config
+from infoprune.artifact.probe import probe_inputs
+from infoprune.cli.commands import Result, as_table
+from infoprune.errors import InfopruneError
+from infoprune.export import export
+from infoprune.report.compare import comparison, rows_of
+from infoprune.report.model import Interval, Report
+from infoprune.report.page import PAGE, page, sentence
+
+ARTEFACT = "artefact"
+
+
+def report_command(arguments: argparse.Namespace) -> Result:
+    """The page of a finished run, drawn again from its report.json."""
+    report = Report.of_run(arguments.run_directory)
+    path = arguments.out or arguments.run_directory / PAGE
+    path.write_text(page(report))
+    lines = [
+        f"{report.name}: {report.model} on {report.data}",
+        f"MACs       {report.before.macs:,} -> {report.after.macs:,} ({report.after.macs / report.before.macs:.1%})",
+        f"parameters {report.before.params:,} -> {report.after.params:,}",
+        f"accuracy   {_share(report.before.accuracy)} -> {_share(report.after.accuracy)}",
+        *([sentence(report)] if report.baselines else []),
+        f"page       {path}",
+    ]
+    return Result("\n".join(lines), json.loads(report.to_json()))
+
+
+def bench_command(arguments: argparse.Namespace) -> Result:
+    """Finished runs side by side, on the terminal and on one page."""
+    reports = [Report.of_run(directory) for directory in arguments.runs]
+    arguments.out.write_text(comparison(reports))
+    rows = rows_of(reports)
+    cells = [tuple(rows[0]), *(tuple(_shown(value) for value in row.values()) for row in rows)]
+    return Result(f"{as_table(cells)}\npage  {arguments.out}", rows)
+
+
+def export_command(arguments: argparse.Namespace) -> Result:
+    """An artefact as ONNX or as a torch.export program, compared with the model."""
+    place = _artefact(arguments.artefact)
+    inputs = next((plan.inputs for plan in read_config(place).plans if plan.inputs), ())
+    if not inputs:
+        raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
+    model = load(place)
+    told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset)
+    return Result(str(told), {**asdict(told), "path": str(told.path)})
+
+
+def _artefact(directory: Path) -> Path:
+    """The directory itself, or the artefact in that of a run."""
+    return directory / ARTEFACT if (directory / ARTEFACT).is_dir() else directory
+
+
+def _share(interval: Interval | None) -> str:
+    return "not measured" if interval is None else f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,56 @@
+"""report, bench and export: what the command does with what runs left behind."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from report_example import EXAMPLE
+
+import infoprune as ip
+from infoprune.cli import main
+from infoprune.models import resnet20_cifar
+from infoprune.report.model import Interval
+from infoprune.report.page import page, write
+
+
+@pytest.fixture
+def runs(tmp_path):
+    other = replace(EXAMPLE, name="poor", after=replace(EXAMPLE.after, accuracy=Interval(0.9, 0.88, 0.92)))
+    write(EXAMPLE, tmp_path / "good")
+    write(other, tmp_path / "poor")
+    return tmp_path
+
+
+def test_report_tells_a_run_in_short_and_draws_its_page(runs, capsys):
+    (runs / "good" / "report.html").unlink()
+    assert main(["report", str(runs / "good")]) == 0
+    told = capsys.readouterr().out
+    assert "97.50% (95.3% to 98.7%)" in told
+    assert "no evidence of a gain over l2" in told
+    assert (runs / "good" / "report.html").read_text() == page(EXAMPLE)
+
+
+def test_bench_puts_runs_side_by_side(runs, capsys):
+    out = runs / "both.html"
+    assert main(["bench", str(runs / "good"), str(runs / "poor"), "--out", str(out), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["run"], row["beaten by"]) for row in rows] == [("quickstart", None), ("poor", "quickstart")]
+    assert "Accuracy against MACs" in out.read_text()
+
+
+def test_a_directory_without_a_run_is_told(runs, capsys):
+    assert main(["bench", str(runs / "nowhere")]) == 1
+    assert "give the directory of a finished run" in capsys.readouterr().err
+    assert not (runs / "comparison.html").exists()
+
+
+def test_export_writes_what_the_artefact_computes(tmp_path, capsys):
+    torch.manual_seed(0)
+    model, x = resnet20_cifar().eval(), torch.randn(1, 3, 32, 32)
+    plan = ip.plan(model, x, ip.importance.CapacityImportance(), budgets=[ip.budgets.macs(keep=0.5)])
+    ip.save(tmp_path / "run" / "artefact", ip.prune_(model, x, plan), plan)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "small.pt2")]) == 0
+    assert "torch.export, free batch" in capsys.readouterr().out
+    again = torch.export.load(tmp_path / "small.pt2").module()
+    torch.testing.assert_close(again(x), model.eval()(x), rtol=0, atol=1e-6)  # the same kernels in the same order
