@@ -3,20 +3,10 @@
 import copy
 
 import pytest
+import small_detectors as nets
 import torch
 import torch_pruning as tp
-from small_detectors import (
-    BOXES,
-    faster_rcnn,
-    fcos,
-    image,
-    keypoint_rcnn,
-    lraspp,
-    mask_rcnn,
-    retina_net,
-    ssd_lite,
-    targets,
-)  # fmt: skip
+from small_detectors import BOXES, image, mask_rcnn, ssd_lite, targets
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -26,7 +16,9 @@ from infoprune.graph.settled import settled
 from infoprune.graph.slicing import Removal
 from infoprune.graph.tape import outputs_of
 from infoprune.graph.verify import compare
-from infoprune.surgery import Plan
+from infoprune.surgery import Plan, certificate
+from small_nets import Residual, make
+from small_nets import image as pixels
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 X = ([image()],)
@@ -121,24 +113,26 @@ def test_a_detector_at_its_builders_settings_comes_back_by_name(tmp_path):
 
 def prunes_exactly_at_the_planned_price(model: nn.Module, plan: Plan) -> None:
     assert "quarantined" not in plan.made_by
-    certificate = ip.certificate_of(model, X, plan)
-    assert certificate.verdict == ("not exact by design" if certificate.statistics else "exact"), str(certificate)
+    found = ip.certificate_of(model, X, plan)
+    assert found.verdict == ("not exact by design" if found.statistics else "exact"), str(found)
     ip.prune_(model, X, plan, certify=False)
     assert ip.measure(model, X).macs == plan.prices["macs"].after
     with torch.no_grad():
         assert set(model([image()])[0]) >= {"boxes", "labels", "scores"}
 
 
-@pytest.mark.parametrize(
-    "make", [keypoint_rcnn, retina_net, *(pytest.param(m, marks=pytest.mark.slow) for m in (faster_rcnn, fcos))]
-)
-def test_other_detectors_prune_exactly_at_the_planned_price(make):
-    model = make()
+MAKERS = [nets.keypoint_rcnn, nets.retina_net]
+SLOWER = [pytest.param(make, marks=pytest.mark.slow) for make in (nets.faster_rcnn, nets.fcos)]
+
+
+@pytest.mark.parametrize("build", [*MAKERS, *SLOWER])
+def test_other_detectors_prune_exactly_at_the_planned_price(build):
+    model = build()
     prunes_exactly_at_the_planned_price(model, ip.plan(model, X, L2, rates=0.5))
 
 
 def test_a_segmentation_network_prunes_exactly_at_the_planned_price():
-    model, x = lraspp(), image()[None]
+    model, x = nets.lraspp(), image()[None]
     plan = ip.plan(model, x, L2, rates=0.5)
     assert ip.certificate_of(model, x, plan).verdict == "exact"
     ip.prune_(model, x, plan)
@@ -169,7 +163,7 @@ def test_code_on_boxes_that_cannot_shrink_is_quarantined_and_the_rest_is_kept():
 
 
 def test_multiply_adds_are_those_of_a_full_house_whatever_the_weights():
-    model = faster_rcnn()
+    model = nets.faster_rcnn()
     macs = ip.measure(model, X).macs
     with torch.no_grad():
         model.rpn.head.cls_logits.bias.fill_(-100.0)
@@ -215,3 +209,17 @@ def test_a_wrong_weight_in_any_head_is_seen_though_other_outputs_are_larger(laye
     with torch.no_grad():
         other.get_submodule(layer).weight.mul_(1.01)
     assert compare(other, model, Removal({}), X, ()).relative > 1e-3
+
+
+def test_a_doubt_in_single_precision_is_settled_in_double(monkeypatch):
+    model = make(Residual)
+    plan = ip.plan(model, pixels(), L2, rates=0.5)
+    monkeypatch.setattr(certificate, "AFFORDABLE_MACS", 0)
+    assert ip.certificate_of(model, pixels(), plan).dtype == "float32"
+    monkeypatch.setitem(certificate.TOLERANCE, torch.float32, 0.0)
+    found = ip.certificate_of(model, pixels(), plan)
+    assert (found.verdict, found.dtype) == ("exact", "float64")
+
+
+def test_blocks_of_a_detectors_backbone_can_leave():
+    assert "backbone.body.layer1.1" in {site.name for site in ip.skip_units(mask_rcnn(), X)}

@@ -143,15 +143,21 @@ def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
         yield from (Architecture("timm", name, arguments) for arguments in _timm_arguments(model))
     if module.startswith("infoprune."):
         for name, builder in models.items():
-            if builder.__module__ == module:
+            if builder.__module__ == module and builder.__annotations__.get("return") == type(model).__name__:
                 yield from (Architecture("infoprune", name, a) for a in _class_counts(model, dense))
     if module.startswith("torchvision."):
         import torchvision
 
         names = [n for n in torchvision.models.list_models() if not n.startswith("quantized")]
         for name in names:
-            if torchvision.models.get_model_builder(name).__module__ == module:
+            if _makes(torchvision.models.get_model_builder(name), model):
                 yield from (Architecture("torchvision", name, a) for a in _class_counts(model, dense))
+
+
+def _makes(builder: Callable[..., Any], model: nn.Module) -> bool:
+    """Builders stand beside the class that they make, or say so, as SSDLite's does."""
+    beside = builder.__module__ == type(model).__module__
+    return beside or inspect.signature(builder).return_annotation is type(model)
 
 
 def _timm_name(model: nn.Module) -> str | None:

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.rules import tensors
+from infoprune.graph.settled import FEW_BOXES, settled
 from infoprune.graph.tape import outputs_of
-from infoprune.graph.verify import evaluating
 
 SOURCE = "source"  # the operation of a tensor that was there before: an input, a parameter, a constant
 
@@ -102,7 +102,7 @@ class Dataflow:
 def record(model: nn.Module, inputs: tuple) -> Dataflow:
     """Run `model` once in evaluation mode, without gradients; no hook stays behind."""
     flow = Dataflow()
-    with torch.no_grad(), evaluating(model), _calls(model, flow), _Recorder(flow):
+    with torch.no_grad(), settled(model, boxes=FEW_BOXES), _calls(model, flow), _Recorder(flow):
         output = model(*inputs)
     flow.results.update(flow.node(t) for t in outputs_of(output))
     return flow

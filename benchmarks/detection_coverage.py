@@ -1,0 +1,61 @@
+"""What prunes of torchvision's detectors and segmentation networks: half of every site, certified, at full width.
+
+    python benchmarks/detection_coverage.py [name ...]
+
+Random weights, pictures of 128 pixels (SSD chooses its own), 16 proposals and 8 detections; prints rows of markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import torch_pruning as tp
+import torchvision
+from torch import nn
+
+import infoprune as ip
+
+DETECTORS = (
+    "maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large",
+)  # fmt: skip
+SEGMENTERS = ("fcn_resnet50", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large")
+
+
+def built(name: str) -> tuple[nn.Module, Any]:
+    options: dict[str, Any] = {"weights": None, "weights_backbone": None}
+    if "fpn" in name:
+        options |= {"min_size": 128, "max_size": 128}
+    if "rcnn" in name:
+        options |= {"rpn_post_nms_top_n_test": 16, "box_detections_per_img": 8}
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, **options).eval()
+    picture = torch.rand(3, 128, 128)
+    return model, (picture[None] if name in SEGMENTERS else ([picture],))
+
+
+def row(name: str) -> str:
+    model, x = built(name)
+    plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), rates=0.5)
+    certificate = ip.certificate_of(model, x, plan)
+    ip.prune_(model, x, plan, certify=False)
+    after = ip.measure(model, x)
+    price = plan.prices["macs"]
+    assert after.macs == price.after, (after, price)
+    sites, quarantined = len(plan.edits), len(plan.made_by.get("quarantined", ()))
+    verdict = f"{certificate.verdict} ({certificate.difference / certificate.scale:.0e})"
+    return f"| {name} | {sites} / {quarantined} | {price.before / 1e9:.2f} G | {price.keep:.1%} | {verdict} |"
+
+
+def main() -> None:
+    print("| network | sites / quarantined | multiply-adds | remain | certificate (relative difference) |")
+    print("|---|---|--:|--:|---|")
+    for name in sys.argv[1:] or (*DETECTORS, *SEGMENTERS):
+        print(row(name), flush=True)
+
+
+if __name__ == "__main__":
+    main()
