@@ -149,10 +149,10 @@ def plot(rows: list[dict], path: Path) -> None:
                     [r["keep"] + spread for r in line], means, abs(ends.T - means), label=name, color=colours[name],
                     marker="o", ms=4, lw=1.3, elinewidth=0.8,
                 )  # fmt: skip
-        panel.set(title=title, xlabel="kept" + (" at each stage" if what == "tokens" else ""))
+        panel.set(title=title, xlabel="kept" + (" at each stage" if what == "tokens" else ""), xlim=(0.44, 1.0))
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("mask IoU (dotted: dense), 95 % over images")
-    panels[0].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=8)
     figure.savefig(path, dpi=110)
 
 
