@@ -55,7 +55,7 @@ def winners(maps: Mapping[str, WinnerMap], names: tuple[str, str]) -> Figure:
     for number, (title, found) in enumerate(maps.items()):
         axes = figure.add_subplot(1, len(maps), number + 1)
         _triangle(axes, found)
-        axes.set_title(f"{title}: {names[0]} wins {found.share:.0%}", fontsize="medium")
+        axes.set_title(f"{title}: {names[0]} wins {found.share:.1%}", fontsize="medium")
     return figure
 
 
