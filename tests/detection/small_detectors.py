@@ -56,9 +56,12 @@ def fcos() -> nn.Module:
 
 
 def ssd_lite() -> nn.Module:
-    """Its layers are drawn so small that nothing but biases would reach the outputs."""
     torch.manual_seed(0)
-    model = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
+    return loud(detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).eval())
+
+
+def loud(model: nn.Module) -> nn.Module:
+    """Some layers are drawn so small that nothing but biases would reach the outputs."""
     for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
         nn.init.kaiming_normal_(layer.weight)
     return model
@@ -66,7 +69,7 @@ def ssd_lite() -> nn.Module:
 
 def lraspp() -> nn.Module:
     torch.manual_seed(0)
-    return torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4).eval()
+    return loud(torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4).eval())
 
 
 def image() -> Tensor:
