@@ -4,7 +4,8 @@
     python benchmarks/depth_strategies.py run --smoke      # minutes shrunk to seconds, to see that it works
     python benchmarks/depth_strategies.py table [--plot docs/images/depth_strategies.png]
 
-A ResNet-56 is trained on digits on photographs once a seed. Each strategy then takes it through the same
+A ResNet-56 is trained on digits on photographs once a seed (or `--network 0`: all seeds start from the network of
+seed 0, and differ in calibration, retraining and random choices alone). Each strategy then takes it through the same
 stages: energies of the network as it is, the same number of units for all, removal, retraining. Accuracy is
 on test pictures of other digits and photographs, the same for all.
 """
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_strategies.jsonl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--network", type=int, help="the seed of one dense network for all seeds")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--images", type=int, default=192_000, help="to train the dense network")
     parser.add_argument("--rate", type=float, default=0.2, help="the dense network's largest learning rate")
@@ -68,18 +70,20 @@ def run(options: argparse.Namespace) -> None:
 
 
 def trained(options: argparse.Namespace, seed: int, pictures: tuple) -> ResNet:
-    """The dense network of this seed, from its checkpoint if there is one."""
-    torch.manual_seed(seed)
-    model = ResNet(56, options.width)
-    checkpoint = options.out.with_name(f"{options.out.stem}_{options.width}_{options.images}_{seed}.pt")
+    """The dense network of this seed, or of all of them, from its checkpoint if there is one."""
+    own = seed if options.network is None else options.network
+    torch.manual_seed(own)
+    model, begun = ResNet(56, options.width), time.process_time()
+    checkpoint = options.out.with_name(f"{options.out.stem}_{options.width}_{options.images}_{own}.pt")
     if checkpoint.exists():
         model.load_state_dict(torch.load(checkpoint, weights_only=True))
-        return model.eval()
-    digits, begun = Digits(train=True, seed=100 + seed), time.process_time()
-    train(model, digits, options.images, rate=options.rate)
-    torch.save(model.state_dict(), checkpoint)
-    record(options, {"seed": seed, "strategy": "dense", "stage": -1, **measured(model, pictures, begun)})
-    return model
+    else:
+        train(model, Digits(train=True, seed=100 + own), options.images, rate=options.rate)
+        torch.save(model.state_dict(), checkpoint)
+    key = {"seed": seed, "strategy": "dense", "stage": -1}
+    if key_of(key) not in done(options):
+        record(options, {**key, "network": own, **measured(model, pictures, begun)})
+    return model.eval()
 
 
 def follow(options: argparse.Namespace, seed: int, strategy: str, dense: ResNet, pictures: tuple) -> None:
@@ -218,7 +222,8 @@ def plot(lines: dict[str, list], dense: dict, path: Path) -> None:
         axis.invert_xaxis()
         axis.grid(alpha=0.3)
     seeds = max(len(p["accuracy"]) for points in lines.values() for p in points)
-    axes[0].set_ylabel(f"test accuracy, mean of {seeds} seeds with 95 % intervals" if seeds > 1 else "test accuracy")
+    axes[0].set_ylabel("test accuracy")
+    figure.suptitle(f"mean of {seeds} seeds with 95 % intervals", fontsize="medium")
     axes[0].legend()
     figure.savefig(path, dpi=120)
 
