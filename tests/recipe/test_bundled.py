@@ -10,7 +10,7 @@ import infoprune as ip
 from infoprune.recipe import read_recipe, recipe_of, run, to_yaml
 from infoprune.recipe.yaml_text import parsed
 
-QUICK = {"cifar10-resnet20-itpruner", "cifar100-vgg16-capacity", "imagenet-deit_s-tokens"}
+QUICK = {"cifar10-resnet20-itpruner", "imagenet-deit_s-tokens"}
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names()])

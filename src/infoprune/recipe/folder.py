@@ -35,6 +35,7 @@ class Folder:
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InfopruneError(f"{path} exists and is not a run of ours; choose another --out")
         folder = cls(path)
+        Workers.now().wait()  # all have looked before the first one writes
         folder.write(RECIPE, to_yaml(recipe))
         return folder
 

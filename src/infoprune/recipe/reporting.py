@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 
 def report_of(run: _Run) -> Report:
     """Written as report.json and report.html; the one that is there when the run was finished before."""
-    if run.folder.has(FILE):
-        return Report.of_run(run.folder.path)
-    report = _made(run)
-    if Workers.now().first:
-        page.write(report, run.folder.path)
+    if Workers.now().first and not run.folder.has(FILE):
+        page.write(_made(run), run.folder.path)
     Workers.now().wait()
-    return report
+    return Report.of_run(run.folder.path)
 
 
 def _made(run: _Run) -> Report:
