@@ -101,6 +101,7 @@ def test_it_comes_back_from_disk_with_its_factory(pruned, tmp_path):
     assert all(torch.equal(mine[k], theirs[k]) for k in ("boxes", "labels", "scores", "masks"))
 
 
+@pytest.mark.slow
 def test_a_detector_at_its_builders_settings_comes_back_by_name(tmp_path):
     model = ssd_lite()
     prunes_exactly_at_the_planned_price(model, plan := ip.plan(model, X, L2, rates=0.5))
@@ -121,11 +122,10 @@ def prunes_exactly_at_the_planned_price(model: nn.Module, plan: Plan) -> None:
         assert set(model([image()])[0]) >= {"boxes", "labels", "scores"}
 
 
-MAKERS = [nets.keypoint_rcnn, nets.retina_net]
-SLOWER = [pytest.param(make, marks=pytest.mark.slow) for make in (nets.faster_rcnn, nets.fcos)]
+SLOWER = [pytest.param(make, marks=pytest.mark.slow) for make in (nets.faster_rcnn, nets.fcos, nets.keypoint_rcnn)]
 
 
-@pytest.mark.parametrize("build", [*MAKERS, *SLOWER])
+@pytest.mark.parametrize("build", [nets.retina_net, *SLOWER])
 def test_other_detectors_prune_exactly_at_the_planned_price(build):
     model = build()
     prunes_exactly_at_the_planned_price(model, ip.plan(model, X, L2, rates=0.5))
