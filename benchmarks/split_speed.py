@@ -1,6 +1,6 @@
 """What knowing each feature's information costs: against a loop over features, and on top of the forward passes.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/split_speed.py [--images 3000] [--view whole]
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/split_speed.py [--images 3000] [--view axes]
 
 The paper's network at 256 x 512 gives 256 maps of 32 x 64, 32 patches of 8 x 8 each. A few images are run for real;
 the others' features are theirs under random gains, drawn as they are needed, which is not timed. The loop runs two
