@@ -67,3 +67,11 @@ def test_padded_shortcuts_shrink_with_their_stream():
     assert not graph.quarantined
     ip.prune_(model, x, ip.plan(model, x, ip.importance.IndependenceImportance(), rates=0.5))
     assert model.layer2[0].shortcut.before.shape[1] < 8
+
+
+def test_a_network_that_lost_blocks_is_found_with_its_number_of_classes(tmp_path):
+    model, x = models["resnet20_cifar"](num_classes=100).eval(), torch.randn(1, 3, 32, 32)
+    energies = {unit.name: float(i) for i, unit in enumerate(ip.skip_units(model, x))}
+    plan = ip.plan_depth(model, x, energies, keep_units=5, strategy="largest")
+    ip.save(tmp_path / "a", ip.prune_(model, x, plan), plan)
+    assert ip.load(tmp_path / "a")(x).shape == (1, 100)

@@ -185,7 +185,7 @@ def _timm_arguments(model: nn.Module) -> Iterator[dict[str, Any]]:
 def _class_counts(model: nn.Module, dense: Shapes) -> Iterator[dict[str, Any]]:
     """The default, what a part of the model calls its classes, and the entries of the last vector of the tensors."""
     yield {}
-    last = next((int(shape[0]) for shape in reversed(list(dense.values())) if len(shape) == 1), None)
+    last = next((int(shape[0]) for shape in reversed(list(shapes_of(model).values())) if len(shape) == 1), None)
     box = dense.get("roi_heads.box_predictor.cls_score.bias")
     told = [vars(module).get("num_classes") for module in model.modules()]
     for count in dict.fromkeys([*told, last if box is None else int(box[0])]):
