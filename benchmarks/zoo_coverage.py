@@ -124,8 +124,8 @@ def write_table() -> None:
         '"Not exact by design" names statistics that are taken over channels. Sites left alone are those whose removal '
         "the model's own code does not follow; the rest was pruned.",
         "",
-        "ONNX: how far ONNX Runtime's outputs are from torch's, as a fraction of the largest output, at the worse of two "
-        "batch sizes (`python benchmarks/export_coverage.py`).",
+        "ONNX: how far the outputs of ONNX Runtime are from torch's, as a fraction of the largest output, at the worse "
+        "of two batch sizes (`python benchmarks/export_coverage.py`).",
         "",
         "| model | outcome | MACs left | parameters left | certificate | sites cut / left alone | ONNX | CPU s |",
         "|---|---|---|---|---|---|---|---|",

@@ -2,9 +2,7 @@
 
 import doctest
 import math
-import re
 from functools import partial
-from pathlib import Path
 
 import pytest
 import reference_hsic as reference
@@ -383,10 +381,3 @@ def test_samples_that_are_not_floating_point_are_refused():
 def test_bad_input_is_refused_in_one_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_the_page_of_documentation_runs(capsys):
-    page = Path(__file__).parents[2] / "docs" / "estimators.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(blocks) == 3
-    exec(compile("\n".join(blocks), str(page), "exec"), {})

@@ -1,8 +1,6 @@
 """Transformers, a block or two of each kind: what shrinks, exactly where it can be, saved and loaded."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from torch import Tensor, nn
 import infoprune as ip
 from infoprune.graph import Graph
 
-PAGE = Path(__file__).parents[2] / "docs" / "transformers.md"
 L2 = tp.importance.MagnitudeImportance(p=2)
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 5}
 SWIN = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)}
@@ -156,13 +153,3 @@ def test_models_of_the_transformers_package_prune_save_and_load(kind, tmp_path):
     widths = {s.size for s in graph.sites}
     assert widths == ({4, 64} if kind == "masked bert" else {4, 48, 64})  # its embeddings are its output
     prunes_and_comes_back(model, x, build, tmp_path / "saved")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_every_block_of_the_page_runs(tmp_path, monkeypatch):
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    monkeypatch.chdir(tmp_path)
-    namespace: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(compile(block, PAGE.name, "exec"), namespace)
-    assert "again" in namespace

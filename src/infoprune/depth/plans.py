@@ -83,8 +83,8 @@ def stages(
     has reached already is passed over, so the same call goes on with a model that was saved between two
     stages.
 
-    >>> for plan in stages(model, x, lambda model: unit_energies(model, loader, x), clusters=[20, 15, 10]):
-    ...     prune_(model, x, plan)  # then train
+        for plan in stages(model, x, lambda model: unit_energies(model, loader, x), clusters=[20, 15, 10]):
+            prune_(model, x, plan)  # then train
     """
     if any(later >= earlier for earlier, later in pairwise(clusters)):
         raise ValueError(f"clusters is {list(clusters)}; every stage must keep fewer units than the one before")

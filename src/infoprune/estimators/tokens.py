@@ -35,8 +35,8 @@ def token_independence(tokens: Tensor) -> Tensor:
 
     Shifting all tokens alike changes nothing.
 
-    >>> token_independence(torch.tensor([[[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]]))
-    tensor([[50., 25., 25.]])
+    >>> token_independence(torch.tensor([[[0.0, 0.0], [4.0, 4.0], [-4.0, -4.0]]]))
+    tensor([[ 64., 160., 160.]])
     """
     centred = tokens - tokens.mean(-2, keepdim=True)
     squares = torch.linalg.vecdot(centred, centred)

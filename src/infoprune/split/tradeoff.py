@@ -18,7 +18,7 @@ Better = Literal["higher", "lower"]
 def task_distortion(full: float, selected: float) -> float:
     """D_j = |A_j(C) - A_j(C')| / A_j(C) (eq. 8), of scores with all features and with some.
 
-    >>> task_distortion(0.8, 0.6)
+    >>> task_distortion(0.5, 0.375)
     0.25
     """
     if not full:

@@ -36,8 +36,8 @@ def quantise(features: Tensor) -> tuple[Tensor, Tensor]:
 def dequantise(levels: Tensor, ranges: Tensor, dtype: torch.dtype) -> Tensor:
     """The values that [C, H, W] levels stand for.
 
-    >>> dequantise(torch.tensor([[[0, 50, 255]]], dtype=torch.uint8), torch.tensor([[-1.0, 4.1]]), torch.float32)
-    tensor([[[-1.0000,  0.0000,  4.1000]]])
+    >>> dequantise(torch.tensor([[[0, 51, 255]]], dtype=torch.uint8), torch.tensor([[-1.0, 4.0]]), torch.float32)
+    tensor([[[-1.,  0.,  4.]]])
     """
     low, step = _scale(ranges)
     values = (low + levels.flatten(1) * step).view(levels.shape)
