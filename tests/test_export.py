@@ -156,3 +156,23 @@ def test_pruned_members_of_families_export(tmp_path, name):
     x = torch.randn(1, 3, 224, 224)
     told = ip.export(pruned(model, x), x, tmp_path / "m.onnx")
     assert told.batch == "batch"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4},
+        pytest.param({}, marks=pytest.mark.slow),
+    ],
+    ids=["tiny", "deit_tiny"],
+)
+def test_networks_that_drop_tokens_export(tmp_path, options):
+    torch.manual_seed(0)
+    model = timm.create_model("deit_tiny_patch16_224", num_classes=10, **options).eval()
+    side = options.get("img_size", 224)
+    ip.tokens.sparsify_(model, schedule={1: 0.5, 2: 0.7})
+    told = ip.export(model, torch.randn(1, 3, side, side), tmp_path / "m.onnx")
+    for size in (1, 8):
+        x = torch.randn(size, 3, side, side)
+        ours, theirs = model(x).detach().numpy(), ran(told.path, x)[0]
+        np.testing.assert_allclose(theirs, ours, atol=1e-4 * abs(ours).max())
