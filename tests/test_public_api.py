@@ -21,6 +21,7 @@ PUBLIC = {
     "skip_units": ("model", "example_inputs"),
     "plan_depth": ("model", "example_inputs", "seen", "clusters", "keep_units", "budgets", "strategy"),
     "certificate_of": ("model", "example_inputs", "plan"),
+    "export": ("model", "example_inputs", "path", "opset"),
 }  # fmt: skip
 
 
@@ -33,7 +34,9 @@ def test_public_functions_take_these_arguments(name):
     "name",
     [
         "importance.CapacityImportance", "importance.IndependenceImportance",
-        "importance.CapacityIndependenceImportance",
+        "importance.CapacityIndependenceImportance", "importance.MutualInformationImportance",
+        "importance.EnergyImportance", "importance.HSICImportance", "budgets.bits", "tokens.sparsify_",
+        "split.SplitModel", "split.rank",
         "layerwise.uniform", "layerwise.nhsic", "layerwise.nhsic_relevance", "layerwise.curves", "budgets.macs",
         "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "stages",
         "InfopruneError", "errors.Infeasible", "Graph", "Plan",

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import LinearConstraint
 
 from infoprune.allocation.grid import Bracket, Levels, Tangents, tightened
 from infoprune.allocation.interior_point import Optimum, maximise
@@ -31,6 +31,9 @@ from infoprune.allocation.posynomial import Posynomial
 from infoprune.allocation.problem import Problem, Solution
 from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import rounded
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
 
 EXACT = 1e-6  # of the sum of weights
 SMALL = 80  # allowed counts in all, up to which the grid is searched until the answer is exact

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -217,6 +216,8 @@ def _inferring(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def non_negative_fit(columns: np.ndarray, times: np.ndarray) -> list[float]:
     """Coefficients >= 0 for which `columns` @ coefficients has the smallest relative errors."""
+    from scipy.optimize import nnls
+
     scale = columns.max(0)
     scale[scale == 0] = 1
     found, _ = nnls(columns / scale / times[:, None], np.ones(len(times)))

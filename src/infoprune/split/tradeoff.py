@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 Better = Literal["higher", "lower"]
@@ -91,6 +90,8 @@ def rate_difference(
     >>> round(rate_difference([(100, 30), (200, 33), (400, 36)], [(50, 30), (100, 33), (200, 36)]), 6)
     -50.0
     """
+    from scipy.interpolate import PchipInterpolator
+
     curves = [_frontier(points, better) for points in (reference, tested)]
     low, high = max(scores[0] for scores, _ in curves), min(scores[-1] for scores, _ in curves)
     if any(len(scores) < 2 for scores, _ in curves) or low >= high:
