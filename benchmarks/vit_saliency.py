@@ -53,7 +53,7 @@ def tasks() -> Iterator[dict]:
             yield {"what": "tokens", "how": score, "keep": keep}
         for what, rates in WIDTHS.items():
             for name in IMPORTANCES:
-                yield {"what": what, "how": name, "keep": round(1 - rates[place], 4)}
+                yield {"what": what, "how": name, "keep": 1 - rates[place]}
 
 
 def thinned(vit: nn.Module, task: dict) -> nn.Module:
@@ -108,12 +108,12 @@ def table(rows: list[dict]) -> None:
     chance = {(row["what"], row["keep"]): np.array(row["iou"]) for row in rows if row["how"] == "random"}
     for what in ("tokens", "heads", "mlp"):
         print(f"\n| {what}: keep | MACs | by | IoU (95 %) | minus random (95 %) |\n|---|---|---|---|---|")
-        for row in (row for row in rows if row["what"] == what):
+        for row in sorted((row for row in rows if row["what"] == what), key=lambda row: -row["keep"]):
             against = "-"
             if row["how"] != "random" and (what, row["keep"]) in chance:
                 gap = np.array(row["iou"]) - chance[what, row["keep"]]
                 against = f"{gap.mean():+.3f} ({interval(gap)[0]:+.3f} to {interval(gap)[1]:+.3f})"
-            print(f"| {row['keep']:g} | {row['macs'] / dense['macs']:.1%} | {row['how']} | {told(row)} | {against} |")
+            print(f"| {row['keep']:.3g} | {row['macs'] / dense['macs']:.1%} | {row['how']} | {told(row)} | {against} |")
 
 
 def told(row: dict) -> str:
