@@ -65,6 +65,8 @@ def kill_and_go_on(tmp_path, seeds):
     report = run(made, tmp_path / "whole")
     length, cut_short = time.perf_counter() - started, 0
     assert len(report.blocks_removed) == 4
+    images = [step.images for step in report.steps]
+    assert images == sorted(images)  # counted on from stage to stage
     for seed in seeds:
         out, draw = tmp_path / str(seed), random.Random(seed)
         for _ in range(2):

@@ -102,12 +102,14 @@ def _blocks(run: _Run, cut: Any) -> list[str]:
 
 
 def _steps(run: _Run) -> list[Step]:
-    found = []
+    """Images are counted on from stage to stage."""
+    found, before = [], 0
     for stage, phase in enumerate(("dense", *(cut.name for cut in run.cuts))):
         images = 0
         for row in run.metrics.of(phase):
             images = row.get("images", images)
-            found.append(Step(stage, images, row.get("loss"), row.get("accuracy")))
+            found.append(Step(stage, before + images, row.get("loss"), row.get("accuracy")))
+        before += images
     return found
 
 

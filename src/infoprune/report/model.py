@@ -72,7 +72,7 @@ class SiteChange:
 
 @dataclass(frozen=True)
 class Step:
-    """What was seen at one moment of training; `stage` counts prunings."""
+    """What was seen at one moment of training; `stage` counts prunings, `images` those seen since the run began."""
 
     stage: int
     images: int

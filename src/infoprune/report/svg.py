@@ -10,7 +10,7 @@ from html import escape
 from infoprune.report.model import Interval
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 44
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
 
 
