@@ -125,7 +125,7 @@ def write_table() -> None:
         "the model's own code does not follow; the rest was pruned.",
         "",
         "ONNX: how far the outputs of ONNX Runtime are from torch's, as a fraction of the largest output, at the worse "
-        "of two batch sizes (`python benchmarks/export_coverage.py`).",
+        "of two batch sizes (`python benchmarks/export_coverage.py`); empty where it was not run.",
         "",
         "| model | outcome | MACs left | parameters left | certificate | sites cut / left alone | ONNX | CPU s |",
         "|---|---|---|---|---|---|---|---|",
