@@ -237,3 +237,24 @@ def make(net: type[nn.Module]) -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
     return model
+
+
+class Concatenated(Dense):
+    """What was concatenated crosses through one module."""
+
+    def build(self):
+        super().build()
+        self.exit = nn.ReLU()
+
+    def middle(self, x):
+        return self.exit(super().middle(x))
+
+
+def features_at(model, layer, x):
+    """What `layer` gives out for x."""
+    found = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda *args: found.append(args[2]))
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    return found[0]

@@ -1,45 +1,25 @@
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 import infoprune as ip
 from infoprune.wire import Selection, Zlib, encode
 from infoprune.wire.quantisation import quantise
-from small_nets import Dense, Residual, image, make
+from small_nets import Concatenated, Residual, features_at, image, make
 
 
-def sent(model, at, x):
-    found = []
-    handle = model.get_submodule(at).register_forward_hook(lambda *args: found.append(args[2]))
-    with torch.no_grad():
-        model(x)
-    handle.remove()
-    return found[0]
-
-
-class Split(Dense):
-    """Its dense features leave through one module."""
-
-    def build(self):
-        super().build()
-        self.exit = nn.ReLU()
-
-    def middle(self, x):
-        return self.exit(super().middle(x))
-
-
-@pytest.mark.parametrize(("net", "at"), [(Residual, "one"), (Residual, "bn"), (Residual, "norm"), (Split, "exit")])
+@pytest.mark.parametrize(
+    ("net", "at"), [(Residual, "one"), (Residual, "bn"), (Residual, "norm"), (Concatenated, "exit")]
+)
 def test_the_price_is_eight_bits_for_every_value_of_the_built_model(net, at):
     model, x = make(net), image()
     graph, budget = ip.Graph.trace(model, x), ip.budgets.bits(keep=0.6, at=at)
     plan = ip.plan(model, x, ip.importance.IndependenceImportance(), budgets=[budget], floor=0.1)
     counts = [plan.widths.get(site.name, site.size) for site in graph.sites]
     cost = budget.cost(graph)
-    before = sent(model, at, x)[0].numel() * 8
+    before = features_at(model, at, x)[0].numel() * 8
     assert cost([site.size for site in graph.sites]) == before
     ip.prune_(model, x, plan)
-    assert cost(counts) == sent(model, at, x)[0].numel() * 8
+    assert cost(counts) == features_at(model, at, x)[0].numel() * 8
     assert 0.4 * before < cost(counts) <= 0.6 * before
 
 
@@ -49,7 +29,7 @@ def test_no_more_than_asked_is_sent_by_a_codec_that_only_shrinks():
         model, x, ip.importance.IndependenceImportance(), budgets=[ip.budgets.bits(at_most=14_000, at="one")]
     )
     ip.prune_(model, x, plan)
-    features = sent(model, "one", x)[0]
+    features = features_at(model, "one", x)[0]
     levels = quantise(features)[0].numpy()
     assert levels.nbytes * 8 <= 14_000
     assert len(encode(features, Selection.hard(len(features), range(len(features)), Zlib()))) < levels.nbytes + 400

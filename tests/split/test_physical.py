@@ -2,22 +2,12 @@
 
 import pytest
 import torch
-from torch import nn
 
 import infoprune as ip
 from infoprune.split.physical import plan_without
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import Selection, encode
-from small_nets import Dense, Depthwise, Residual, image, make
-
-
-def features_at(model, layer, x):
-    found = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda *args: found.append(args[2]))
-    with torch.no_grad():
-        model(x)
-    handle.remove()
-    return found[0]
+from small_nets import Concatenated, Dense, Depthwise, Residual, features_at, image, make
 
 
 def test_where_features_are_filters_leaving_equals_zero_on_arrival():
@@ -48,17 +38,6 @@ def test_fewer_features_are_fewer_macs_and_fewer_bits(net, at, unneeded):
     assert after.shape[1] == before.shape[1] - len(unneeded) == len(plan.made_by["features"])
     lengths = [len(encode(f, Selection.hard(f.shape[1], range(f.shape[1])))) for f in (before, after)]
     assert lengths[1] < lengths[0]
-
-
-class Concatenated(Dense):
-    """What was concatenated crosses through one module."""
-
-    def build(self):
-        super().build()
-        self.exit = nn.ReLU()
-
-    def middle(self, x):
-        return self.exit(super().middle(x))
 
 
 def test_concatenated_features_leave_the_layers_that_made_them():

@@ -10,19 +10,10 @@ from torch import nn
 import infoprune as ip
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import HEVC, Lossless, Part, Selection, Zlib, encode
-from small_nets import Residual, image, make
+from small_nets import Residual, features_at, image, make
 
 HARD = SendFeatures("one", Selection.hard(12, [0, 3, 4, 11]))
 SOFT = SendFeatures("one", Selection.soft(12, [0, 3], HEVC(30)))
-
-
-def features_at(model, layer, x):
-    found = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda *args: found.append(args[2]))
-    with torch.no_grad():
-        model(x)
-    handle.remove()
-    return found[0]
 
 
 def received(model, layer, features, x):
