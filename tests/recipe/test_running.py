@@ -72,12 +72,12 @@ def kill_and_go_on(tmp_path, seeds):
     length, cut_short = time.perf_counter() - started, 0
     report = Report.of_run(tmp_path / "whole")
     assert len(report.blocks_removed) == 4
-    images = [step.images for step in report.steps]
-    assert images == sorted(images)  # counted on from stage to stage
+    last = report.steps[-1]
+    assert last.images == 48 * (1 + last.stage) > 48  # an epoch a stage, counted on
     for seed in seeds:
         out, draw = tmp_path / str(seed), random.Random(seed)
         for _ in range(2):
-            cut_short += killed(made, out, draw.uniform(0, length))
+            cut_short += killed(made, out, draw.uniform(0, 0.6 * length))  # later runs are faster
         run(made, out)
         assert weights(out) == weights(tmp_path / "whole"), seed
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
