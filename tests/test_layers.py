@@ -12,7 +12,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("recipe",),
-    ("report",),
+    ("report", "integrations"),
     ("artifact", "depth", "export", "finetune", "split", "tokens"),
     ("planning",),
     ("refining",),
