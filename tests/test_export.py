@@ -107,6 +107,15 @@ def test_a_batch_that_the_model_fixes_is_told(tmp_path):
     assert list(told.differences) == [2]
 
 
+def test_zeros_are_said_to_compare_nothing(tmp_path):
+    model = small_net()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    told = ip.export(model, X, tmp_path / "m.onnx")
+    assert told.scale == 0
+    assert "nothing was compared" in str(told)
+
+
 class DependsOnValues(nn.Module):
     def forward(self, x):
         return x * 2 if x.sum() > 0 else x

@@ -39,7 +39,8 @@ class Exported:
     """What was written and how it compares with the model.
 
     `batch` is the name of the axis that is free, None where the model fixes it; `differences` holds, for each batch
-    size that was tried, the largest difference as a fraction of the largest output.
+    size that was tried, the largest difference as a fraction of the largest output, and `scale` that output. Where it
+    is 0, as behind a head that starts at zero, nothing was compared.
     """
 
     path: Path
@@ -47,11 +48,13 @@ class Exported:
     opset: int | None
     batch: str | None
     differences: Mapping[int, float]
+    scale: float
 
     def __str__(self) -> str:
         opset = "" if self.opset is None else f", opset {self.opset}"
         told = ", ".join(f"{difference:.1e} at batch {size}" for size, difference in self.differences.items())
-        return f"{self.path}: {self.form}{opset}, {'free' if self.batch else 'fixed'} batch; differs by {told}"
+        how = f"differs by {told}" if self.scale else "all outputs are zero, so nothing was compared"
+        return f"{self.path}: {self.form}{opset}, {'free' if self.batch else 'fixed'} batch; {how}"
 
 
 def export(
@@ -78,10 +81,10 @@ def export(
         draft = Path(scratch) / target.name
         found_opset = _write_onnx(program, draft, batch, opset) if form == "onnx" else _write_program(program, draft)
         runtime = _onnx_runtime(draft) if form == "onnx" else _torch_runtime(draft)
-        differences = _differences(model, inputs, runtime, BATCHES if batch else (None,))
+        differences, scale = _differences(model, inputs, runtime, BATCHES if batch else (None,))
         _require_equal(differences, target)
         _keep(Path(scratch), target)
-    return Exported(target, form, found_opset, batch, differences)
+    return Exported(target, form, found_opset, batch, differences, scale)
 
 
 # ---------------------------------------------------------------------------------------------------- writing
@@ -149,22 +152,26 @@ def _keep(scratch: Path, target: Path) -> None:
 # -------------------------------------------------------------------------------------------------- comparing
 
 
-def _differences(model: nn.Module, inputs: tuple, run: Runtime, batches: Sequence[int | None]) -> dict[int, float]:
-    found = {}
+def _differences(
+    model: nn.Module, inputs: tuple, run: Runtime, batches: Sequence[int | None]
+) -> tuple[dict[int, float], float]:
+    """batch size -> the largest difference as a fraction of the largest output; and the smallest such output."""
+    found, scales = {}, []
     for size in batches:
         sample = inputs if size is None else _resized(inputs, size)
-        found[size or _batch_of(inputs) or 1] = _difference(outputs_of(model(*sample)), run(sample))
-    return found
+        ours = outputs_of(model(*sample))
+        scales.append(max((float(t.double().abs().max()) for t in ours if t.numel()), default=0.0))
+        gap = _furthest(ours, run(sample))
+        found[size or _batch_of(inputs) or 1] = gap / scales[-1] if scales[-1] else gap
+    return found, min(scales)
 
 
-def _difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The largest difference as a fraction of the largest output; infinite where shapes differ."""
+def _furthest(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """The largest difference; infinite where shapes differ."""
     if [t.shape for t in ours] != [t.shape for t in theirs]:
         return float("inf")
     gaps = [float((a.double() - b.double()).abs().max()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
-    scale = max((float(t.double().abs().max()) for t in ours if t.numel()), default=0.0)
-    gap = max(gaps, default=0.0)
-    return gap / scale if scale else gap
+    return max(gaps, default=0.0)
 
 
 def _require_equal(differences: Mapping[int, float], target: Path) -> None:
