@@ -168,8 +168,8 @@ def paired(
 def interval(values: Sequence[float] | np.ndarray, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Bootstrap interval of the mean: percentiles of the means of resamples, drawn with a fixed seed.
 
-    Plain percentiles are too narrow for a handful of seeds (five cover a normal mean 84 % of the time), so that they are
-    taken further out, by as much as Student's interval is wider than the normal one (Hesterberg 2015, "expanded
+    Plain percentiles are too narrow for a handful of seeds (five cover a normal mean 84 % of the time), so that they
+    are taken further out, by as much as Student's interval is wider than the normal one (Hesterberg 2015, "expanded
     percentile"). No resample leaves the range of the values, so that below six values 95 % can't be had: 94 % with
     five, 75 % with three.
     """
