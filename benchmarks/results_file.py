@@ -78,7 +78,7 @@ class ResultsFile:
         drop_cut_line(self.path)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(full) + "\n")
-        print(json.dumps(row), flush=True)
+        print({name: value for name, value in row.items() if len(str(value)) <= 200}, flush=True)
 
     def _key_of(self, row: Mapping[str, Any]) -> tuple[Hashable, ...]:
         return tuple(json.dumps(row.get(name)) for name in self.key)
