@@ -1,21 +1,20 @@
-"""How fast the filter importances are, as ratios within one process.
+"""How fast the filter importances are beside the host's, as ratios within one process.
 
     python benchmarks/importance_speed.py              # ResNet-50: minutes, because of the pairwise spelling
     python benchmarks/importance_speed.py --vgg        # also torchvision's vgg16_bn, classifier included
+    python benchmarks/importance_speed.py --smoke      # a few seconds on a ResNet-18
 
-Compares, over all groups of the network: the host's L2 magnitude, ours, and the straightforward spelling
-with batched `torch.cdist`, which holds every pairwise distance of a layer (in batches of filters where they
-exceed 1 GiB). Extra memory is resident memory at its highest while ours runs, over that before.
+Over all groups of the network: the host's L1 and L2 magnitude, Taylor (after its backward pass, which is not timed) and
+FPGM, ours, and the straightforward spelling with batched `torch.cdist`, which holds every pairwise distance of a layer
+(in batches of filters where they exceed 1 GiB). Extra memory is resident memory at its highest while ours runs, over
+that before. FPGM and the pairwise spelling run once, after the rounds.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import resource
-import statistics
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,59 +22,71 @@ import timm
 import torch
 import torch_pruning as tp
 import torchvision
+from interleave import cpu_ms, interleaved
+from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 
 from infoprune.importance import CapacityImportance, CapacityIndependenceImportance, IndependenceImportance
 from infoprune.importance.base import kernels_of, members_of
 from infoprune.importance.normalisation import min_max
 
+OURS = CapacityIndependenceImportance()
+INTERLEAVED = {
+    "L2": tp.importance.MagnitudeImportance(p=2),
+    "L1": tp.importance.MagnitudeImportance(p=1),
+    "Taylor": tp.importance.GroupTaylorImportance(),
+    "ours": OURS,
+    "capacity": CapacityImportance(),
+    "independence": IndependenceImportance(),
+}
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--vgg", action="store_true", help="also vgg16_bn against the host's FPGM")
     parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of the fast ones")
-    parser.add_argument("--skip-pairwise", action="store_true", help="leave the pairwise spelling out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, one thread, {torch.backends.cpu.get_cpu_capability()}")
-    resnet50(options.repeats, pairwise=not options.skip_pairwise)
+    results = ResultsFile.of(options, "importance_speed", key=("network", "what"))
+    if options.smoke:
+        timm_network(results, "resnet18", 2)
+        return
+    timm_network(results, "resnet50", options.repeats)
     if options.vgg:
-        vgg16_bn(options.repeats)
+        vgg16_bn(results, max(2, options.repeats // 3))
 
 
-def resnet50(repeats: int, *, pairwise: bool) -> None:
-    model = timm.create_model("resnet50").eval()
+def timm_network(results: ResultsFile, name: str, repeats: int) -> None:
+    model = timm.create_model(name).eval()
+    model(torch.randn(2, 3, 64, 64)).square().sum().backward()  # gradients for Taylor
     groups = groups_of(model, model.fc, size=64)
-    host, ours = tp.importance.MagnitudeImportance(p=2), CapacityIndependenceImportance()
-    everyone = {
-        "host L2": host,
-        "capacity + independence": ours,
-        "capacity": CapacityImportance(),
-        "independence": IndependenceImportance(),
+    about = {"network": name, "groups": len(groups)}
+    found = interleaved({each: lambda i=imp: scored(i, groups) for each, imp in INTERLEAVED.items()}, repeats)
+    floor, memory = gram_floor_ms(model), extra_mib(lambda: scored(OURS, groups))
+    results.append({**about, "what": "all groups", "ms": found, "gram_ms": floor, "extra_mib": memory})
+    once = {
+        "FPGM": cpu_ms(lambda: scored(tp.importance.FPGMImportance(), groups)),
+        "pairwise spelling": cpu_ms(lambda: [pairwise_spelling(w) for g in groups for w in filters_in(g)]),
+        "ours": cpu_ms(lambda: scored(OURS, groups)),
     }
-    ms = interleaved({name: lambda i=imp: [i(group) for group in groups] for name, imp in everyone.items()}, repeats)
-    print(f"\nResNet-50, {len(groups)} groups")
-    show(ms, baseline="host L2")
-    print(f"  Gram products alone, upper half: {gram_floor_ms(model):.0f} ms, what eq. 6 needs by itself")
-    print(f"  extra memory of ours: {extra_mib(lambda: [ours(group) for group in groups]):.0f} MiB")
-    steps = {name: lambda i=imp: step_of(model, i) for name, imp in list(everyone.items())[:2]}
-    print("  a whole pruning run: pruner built, one step at 50 %")
-    show(interleaved(steps, 3), baseline="host L2")
-    if pairwise:
-        slow = timed(lambda: [pairwise_spelling(member) for group in groups for member in filters_in(group)])
-        print(f"  pairwise spelling {slow:.0f} ms: {slow / ms['capacity + independence']:.1f}x ours")
+    results.append({**about, "what": "once", "ms": {each: [ms] for each, ms in once.items()}})
+    steps = {each: lambda each=each: step_of(name, model, INTERLEAVED[each]) for each in ("L2", "ours")}
+    results.append({**about, "what": "pruner and step", "ms": interleaved(steps, max(2, repeats // 2))})
 
 
-def vgg16_bn(repeats: int) -> None:
+def vgg16_bn(results: ResultsFile, repeats: int) -> None:
     model = torchvision.models.vgg16_bn().eval()
     groups = groups_of(model, model.classifier[-1], size=224)
-    ours, fpgm = CapacityIndependenceImportance(), tp.pruner.importance.FPGMImportance()
-    print(f"\nvgg16_bn, {len(groups)} groups")
-    print(f"  extra memory of ours: {extra_mib(lambda: [ours(group) for group in groups]):.0f} MiB")
-    fast = statistics.median(timed(lambda: [ours(group) for group in groups]) for _ in range(max(1, repeats // 3)))
-    slow = timed(lambda: [fpgm(group) for group in groups])
-    print(f"  ours {fast:.0f} ms, host FPGM {slow:.0f} ms (once): {slow / fast:.1f}x ours")
+    memory = extra_mib(lambda: scored(OURS, groups))
+    fast = [cpu_ms(lambda: scored(OURS, groups)) for _ in range(repeats)]
+    slow = cpu_ms(lambda: scored(tp.importance.FPGMImportance(), groups))
+    about = {"network": "vgg16_bn", "groups": len(groups), "what": "once"}
+    results.append({**about, "ms": {"ours": fast, "FPGM": [slow]}, "extra_mib": memory})
+
+
+def scored(importance: tp.importance.Importance, groups: list[tp.Group]) -> list[Tensor]:
+    return [importance(group) for group in groups]
 
 
 def groups_of(model: nn.Module, classifier: nn.Module, size: int) -> list[tp.Group]:
@@ -83,8 +94,9 @@ def groups_of(model: nn.Module, classifier: nn.Module, size: int) -> list[tp.Gro
     return list(graph.get_all_groups(ignored_layers=[classifier]))
 
 
-def step_of(model: nn.Module, importance: tp.importance.Importance) -> None:
-    fresh = timm.create_model("resnet50")
+def step_of(name: str, model: nn.Module, importance: tp.importance.Importance) -> None:
+    """A whole run of the host: build the pruner, prune half of every group."""
+    fresh = timm.create_model(name)
     fresh.load_state_dict(model.state_dict())
     tp.pruner.BasePruner(
         fresh,
@@ -117,7 +129,7 @@ def pairwise_spelling(weights: Tensor, sigma: float = 0.8) -> Tensor:
 
 @torch.no_grad()
 def gram_floor_ms(model: nn.Module) -> float:
-    """Products of each layer's filters with each other, the lower triangle left out in eighths."""
+    """Products of each layer's filters with each other, the lower triangle left out in eighths: all that eq. 6 needs."""
     flats = [m.weight.flatten(1) for m in model.modules() if isinstance(m, nn.Conv2d)]
 
     def products() -> None:
@@ -126,26 +138,7 @@ def gram_floor_ms(model: nn.Module) -> float:
             for first in range(0, len(flat), rows):
                 flat[first : first + rows] @ flat[first:].T
 
-    return min(timed(products) for _ in range(5))
-
-
-def interleaved(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each, run in turn so that all see the same machine; the first round warms up."""
-    rounds = [{name: timed(job) for name, job in jobs.items()} for _ in range(repeats + 1)][1:]
-    return {name: statistics.median(each[name] for each in rounds) for name in jobs}
-
-
-@torch.enable_grad()
-def timed(job: Callable[[], object]) -> float:
-    """Milliseconds of CPU, on one thread: what others do on the machine counts little."""
-    start = time.process_time()
-    job()
-    return (time.process_time() - start) * 1e3
-
-
-def show(ms: dict[str, float], baseline: str) -> None:
-    for name, value in ms.items():
-        print(f"  {name:26s}{value:9.0f} ms {value / ms[baseline]:7.1f}x {baseline}")
+    return min(cpu_ms(products) for _ in range(5))
 
 
 def extra_mib(job: Callable[[], object]) -> float:
@@ -165,7 +158,7 @@ def extra_mib(job: Callable[[], object]) -> float:
     job()
     done.set()
     watcher.join()
-    return max(seen) - before
+    return round(max(0.0, max(seen) - before), 1)
 
 
 def resident_mib() -> float:

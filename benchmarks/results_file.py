@@ -100,9 +100,11 @@ def drop_cut_line(path: Path) -> None:
 
 
 def command() -> str:
-    """The command line of this process, as one would type it in the root of the repository."""
-    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    return shlex.join(["python", *words])
+    """The command line of this process, as one would type it in the root of the repository; where rows go is left out."""
+    words = sys.argv[1:]
+    if "--out" in words:
+        del words[words.index("--out") : words.index("--out") + 2]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def cpu_seconds() -> float:

@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/benchmarks/criteria.py", "--nets", "a b"])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/benchmarks/criteria.py", "--out", "x.jsonl", "--nets", "a b"])
     return ResultsFile(tmp_path / "new" / "criteria.jsonl", key=("net", "seed"))
 
 
