@@ -129,7 +129,7 @@ def pairwise_spelling(weights: Tensor, sigma: float = 0.8) -> Tensor:
 
 @torch.no_grad()
 def gram_floor_ms(model: nn.Module) -> float:
-    """Products of each layer's filters with each other, the lower triangle left out in eighths: all that eq. 6 needs."""
+    """Products of each layer's filters with each other, the lower triangle left out in eighths: what eq. 6 needs."""
     flats = [m.weight.flatten(1) for m in model.modules() if isinstance(m, nn.Conv2d)]
 
     def products() -> None:

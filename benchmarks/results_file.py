@@ -100,7 +100,7 @@ def drop_cut_line(path: Path) -> None:
 
 
 def command() -> str:
-    """The command line of this process, as one would type it in the root of the repository; where rows go is left out."""
+    """The command line of this process, as typed in the root of the repository; where rows go is left out."""
     words = sys.argv[1:]
     if "--out" in words:
         del words[words.index("--out") : words.index("--out") + 2]
