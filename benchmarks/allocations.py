@@ -1,0 +1,149 @@
+"""How many channels of which layer? Widths from every allocation we know, at equal MACs, criterion and tuning.
+
+    python benchmarks/allocations.py [--nets resnet20] [--keeps 0.25 0.1] [--seeds 0 1 2] [--ways "p=-1 curves" ...]
+
+Resumable: one JSON line a network, budget, way and seed. Inside a site L1 decides which channels stay, always.
+Accuracy counts twice: with batch norms estimated anew, and after the same tuning on the same pictures.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch_pruning as tp
+from results_file import ResultsFile, arguments, cpu_seconds
+from task_digits import EXAMPLE, Contest, add_contest, contest_options, dense
+from torch import nn
+
+import infoprune as ip
+
+KEY = ("net", "keep", "way", "seed", "images")
+L1 = tp.importance.MagnitudeImportance(p=1)
+PATH = (0.6, 0.4, 0.25, 0.16, 0.1)
+FLOOR = 0.05
+
+
+def pruned(model: nn.Module, keep: float, *, importance: Callable = L1, **options: Any) -> nn.Module:
+    """A copy planned by us at that share of the MACs."""
+    plan = ip.plan(model, EXAMPLE, importance, budgets=[ip.budgets.macs(keep=keep)], **{"floor": FLOOR, **options})
+    return ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False)
+
+
+# ------------------------------------------------------------------------------------------------------- the ways
+
+
+def geometric(utility: float, weighs: Callable[[nn.Module, Contest], Any] | None = None) -> Callable:
+    """The geometric program with this utility and these weights."""
+
+    def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
+        weights = weighs(model, contest) if weighs else None
+        return pruned(model, keep, utility=utility, layer_importance=weights)
+
+    return way
+
+
+def solved(solver: str) -> Callable:
+    """A baseline that looks at sizes and prices alone."""
+    return lambda model, keep, contest: pruned(model, keep, solver=solver)
+
+
+def host(**options: Any) -> Callable:
+    """The host's own ranking at the ratio that meets the budget, found by halves."""
+
+    def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
+        limit, low, high = keep * ip.measure(model, EXAMPLE).macs, 0.0, 1.0
+        best = None
+        for _ in range(9):
+            ratio = (low + high) / 2
+            candidate = _by_host(model, ratio, **options)
+            fits = ip.measure(candidate, EXAMPLE).macs <= limit
+            low, high, best = (low, ratio, candidate) if fits else (ratio, high, best)
+        if best is None:
+            raise RuntimeError(f"the host cannot get to {keep:.0%} of the MACs")
+        return best
+
+    return way
+
+
+def _by_host(model: nn.Module, ratio: float, **options: Any) -> nn.Module:
+    copied = copy.deepcopy(model)
+    head = [m for m in copied.modules() if isinstance(m, nn.Linear)][-1]
+    tp.pruner.BasePruner(
+        copied, EXAMPLE, L1, pruning_ratio=ratio, ignored_layers=[head], max_pruning_ratio=1 - FLOOR, **options
+    ).step()
+    return copied
+
+
+def observed(model: nn.Module, contest: Contest) -> ip.Observations:
+    return ip.observe(model, contest.calibration, progress=False)
+
+
+def curves(model: nn.Module, contest: Contest, *, utility: float, levels=(0.2, 0.4, 0.6, 0.8)) -> Any:
+    return ip.layerwise.curves(
+        model, contest.calibration, L1, levels=levels, samples=256, utility=utility, progress=False
+    )
+
+
+def path(utility: float) -> Callable:
+    """Curves measured again on the way to a small budget, nothing trained between."""
+
+    def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
+        dense_macs = ip.measure(model, EXAMPLE).macs
+        for share in [share for share in PATH if share > keep] + [keep]:
+            weights = curves(model, contest, utility=utility, levels=(0.5, 0.75))
+            left = min(1.0, share * dense_macs / ip.measure(model, EXAMPLE).macs)
+            model = pruned(model, left, utility=utility, layer_importance=weights, floor=0.4)
+        return model
+
+    return way
+
+
+WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
+    "uniform ratio": solved("uniform"),
+    "projection": solved("projection"),
+    "host global L1": host(global_pruning=True),
+    "host isomorphic L1": host(global_pruning=True, isomorphic=True),
+    "p=0": geometric(0.0),
+    "p=-1": geometric(-1.0),
+    "p=-2": geometric(-2.0),
+    "p=-1 nHSIC": geometric(-1.0, lambda m, c: ip.layerwise.nhsic(observed(m, c))),
+    "p=-1 relevance": geometric(-1.0, lambda m, c: ip.layerwise.nhsic_relevance(observed(m, c))),
+    "p=-1 curves": geometric(-1.0, lambda m, c: curves(m, c, utility=-1.0)),
+    "p=-0.5 curves": geometric(-0.5, lambda m, c: curves(m, c, utility=-0.5)),
+    "p=-1 curves along the path": path(-1.0),
+}
+
+
+# ------------------------------------------------------------------------------------------------------- the runs
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    add_contest(parser)
+    parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.1])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
+    options = contest_options(parser)
+    results = ResultsFile.of(options, "allocations", KEY)
+    for seed in options.seeds:
+        contest = Contest(seed, options.images)
+        for net, keep, way in product(options.nets, options.keeps, options.ways):
+            key = {"net": net, "keep": keep, "way": way, "seed": seed, "images": options.images}
+            if not results.has(**key):
+                results.append({**key, **compete(dense(net, options.work), WAYS[way], keep, contest)})
+
+
+def compete(model: nn.Module, way: Callable, keep: float, contest: Contest) -> dict[str, Any]:
+    """What this way's network costs and how well it does."""
+    begun, before = cpu_seconds(), ip.measure(model, EXAMPLE)
+    candidate = way(model, keep, contest)
+    took, after = cpu_seconds() - begun, ip.measure(candidate, EXAMPLE)
+    widths = [m.weight.shape[0] for m in candidate.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    told = {"macs": after.macs / before.macs, "params": after.params / before.params, "planning_cpu_s": round(took, 1)}
+    return {**told, **contest.run(candidate), "widths": widths}
+
+
+if __name__ == "__main__":
+    main()
