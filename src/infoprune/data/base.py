@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -13,28 +14,38 @@ from infoprune.errors import MissingData
 from infoprune.registry import Registry
 
 datasets = Registry("data set")
+Kind = Literal["labels", "maps", "objects"]
+Targets = Tensor | Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 
 
 class Examples(ABC):
-    """Pictures with labels. The same (epoch, indices) give the same tensors, in any process and order."""
+    """Pictures with what is to be said of them. The same (epoch, indices) give the same tensors, in any process."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The examples with these indices, as seen in this epoch: pictures n x c x h x w and labels n."""
+    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Targets]:
+        """The examples with these indices, as seen in this epoch: pictures n x c x h x w and their targets.
+
+        Labels are n, or n x k where several are right (-1 fills up); maps are {task: n x c x h x w}; objects are one
+        dict a picture, as torchvision's detectors take them.
+        """
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train on and what to judge by; `shape` is that of one picture, channels first."""
+    """What to train on and what to judge by; `shape` is that of one picture, channels first.
+
+    `kind` says what targets are; `classes` of objects count the background.
+    """
 
     name: str
     train: Examples
     held_out: Examples
     classes: int
     shape: tuple[int, int, int]
+    kind: Kind = "labels"
 
 
 def existing(path: Path, what: str, layout: str, source: str) -> Path:

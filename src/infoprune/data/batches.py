@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from infoprune.data.base import Examples
+from infoprune.data.base import Examples, Targets
 from infoprune.data.draws import shuffled
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Targets]
 
 
 @dataclass(frozen=True)

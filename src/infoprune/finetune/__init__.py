@@ -5,6 +5,8 @@ from infoprune.finetune.loop import Progress as Progress
 from infoprune.finetune.loop import Surroundings as Surroundings
 from infoprune.finetune.loop import Trained as Trained
 from infoprune.finetune.loop import train as train
+from infoprune.finetune.loss import Goal as Goal
+from infoprune.finetune.loss import Naming as Naming
 from infoprune.finetune.norms import reestimate_ as reestimate_
 from infoprune.finetune.options import Training as Training
 from infoprune.finetune.scoring import hits as hits

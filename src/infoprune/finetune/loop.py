@@ -12,11 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map_only
 
 from infoprune.data import Examples, First, Steps
 from infoprune.data.draws import mixed
 from infoprune.finetune.checkpoints import Checkpoints, State
-from infoprune.finetune.loss import loss_of, mix_of
+from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
 from infoprune.finetune.norms import reestimate_, shared_norms
 from infoprune.finetune.options import Training
 from infoprune.finetune.schedule import rate_at
@@ -69,22 +70,25 @@ def train(
     seed: int = 0,
     classes: int = 0,
     teacher: nn.Module | None = None,
+    goal: Goal | None = None,
     around: Surroundings | None = None,
 ) -> Trained:
     """Train `model` in place on `examples`, going on from the newest checkpoint if there is one.
 
     The same arguments give bitwise the same weights on the same CPU and number of threads, however often the process
     was killed in between. `teacher`, usually the dense model, gives answers to learn from, weighted by
-    `training.distill`. Under torchrun the workers share each batch.
+    `training.distill`. `goal` is what to learn, by default the names of classes. Under torchrun the workers share each
+    batch.
     """
-    around = around or Surroundings()
+    around, goal = around or Surroundings(), goal or Naming()
     workers = Workers.now()
     if batch % workers.world:
         raise ValueError(f"the batch of {batch} cannot be shared by {workers.world} workers; give a multiple")
     with ExitStack() as stack:
         stack.enter_context(kept_randomness())
         stack.enter_context(shared_norms(model))
-        run = _Run(model, Steps(examples, batch, seed, workers.rank, workers.world), training, classes, teacher, around)
+        steps = Steps(examples, batch, seed, workers.rank, workers.world)
+        run = _Run(model, steps, training, goal, mix_of(training, classes, seed), teacher, around)
         ended = run.until_the_end()
         run.hand_over()
     return Trained(run.step, run.step * batch, run.seconds, ended)
@@ -92,15 +96,15 @@ def train(
 
 class _Run:
     def __init__(
-        self, model: nn.Module, steps: Steps, training: Training, classes: int, teacher: nn.Module | None,
+        self, model: nn.Module, steps: Steps, training: Training, goal: Goal, mix: Mix, teacher: nn.Module | None,
         around: Surroundings,
     ):  # fmt: skip
         self.model, self.data, self.training, self.around = model, steps, training, around
+        self.goal, self.mix = goal, mix
         self.device = next(model.parameters()).device
-        self.teacher = teacher if training.distill > 0 else None
+        self.teacher = teacher.eval() if teacher is not None and training.distill > 0 else None
         self.workers = Workers.now()
         self.total = max(0, round(training.epochs * steps.per_epoch))
-        self.mix = mix_of(training, classes, steps.seed)
         self.step, self.seconds, self.losses = 0, 0.0, torch.zeros(2, dtype=torch.float64)
         self._prepare()
 
@@ -126,8 +130,8 @@ class _Run:
         self.model.train()
         started, saved = time.perf_counter() - self.seconds, time.perf_counter()
         batches = self.data.between(self.step, self.total, workers=self.around.workers)
-        for images, labels in batches:
-            self._one_step(images, labels)
+        for images, targets in batches:
+            self._one_step(images, targets)
             self.seconds = time.perf_counter() - started
             self._tell()
             ended = self._why_end()
@@ -144,16 +148,16 @@ class _Run:
             self.model.load_state_dict(self.ema.module.state_dict())
         self.model.eval()
 
-    def _one_step(self, images: Tensor, labels: Tensor) -> None:
+    def _one_step(self, images: Tensor, targets: Any) -> None:
         torch.manual_seed(mixed(self.data.seed, self.step, self.workers.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.training, self.step, self.total, self.data.per_epoch)
-        images, labels = self._placed(images), labels.to(self.device, non_blocking=True)
-        images, targets = self.mix(images, labels, self.step)
+        images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
+        images, targets = self.mix(images, targets, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             dense = None if self.teacher is None else self._answers(images)
-            loss = loss_of(self.forward(images), targets, dense, self.training)
+            loss = self.goal.loss(self.forward, images, targets, dense, self.training)
         self.scaler.scale(loss).backward()
         if self.training.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -166,9 +170,9 @@ class _Run:
         self.step += 1
 
     @torch.no_grad()
-    def _answers(self, images: Tensor) -> Tensor:
+    def _answers(self, images: Tensor) -> Any:
         assert self.teacher is not None
-        return self.teacher.eval()(images)
+        return self.teacher(images)
 
     def _why_end(self) -> Ended:
         """Workers agree: one that must stop stops all."""
@@ -225,6 +229,9 @@ class _Run:
     def _placed(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.training.channels_last and images.dim() == 4 else torch.contiguous_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
+
+    def _moved(self, target: Tensor) -> Tensor:
+        return target.to(self.device, non_blocking=True)
 
     def _autocast(self) -> Any:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)

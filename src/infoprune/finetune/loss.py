@@ -1,8 +1,11 @@
-"""What is minimised: the labels' cross entropy, mixed with the dense model's answers."""
+"""What is minimised: an error against the targets, mixed with the dense model's answers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +15,31 @@ from infoprune.finetune.options import Training
 from infoprune.observe import kept_randomness
 
 Mix = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+TOKENS = 0.5  # what token logits weigh beside the class logits (Jiang et al. 2021)
+
+
+class Goal(ABC):
+    """What a network is trained for."""
+
+    @abstractmethod
+    def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
+        """The loss of one batch; `dense` is what the dense model answers, None where it is not asked."""
+
+
+@dataclass(frozen=True)
+class Naming(Goal):
+    """The right class has the largest logit.
+
+    A network that gives (class logits, token logits n x t x c) in training learns the label for every token as well.
+    """
+
+    def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
+        found = forward(images)
+        if isinstance(found, Tensor):
+            return loss_of(found, targets, dense, training)
+        logits, tokens = found
+        each = targets.repeat_interleave(tokens.shape[1], 0)
+        return loss_of(logits, targets, dense, training) + TOKENS * loss_of(tokens.flatten(0, 1), each, None, training)
 
 
 def loss_of(logits: Tensor, targets: Tensor, dense: Tensor | None, training: Training) -> Tensor:

@@ -1,4 +1,4 @@
-"""How often the largest logit is the label's."""
+"""How often the largest logit is a right label's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from infoprune.graph.verify import evaluating
 def hits(
     model: nn.Module, examples: Examples, *, batch: int = 500, precision: Precision = "fp32", workers: int = 0
 ) -> list[bool]:
-    """One entry an example: whether the model names its label. Workers share the examples; all get all entries."""
+    """One entry an example: whether the model names its label, or one of them where several are right (n x k).
+
+    Workers share the examples; all get all entries.
+    """
     us, device = Workers.now(), next(model.parameters()).device
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     cast = nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
@@ -26,6 +29,6 @@ def hits(
         for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):
             if place % us.world == us.rank:
                 answers = model(images.to(device, memory_format=torch.channels_last)).argmax(1).cpu()
-                found[place] = (answers == labels).tolist()
+                found[place] = (answers[:, None] == labels.view(len(labels), -1)).any(1).tolist()
     everywhere = {place: right for part in us.gathered(found) for place, right in part.items()}
     return [right for place in sorted(everywhere) for right in everywhere[place]]

@@ -96,13 +96,13 @@ class FCN8(nn.Module):
 
 
 @models.register("three_task")
-def three_task(classes: int = 19, *, width: int = 32) -> ThreeTaskNet:
+def three_task(num_classes: int = 19, *, width: int = 32) -> ThreeTaskNet:
     """The paper's network: split it at "backbone.layers.36", which gives 256 maps (8 `width`) at an eighth of the size.
 
     Height and width of the input are multiples of 8; the paper's are 256 x 512. 55 M parameters.
     """
     channels = [c * width // 32 for c, _ in STAGES[2:]]
-    heads = {task: FCN8(channels, outputs) for task, outputs in zip(TASKS, (classes, *CHANNELS), strict=True)}
+    heads = {task: FCN8(channels, outputs) for task, outputs in zip(TASKS, (num_classes, *CHANNELS), strict=True)}
     return ThreeTaskNet(Darknet(width), heads)
 
 
@@ -142,7 +142,7 @@ class SmallHead(nn.Module):
 
 
 @models.register("small_three_task")
-def small_three_task(classes: int = 8, *, width: int = 16, features: int = 64) -> ThreeTaskNet:
+def small_three_task(num_classes: int = 8, *, width: int = 16, features: int = 64) -> ThreeTaskNet:
     """Split it at "backbone.neck": `features` maps at an eighth of the input's height and width, which 8 must divide.
 
     0.6 M parameters.
@@ -152,5 +152,5 @@ def small_three_task(classes: int = 8, *, width: int = 16, features: int = 64) -
     >>> {task: tuple(output.shape) for task, output in outputs.items()}
     {'segmentation': (1, 8, 32, 64), 'disparity': (1, 1, 32, 64), 'reconstruction': (1, 3, 32, 64)}
     """
-    heads = {task: SmallHead(features, outputs) for task, outputs in zip(TASKS, (classes, *CHANNELS), strict=True)}
+    heads = {task: SmallHead(features, outputs) for task, outputs in zip(TASKS, (num_classes, *CHANNELS), strict=True)}
     return ThreeTaskNet(SmallBackbone(width, features=features), heads)
