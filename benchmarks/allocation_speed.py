@@ -1,19 +1,23 @@
-"""CPU time of `geometric` against cvxpy and SLSQP on the same problems in one process, importing excluded.
+"""CPU time of `geometric` against cvxpy and SLSQP on the same problems, and how far its integers are from the bound.
 
-    python benchmarks/allocation_speed.py
+    python benchmarks/allocation_speed.py            # times, importing excluded: a minute
+    python benchmarks/allocation_speed.py --gaps     # the gap that is left, over networks, budgets, steps and utilities
 
-Each solver gets the whole call, from `Problem` to checked counts, fastest of three; each row also says the gap that the
-solver's own answer is left with, in percent of the sum of weights.
+Each solver gets the whole call, from `Problem` to checked counts, three rounds in turn; each row also says the gap that
+the solver's own answer is left with, in percent of the sum of weights.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
-import time
 from pathlib import Path
 
-from infoprune.allocation import Problem, allocate
+from interleave import cpu_ms, interleaved
+from results_file import ResultsFile, arguments
+
+from infoprune.allocation import allocate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "allocation"))
 from networks import NETWORKS
@@ -29,34 +33,37 @@ CASES = (
     ("densenet121", 8, ("macs", "params", "activations")),
 )
 SOLVERS = ("geometric", "geometric-cvxpy", "slsqp")
-
-
-def timed(problem: Problem, solver: str) -> tuple[float, float]:
-    """Fastest of three, in milliseconds of CPU, and the gap in percent."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        answer = allocate(problem, solver)
-        times.append(1000 * (time.process_time() - start))
-    return min(times), 100 * answer.relative_gap
-
-
-def import_seconds(module: str) -> float:
-    """CPU time of importing a module, in this process."""
-    start = time.process_time()
-    importlib.import_module(module)
-    return time.process_time() - start
+KEEPS, STEPS, UTILITIES = (0.25, 0.5, 0.75), (1, 8), (-2.0, -1.0, 0.0, 1.0)
 
 
 def main() -> None:
-    print(f"importing cvxpy: {import_seconds('cvxpy'):.2f} s of CPU, left out below")
-    print(f"{'problem':<44}" + "".join(f"{name:>26}" for name in SOLVERS) + f"{'ratios':>16}")
-    for name, step, units in CASES:
+    parser = arguments(__doc__)
+    parser.add_argument("--gaps", action="store_true", help="the gaps instead of the times")
+    options = parser.parse_args()
+    results = ResultsFile.of(options, "allocation_speed", key=("what", "network", "step", "units", "keep", "utility"))
+    if options.gaps:
+        gaps(results, ("resnet20",) if options.smoke else NETWORKS)
+    else:
+        times(results, CASES[:1] if options.smoke else CASES)
+
+
+def times(results: ResultsFile, cases: tuple) -> None:
+    cpu_ms(lambda: importlib.import_module("cvxpy"))
+    for name, step, units in cases:
         problem = NETWORKS[name]().problem(keep=0.5, step=step, units=units)
-        results = [timed(problem, solver) for solver in SOLVERS]
-        cells = "".join(f"{ms:>13.1f} ms, {gap:>6.3f} %" for ms, gap in results)
-        ratios = " ".join(f"{ms / results[0][0]:>7.1f}x" for ms, _ in results[1:])
-        print(f"{f'{name}, step {step}, ' + '+'.join(units):<44}{cells}{ratios:>16}", flush=True)
+        found = interleaved({solver: lambda p=problem, s=solver: allocate(p, s) for solver in SOLVERS}, 3)
+        left = {solver: round(100 * allocate(problem, solver).relative_gap, 4) for solver in SOLVERS}
+        about = {"what": "times", "network": name, "step": step, "units": units, "keep": 0.5, "utility": -1.0}
+        results.append({**about, "sites": len(problem.sizes), "ms": found, "gap_percent": left})
+
+
+def gaps(results: ResultsFile, names: tuple[str, ...]) -> None:
+    for name, keep, step, utility in itertools.product(names, KEEPS, STEPS, UTILITIES):
+        problem = NETWORKS[name]().problem(keep=keep, step=step, utility=utility)
+        answers = []
+        spent = cpu_ms(lambda p=problem, a=answers: a.append(allocate(p)))
+        about = {"what": "gap", "network": name, "step": step, "units": ("macs",), "keep": keep, "utility": utility}
+        results.append({**about, "gap_percent": round(100 * answers[0].relative_gap, 4), "ms": round(spent, 1)})
 
 
 if __name__ == "__main__":

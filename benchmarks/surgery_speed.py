@@ -1,56 +1,64 @@
-"""CPU time of trace + plan + prune + certificate on ResNet-50, beside torch-pruning's build + step, in one process.
+"""CPU time of planning, certifying and pruning a timm model, step by step, beside torch-pruning's build and step.
 
-python benchmarks/surgery_speed.py [timm model]
+    python benchmarks/surgery_speed.py [--model resnet50] [--repeats 5]
+
+All with L2 importance, in one process, in turn. Ours traces, tries every site out, plans to half the MACs, certifies,
+prunes; the host builds its graph and prunes by a ratio, and certifies nothing. The certificate is also timed alone, and
+beside two forward passes, which is what it cannot do without.
 """
 
 from __future__ import annotations
 
 import copy
-import statistics
-import sys
-import time
-from collections.abc import Callable
 
 import timm
 import torch
 import torch_pruning as tp
+from interleave import interleaved
+from results_file import ResultsFile, arguments
+from torch import Tensor, nn
 
 import infoprune as ip
 
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+L2 = tp.importance.MagnitudeImportance(p=2)
 
 
-def ours(model: torch.nn.Module, x: torch.Tensor) -> None:
-    importance = tp.importance.MagnitudeImportance(p=2)
-    ip.prune_(model, x, ip.plan(model, x, importance, budgets=[ip.budgets.macs(keep=0.5)]))
+def planned(model: nn.Module, x: Tensor) -> ip.Plan:
+    return ip.plan(model, x, L2, budgets=[ip.budgets.macs(keep=0.5)])
 
 
-def host(model: torch.nn.Module, x: torch.Tensor) -> None:
-    importance = tp.importance.MagnitudeImportance(p=2)
-    pruner = tp.pruner.BasePruner(model, (x,), importance, pruning_ratio=0.3, ignored_layers=[model.get_classifier()])
-    pruner.step()
+def host(model: nn.Module, x: Tensor) -> None:
+    tp.pruner.BasePruner(model, (x,), L2, pruning_ratio=0.3, ignored_layers=[model.get_classifier()]).step()
 
 
-def main(name: str = "resnet50", repeats: int = 5) -> float:
+@torch.no_grad()
+def forward_twice(model: nn.Module, x: Tensor) -> None:
+    model(x)
+    model(x)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    if options.smoke:
+        options.model, options.repeats = "resnet18", 1
     torch.set_num_threads(1)
-    model = timm.create_model(name)
+    model = timm.create_model(options.model).eval()
     x = torch.randn(1, *model.pretrained_cfg["input_size"])
-    ours(copy.deepcopy(model), x)
-    host(copy.deepcopy(model), x)
-    pairs = []
-    for _ in range(repeats):
-        copies = copy.deepcopy(model), copy.deepcopy(model)
-        pairs.append((cpu_seconds(lambda: ours(copies[0], x)), cpu_seconds(lambda: host(copies[1], x))))  # noqa: B023
-    ratios = [a / b for a, b in pairs]
-    print(f"{name}: infoprune {statistics.median(a for a, _ in pairs):.2f} s (trace, trial, plan, certificate, prune)")
-    print(f"{name}: torch-pruning {statistics.median(b for _, b in pairs):.2f} s (build, step)")
-    print(f"ratio: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    return statistics.median(ratios)
+    plan = planned(model, x)
+    jobs = {
+        "ours": lambda: ip.prune_(copied := copy.deepcopy(model), x, planned(copied, x)),
+        "host": lambda: host(copy.deepcopy(model), x),
+        "plan": lambda: planned(model, x),
+        "certificate": lambda: ip.certificate_of(model, x, plan),
+        "prune without certificate": lambda: ip.prune_(copy.deepcopy(model), x, plan, certify=False),
+        "two forward passes": lambda: forward_twice(model, x),
+    }
+    results = ResultsFile.of(options, "surgery_speed", key=("model",))
+    results.append({"model": options.model, "ms": interleaved(jobs, options.repeats)})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main()
