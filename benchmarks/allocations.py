@@ -50,7 +50,7 @@ def solved(solver: str) -> Callable:
     return lambda model, keep, contest: pruned(model, keep, solver=solver)
 
 
-def host(**options: Any) -> Callable:
+def host(importance: Callable = L1, **options: Any) -> Callable:
     """The host's own ranking at the ratio that meets the budget, found by halves."""
 
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
@@ -58,7 +58,7 @@ def host(**options: Any) -> Callable:
         best = None
         for _ in range(9):
             ratio = (low + high) / 2
-            candidate = _by_host(model, ratio, **options)
+            candidate = _by_host(model, ratio, importance, **options)
             fits = ip.measure(candidate, EXAMPLE).macs <= limit
             low, high, best = (low, ratio, candidate) if fits else (ratio, high, best)
         if best is None:
@@ -68,11 +68,11 @@ def host(**options: Any) -> Callable:
     return way
 
 
-def _by_host(model: nn.Module, ratio: float, **options: Any) -> nn.Module:
+def _by_host(model: nn.Module, ratio: float, importance: Callable, **options: Any) -> nn.Module:
     copied = copy.deepcopy(model)
     head = [m for m in copied.modules() if isinstance(m, nn.Linear)][-1]
     tp.pruner.BasePruner(
-        copied, EXAMPLE, L1, pruning_ratio=ratio, ignored_layers=[head], max_pruning_ratio=1 - FLOOR, **options
+        copied, EXAMPLE, importance, pruning_ratio=ratio, ignored_layers=[head], max_pruning_ratio=1 - FLOOR, **options
     ).step()
     return copied
 
@@ -132,17 +132,20 @@ def main() -> None:
         for net, keep, way in product(options.nets, options.keeps, options.ways):
             key = {"net": net, "keep": keep, "way": way, "seed": seed, "images": options.images}
             if not results.has(**key):
-                results.append({**key, **compete(dense(net, options.work), WAYS[way], keep, contest)})
+                _, told = compete(dense(net, options.work), WAYS[way], keep, contest)
+                results.append({**key, **told})
 
 
-def compete(model: nn.Module, way: Callable, keep: float, contest: Contest) -> dict[str, Any]:
-    """What this way's network costs and how well it does."""
+def compete(
+    model: nn.Module, way: Callable, keep: float, contest: Contest, teacher: nn.Module | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that this way leads to, what it costs and how well it does."""
     begun, before = cpu_seconds(), ip.measure(model, EXAMPLE)
     candidate = way(model, keep, contest)
     took, after = cpu_seconds() - begun, ip.measure(candidate, EXAMPLE)
     widths = [m.weight.shape[0] for m in candidate.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     told = {"macs": after.macs / before.macs, "params": after.params / before.params, "planning_cpu_s": round(took, 1)}
-    return {**told, **contest.run(candidate), "widths": widths}
+    return candidate, {**told, **contest.run(candidate, teacher), "widths": widths}
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def main() -> None:
         for net, keep, criterion in product(options.nets, options.keeps, options.criteria):
             key = {"net": net, "keep": keep, "criterion": criterion, "seed": seed, "images": options.images}
             if not results.has(**key):
-                results.append({**key, **compete(dense(net, options.work), chosen_by(criterion, seed), keep, contest)})
+                _, told = compete(dense(net, options.work), chosen_by(criterion, seed), keep, contest)
+                results.append({**key, **told})
 
 
 def chosen_by(criterion: str, seed: int) -> Callable:

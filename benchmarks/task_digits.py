@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import infoprune as ip
 from infoprune.data.digits_on_photos import Digits
+from infoprune.finetune.loss import softened_divergence
 from infoprune.finetune.norms import reestimate_
 from infoprune.models import densenet40_cifar, resnet20_cifar, resnet56_cifar, vgg16_bn_cifar
 
@@ -105,13 +106,26 @@ def dense(name: str, work: Path) -> nn.Module:
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
-def train(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], steps: int, *, rate: float) -> None:
-    """SGD with Nesterov momentum through one cycle of the learning rate, on labels alone."""
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    steps: int,
+    *,
+    rate: float,
+    teacher: nn.Module | None = None,
+) -> None:
+    """SGD with Nesterov momentum through one cycle of the learning rate, on labels and half on a teacher's answers."""
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.15)
     model.train().to(memory_format=torch.channels_last)
     for x, y in batches:
-        loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+        x = x.contiguous(memory_format=torch.channels_last)
+        logits = model(x)
+        loss = F.cross_entropy(logits, y)
+        if teacher is not None:
+            with torch.no_grad():
+                answers = teacher(x)
+            loss = 0.5 * loss + 0.5 * softened_divergence(logits, answers, 2.0)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -151,13 +165,13 @@ class Contest:
     def test(self) -> tuple[Tensor, Tensor]:
         return Digits(train=False, crops=4000, seed=9).sample(self.pictures)
 
-    def run(self, model: nn.Module) -> dict[str, float]:
+    def run(self, model: nn.Module, teacher: nn.Module | None = None) -> dict[str, float]:
         """Accuracy with batch norms estimated anew, then after tuning; the model is trained in place."""
         begun = time.process_time()
         reestimate_(model, [x for x, _ in self.calibration])
         before = accuracy(model, *self.test)
         torch.manual_seed(self.seed)
-        train(model, self.tuning, len(self.tuning), rate=self.rate)
+        train(model, self.tuning, len(self.tuning), rate=self.rate, teacher=teacher)
         after = accuracy(model, *self.test)
         return {"before": before, "after": after, "tuning_cpu_s": round(time.process_time() - begun, 1)}
 
