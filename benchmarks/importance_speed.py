@@ -2,12 +2,12 @@
 
     python benchmarks/importance_speed.py              # ResNet-50: minutes, because of the pairwise spelling
     python benchmarks/importance_speed.py --vgg        # also torchvision's vgg16_bn, classifier included
-    python benchmarks/importance_speed.py --smoke      # a few seconds on a ResNet-18
+    python benchmarks/importance_speed.py --smoke      # a ResNet-18
 
 Over all groups of the network: the host's L1 and L2 magnitude, Taylor (after its backward pass, which is not timed) and
 FPGM, ours, and the straightforward spelling with batched `torch.cdist`, which holds every pairwise distance of a layer
 (in batches of filters where they exceed 1 GiB). Extra memory is resident memory at its highest while ours runs, over
-that before. FPGM and the pairwise spelling run once, after the rounds.
+that before. FPGM and the pairwise spelling run once, after the rounds. What is on file is not measured again.
 """
 
 from __future__ import annotations
@@ -62,20 +62,25 @@ def timm_network(results: ResultsFile, name: str, repeats: int) -> None:
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()  # gradients for Taylor
     groups = groups_of(model, model.fc, size=64)
     about = {"network": name, "groups": len(groups)}
-    found = interleaved({each: lambda i=imp: scored(i, groups) for each, imp in INTERLEAVED.items()}, repeats)
-    floor, memory = gram_floor_ms(model), extra_mib(lambda: scored(OURS, groups))
-    results.append({**about, "what": "all groups", "ms": found, "gram_ms": floor, "extra_mib": memory})
-    once = {
-        "FPGM": cpu_ms(lambda: scored(tp.importance.FPGMImportance(), groups)),
-        "pairwise spelling": cpu_ms(lambda: [pairwise_spelling(w) for g in groups for w in filters_in(g)]),
-        "ours": cpu_ms(lambda: scored(OURS, groups)),
-    }
-    results.append({**about, "what": "once", "ms": {each: [ms] for each, ms in once.items()}})
-    steps = {each: lambda each=each: step_of(name, model, INTERLEAVED[each]) for each in ("L2", "ours")}
-    results.append({**about, "what": "pruner and step", "ms": interleaved(steps, max(2, repeats // 2))})
+    if not results.has(network=name, what="all groups"):
+        found = interleaved({each: lambda i=imp: scored(i, groups) for each, imp in INTERLEAVED.items()}, repeats)
+        floor, memory = gram_floor_ms(model), extra_mib(lambda: scored(OURS, groups))
+        results.append({**about, "what": "all groups", "ms": found, "gram_ms": floor, "extra_mib": memory})
+    if not results.has(network=name, what="pruner and step"):
+        steps = {each: lambda each=each: step_of(name, model, INTERLEAVED[each]) for each in ("L2", "ours")}
+        results.append({**about, "what": "pruner and step", "ms": interleaved(steps, max(2, repeats // 2))})
+    if not results.has(network=name, what="once"):
+        once = {
+            "ours": lambda: scored(OURS, groups),
+            "FPGM": lambda: scored(tp.importance.FPGMImportance(), groups),
+            "pairwise spelling": lambda: [pairwise_spelling(w) for g in groups for w in filters_in(g)],
+        }
+        results.append({**about, "what": "once", "ms": {each: [cpu_ms(job)] for each, job in once.items()}})
 
 
 def vgg16_bn(results: ResultsFile, repeats: int) -> None:
+    if results.has(network="vgg16_bn", what="once"):
+        return
     model = torchvision.models.vgg16_bn().eval()
     groups = groups_of(model, model.classifier[-1], size=224)
     memory = extra_mib(lambda: scored(OURS, groups))
