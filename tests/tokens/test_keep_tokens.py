@@ -10,6 +10,7 @@ from small_vits import FAMILIES, image_of, lv_vit, vit
 
 import infoprune as ip
 import infoprune.tokens
+from infoprune.depth import removals
 from infoprune.errors import BadArtifact, CertificateFailed, StalePlan
 from infoprune.families.tokens import token_layout
 from infoprune.surgery.tokens import KeepTokens, TokenSelection
@@ -186,6 +187,29 @@ def test_heads_mlps_and_tokens_are_cut_by_one_plan():
     both = widths(model, where=("attn", "mlp")) + planned(model)
     assert len(both.edits) == 11
     assert ip.certificate_of(model, image_of(model), both).verdict == "exact"
+
+
+@pytest.mark.parametrize(("family", "score"), [("deit", "capacity+independence"), ("lv-vit", "paper")])
+def test_the_width_of_the_tokens_is_cut_by_the_same_plan(family, score):
+    """A score looks at the channels that are there, so the masked original's looks at those that stay."""
+    model = FAMILIES[family]()
+    image = image_of(model)
+    everything = ip.plan(model, image, ip.importance.CapacityIndependenceImportance(), rates=0.4)
+    both = planned(model, score, fuse=True) + everything
+    assert both.widths["patch_embed.proj"] < 24
+    certificate = ip.certificate_of(model, image, both)
+    assert certificate.verdict == "not exact by design"
+    assert certificate.compared
+    assert certificate.difference < 1e-9 * certificate.scale
+
+
+def test_tokens_leave_before_a_block_that_left_itself():
+    model = vit()
+    image = image_of(model)
+    dropped = [edit for edit in removals(model, image) if edit.unit.name.startswith("blocks.2")]
+    both = planned(model) + ip.Plan(tuple(dropped))
+    assert ip.certificate_of(model, image, both).verdict == "exact"
+    assert type(ip.prune_(model, image, both).blocks[2]).__name__ == "PassThrough"
 
 
 def test_the_width_of_tokens_is_cut_by_a_plan_of_its_own_and_both_are_saved(tmp_path):

@@ -9,11 +9,11 @@ from torch import nn
 
 from infoprune.errors import Untraceable
 from infoprune.families import dense_units, record, residual_units
-from infoprune.graph.slicing import blank
 from infoprune.graph.slots import Site
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import Trials, compare, structural_copy
 from infoprune.surgery.blocks import DropBlock
+from infoprune.surgery.certificate import masked_original
 from infoprune.surgery.plan import carry_out, removal_of
 
 
@@ -66,15 +66,11 @@ def _failing(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> set
 
 def _holds(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], *, tolerance: float = 1e-3) -> bool:
     """The copy without the units computes what the copy with zeroed branches computes."""
-    pruned, masked = structural_copy(model), structural_copy(model)
-    removal = removal_of(edits)
-    blank(masked, removal)
+    pruned, masked = structural_copy(model), masked_original(model, edits)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     try:
         carry_out(pruned, edits)
-        for edit in edits:
-            edit.mask(masked)
-        return compare(pruned, masked, removal, inputs, statistics).relative <= tolerance
+        return compare(pruned, masked, removal_of(edits), inputs, statistics).relative <= tolerance
     except Exception:  # whatever the model's own code raises is the answer
         return False
 

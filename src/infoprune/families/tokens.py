@@ -19,7 +19,8 @@ class TokenLayout:
     """`blocks` are module names in the order in which tokens pass; `prefix` class and register tokens come first.
 
     `patches` tokens of width `dim` follow for an `image` of (channels, height, width). `transformer` is the name of the
-    module that holds all this, empty if it is the model itself.
+    module that holds all this, empty if it is the model itself; `embedding` that of the weight that makes the patches,
+    a row a channel.
     """
 
     transformer: str
@@ -30,6 +31,7 @@ class TokenLayout:
     dim: int
     heads: int
     image: tuple[int, int, int]
+    embedding: str
 
 
 def token_layout(model: nn.Module) -> TokenLayout:
@@ -54,4 +56,5 @@ def token_layout(model: nn.Module) -> TokenLayout:
         vit.pos_embed.shape[-1] if vit.pos_embed is not None else vit.embed_dim,
         next((m.num_heads for m in vit.blocks.modules() if isinstance(m, Attention)), 1),
         (vit.in_chans, *size),
+        f"{inside}patch_embed.proj.weight",
     )

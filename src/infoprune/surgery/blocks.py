@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infoprune.errors import StalePlan
 from infoprune.families.units import SkipUnit, StandIn, Step
 from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, named_tensors
+from infoprune.graph.slicing import Part, Removal, named_tensors
 from infoprune.graph.slots import Coupling, Site
 from infoprune.surgery.plan import Edit, stale
 
@@ -153,7 +153,7 @@ class DropBlock(Edit):
         if self.unit.whole and all(_is_gone(model, end) for end in self.unit.siblings):
             _put(model, self.unit.whole)
 
-    def mask(self, original: nn.Module) -> None:
+    def mask(self, original: nn.Module, removal: Removal) -> None:
         original.get_submodule(self.unit.branch_end).register_forward_hook(_times_zero)
 
     def check(self, model: nn.Module) -> None:

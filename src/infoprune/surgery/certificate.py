@@ -50,10 +50,10 @@ class Certificate:
 
 def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     """A copy of the model in which what the edits remove is zero; it shares all other tensors."""
-    masked = structural_copy(model)
-    blank(masked, removal_of(edits))
+    masked, removal = structural_copy(model), removal_of(edits)
+    blank(masked, removal)
     for edit in edits:
-        edit.mask(masked)
+        edit.mask(masked, removal)
     return masked
 
 

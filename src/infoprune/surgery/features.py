@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import BadStream, StalePlan
+from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
 from infoprune.surgery.plan import Edit, stale
 from infoprune.wire import Part, Selection, decode, describe, encode
@@ -62,7 +63,7 @@ class SendFeatures(Edit):
     def replace_modules(self, model: nn.Module) -> None:
         _add_hook(model.get_submodule(self.layer), PassSent(self.layer, self.selection.size, self.selection.kept))
 
-    def mask(self, original: nn.Module) -> None:
+    def mask(self, original: nn.Module, removal: Removal) -> None:
         sent = torch.zeros(self.selection.size, 1, 1)
         sent[list(self.selection.kept)] = 1
         _add_hook(original.get_submodule(self.layer), lambda _, __, features: features * sent.to(features))

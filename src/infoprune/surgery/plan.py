@@ -23,6 +23,7 @@ class Edit(ABC):
     """One change to a model, as data that survives JSON."""
 
     kind: ClassVar[str]
+    late: ClassVar[bool] = False  # it goes into modules that other edits may put in place, so it comes after them
 
     @property
     @abstractmethod
@@ -54,8 +55,8 @@ class Edit(ABC):
     def replace_modules(self, model: nn.Module) -> None:
         """What it puts in the place of modules, in place, after all tensors have been cut."""
 
-    def mask(self, original: nn.Module) -> None:
-        """Make what it replaces contribute nothing instead, in place; tensors are masked by their parts."""
+    def mask(self, original: nn.Module, removal: Removal) -> None:
+        """Make what it replaces contribute nothing instead, in place; tensors are masked already, by `removal`."""
 
     @property
     def lost(self) -> Mapping[str, tuple[int, ...]]:
@@ -156,7 +157,7 @@ def removal_of(edits: Sequence[Edit]) -> Removal:
 def carry_out(model: nn.Module, edits: Sequence[Edit]) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """Apply the edits in place; returns each parameter with the one that replaced it."""
     replaced = shrink(model, removal_of(edits))
-    for edit in edits:
+    for edit in sorted(edits, key=lambda edit: edit.late):
         edit.replace_modules(model)
     return replaced
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from infoprune.families.tokens import token_layout
+from infoprune.families.tokens import TokenLayout, token_layout
+from infoprune.graph.slicing import Removal, named_tensors
 
 
 class Selection(Protocol):
@@ -17,29 +18,31 @@ class Selection(Protocol):
     prefix: int
     fuse: bool
 
-    def choice(self, x: Tensor, block: nn.Module) -> Tensor: ...
+    def choice(self, x: Tensor, block: nn.Module, channels: Tensor | None = None) -> Tensor: ...
 
 
 class TokenMasking:
     """Hooks on the blocks of one model: an attention mask instead of gathering, which waits until the last block.
 
     `alive` holds, for every image, the places among the patches of the tokens that are still there, in their order.
+    Where channels of the tokens are masked too, scores see the `channels` that stay.
     """
 
-    def __init__(self, blocks: tuple[str, ...]):
-        self.blocks = blocks
+    def __init__(self, blocks: tuple[str, ...], channels: Tensor | None):
+        self.blocks, self.channels = blocks, channels
         self.selections: dict[str, Selection] = {}
         self.alive: Tensor | None = None
 
     @classmethod
-    def of(cls, model: nn.Module) -> TokenMasking:
+    def of(cls, model: nn.Module, removal: Removal) -> TokenMasking:
         """The masking of this model, put there if there is none."""
-        blocks = token_layout(model).blocks
+        layout = token_layout(model)
+        blocks = layout.blocks
         first = model.get_submodule(blocks[0])
         for hook in first._forward_pre_hooks.values():
             if isinstance(hook, partial) and isinstance(owner := getattr(hook.func, "__self__", None), cls):
                 return owner
-        masking = cls(blocks)
+        masking = cls(blocks, _channels(model, layout, removal))
         for name in blocks:
             model.get_submodule(name).register_forward_pre_hook(partial(masking.before, name), with_kwargs=True)
         model.get_submodule(blocks[-1]).register_forward_hook(masking.after_all)
@@ -62,7 +65,7 @@ class TokenMasking:
         """Narrow `alive`; a fused token takes the place of the first that leaves."""
         prefix = next(iter(self.selections.values())).prefix
         alive = self.alive if self.alive is not None else everyone(x, prefix)
-        chosen = selection.choice(gathered(x, alive, prefix), block)
+        chosen = selection.choice(gathered(x, alive, prefix), block, self.channels)
         stays = torch.zeros_like(alive, dtype=torch.bool).scatter_(1, chosen, True)
         leaving = alive[~stays].view(len(alive), -1)
         self.alive = alive[stays].view(len(alive), -1)
@@ -85,6 +88,13 @@ class TokenMasking:
     def after_all(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
         prefix = next(iter(self.selections.values())).prefix
         return out if self.alive is None else gathered(out, self.alive, prefix)
+
+
+def _channels(model: nn.Module, layout: TokenLayout, removal: Removal) -> Tensor | None:
+    """Those of the tokens' channels that stay; None where all do."""
+    weight = named_tensors(model).get(layout.embedding)
+    kept = None if weight is None else removal.kept(layout.embedding, weight.shape).get(0)
+    return None if kept is None else kept.to(weight.device)
 
 
 def everyone(x: Tensor, prefix: int) -> Tensor:

@@ -17,17 +17,26 @@ token_scores = Registry("token_score")
 
 @dataclass(frozen=True)
 class Arriving:
-    """Tokens `x` [batch, prefix + n, d] that arrive at `block`; a token is `kernels` parts to the capacity."""
+    """Tokens `x` [batch, prefix + n, d] that arrive at `block`; a token is `kernels` parts to the capacity.
+
+    `channels`, if given, are those that a score may see: the others are zero and stand for channels that left.
+    """
 
     x: Tensor
     prefix: int
     block: nn.Module
     kernels: int
+    channels: Tensor | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """[batch, prefix + n, channels]"""
+        return self.x if self.channels is None else self.x[..., self.channels]
 
     @property
     def patches(self) -> Tensor:
-        """[batch, n, d]"""
-        return self.x[:, self.prefix :]
+        """[batch, n, channels]"""
+        return self.tokens[:, self.prefix :]
 
 
 Score = Callable[[Arriving], Tensor]  # [batch, n], in the precision of x; larger ones stay
@@ -36,7 +45,7 @@ Score = Callable[[Arriving], Tensor]  # [batch, n], in the precision of x; large
 @token_scores.register("capacity+independence")
 def capacity_and_independence(arriving: Arriving) -> Tensor:
     """0.8 Norm(capacity) + 0.2 Norm(independence), eq. 7 with squared distances in closed form."""
-    return token_importance(arriving.x, kernels=arriving.kernels, prefix=arriving.prefix)
+    return token_importance(arriving.tokens, kernels=arriving.kernels, prefix=arriving.prefix)
 
 
 @token_scores.register("capacity")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
 from infoprune.families.tokens import token_layout
+from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
 from infoprune.surgery.plan import Edit, stale
 from infoprune.surgery.token_masking import TokenMasking
@@ -41,10 +42,10 @@ class TokenSelection(nn.Module):
             return kept
         return torch.cat([kept, (x.sum(1, keepdim=True) - kept.sum(1, keepdim=True)) / others], 1)
 
-    def choice(self, x: Tensor, block: nn.Module) -> Tensor:
+    def choice(self, x: Tensor, block: nn.Module, channels: Tensor | None = None) -> Tensor:
         """Which patch tokens stay, [batch, kept], ascending."""
         wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-        scores = token_scores[self.score](Arriving(wide, self.prefix, block, self.kernels))
+        scores = token_scores[self.score](Arriving(wide, self.prefix, block, self.kernels, channels))
         return scores.topk(self.count(x.shape[1] - self.prefix), sorted=False).indices.sort(-1).values
 
     def count(self, patches: int) -> int:
@@ -72,6 +73,7 @@ class KeepTokens(Edit):
     """
 
     kind: ClassVar[str] = "keep_tokens"
+    late: ClassVar[bool] = True
 
     block: str
     arriving: int
@@ -111,8 +113,8 @@ class KeepTokens(Edit):
         block.add_module(CHILD, self.module().train(block.training))
         block.register_forward_pre_hook(select_before)
 
-    def mask(self, original: nn.Module) -> None:
-        TokenMasking.of(original).add(self.block, self.module())
+    def mask(self, original: nn.Module, removal: Removal) -> None:
+        TokenMasking.of(original, removal).add(self.block, self.module())
 
     def check(self, model: nn.Module) -> None:
         layout = token_layout(model)
