@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -19,6 +21,8 @@ from task_digits import EXAMPLE, Contest, add_contest, contest_options, dense
 from torch import nn
 
 import infoprune as ip
+from infoprune.graph import Graph
+from infoprune.layerwise.curves import Curves
 
 KEY = ("net", "keep", "way", "seed", "images")
 L1 = tp.importance.MagnitudeImportance(p=1)
@@ -81,10 +85,28 @@ def observed(model: nn.Module, contest: Contest) -> ip.Observations:
     return ip.observe(model, contest.calibration, progress=False)
 
 
-def curves(model: nn.Module, contest: Contest, *, utility: float, levels=(0.2, 0.4, 0.6, 0.8)) -> Any:
-    return ip.layerwise.curves(
-        model, contest.calibration, L1, levels=levels, samples=256, utility=utility, progress=False
-    )
+@cache
+def measured(model: nn.Module, contest: Contest) -> Curves:
+    """Information curves of the dense network, measured once for all ways of a seed."""
+    return ip.layerwise.curves(model, contest.calibration, L1, samples=256, progress=False)
+
+
+def curves(utility: float) -> Callable:
+    """Measured curves, fitted in the shape of this utility."""
+    return geometric(utility, lambda model, contest: replace(measured(model, contest), utility=utility))
+
+
+def tempered(utility: float) -> Callable:
+    """The geometric mean of measured curves (fitted at p = -1) and of the number of layers that write to a site."""
+
+    def weights(model: nn.Module, contest: Contest) -> Callable:
+        def of(graph: Graph) -> dict[str, float]:
+            layers, found = ip.layerwise.uniform()(graph), measured(model, contest)(graph)
+            return {site: (layers[site] * found[site]) ** 0.5 for site in found}
+
+        return of
+
+    return geometric(utility, weights)
 
 
 def path(utility: float) -> Callable:
@@ -93,7 +115,9 @@ def path(utility: float) -> Callable:
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
         dense_macs = ip.measure(model, EXAMPLE).macs
         for share in [share for share in PATH if share > keep] + [keep]:
-            weights = curves(model, contest, utility=utility, levels=(0.5, 0.75))
+            weights = ip.layerwise.curves(
+                model, contest.calibration, L1, levels=(0.5, 0.75), samples=256, utility=utility, progress=False
+            )
             left = min(1.0, share * dense_macs / ip.measure(model, EXAMPLE).macs)
             model = pruned(model, left, utility=utility, layer_importance=weights, floor=0.4)
         return model
@@ -111,8 +135,13 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=-2": geometric(-2.0),
     "p=-1 nHSIC": geometric(-1.0, lambda m, c: ip.layerwise.nhsic(observed(m, c))),
     "p=-1 relevance": geometric(-1.0, lambda m, c: ip.layerwise.nhsic_relevance(observed(m, c))),
-    "p=-1 curves": geometric(-1.0, lambda m, c: curves(m, c, utility=-1.0)),
-    "p=-0.5 curves": geometric(-0.5, lambda m, c: curves(m, c, utility=-0.5)),
+    "p=-1 curves": curves(-1.0),
+    "p=-0.5 curves": curves(-0.5),
+    "p=0 curves and layers": tempered(0.0),
+    "p=-0.5 curves and layers": tempered(-0.5),
+    "p=-1 curves and layers": tempered(-1.0),
+    "p=-2 curves and layers": tempered(-2.0),
+    "p=-2 curves": curves(-2.0),
     "p=-1 curves along the path": path(-1.0),
 }
 

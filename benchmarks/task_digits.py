@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -90,8 +90,9 @@ def contest_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
+@cache
 def dense(name: str, work: Path) -> nn.Module:
-    """The trained network of that name, from its file if there is one."""
+    """The trained network of that name, from its file if there is one; not to be changed."""
     net, file = NETS[name], work / f"{name}_{NETS[name].images}.safetensors"
     torch.manual_seed(0)
     model = net.build()
