@@ -138,7 +138,9 @@ def test_tied_parameters_stay_tied(tmp_path):
 def test_the_layout_is_one_that_timm_users_know(tmp_path):
     ip.save(tmp_path / "a", *pruned(timm_net(num_classes=7), SMALL))
     config = json.loads((tmp_path / "a" / "config.json").read_text())
-    assert (config["architecture"], config["num_classes"]) == ("resnet18", 7)
+    assert (config["architecture"], config["num_classes"]) == ("infoprune", 7)  # what timm's loaders look up
+    assert config["pretrained_cfg"]["architecture"] == "resnet18"
+    assert config["pretrained_cfg"]["mean"] == [0.485, 0.456, 0.406]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["config.json", "model.safetensors"]
 
 

@@ -48,7 +48,7 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     if not weights.is_file():
         raise BadArtifact(f"{place} holds no {WEIGHTS}; pass a directory that infoprune.save wrote")
     model = _rebuilt(config, factory, device="meta")
-    state = _read_weights(weights, config, model)
+    state = read_weights(weights, config, model)
     _fill(model, state)
     if _has_meta(model):
         model = _rebuilt(config, factory, device="cpu")
@@ -142,6 +142,11 @@ def _rebuilt(config: Config, factory: Callable[[], nn.Module] | None, *, device:
         ) from error
     finally:
         torch.set_rng_state(random)
+    return pruned(model, config)
+
+
+def pruned(model: nn.Module, config: Config) -> nn.Module:
+    """The dense `model` with the plans of `config` carried out, in place."""
     for plan in config.plans:
         try:
             check_all(model, plan)
@@ -151,7 +156,7 @@ def _rebuilt(config: Config, factory: Callable[[], nn.Module] | None, *, device:
     return model
 
 
-def _read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tensor]:
+def read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tensor]:
     """The tensors, once their names and shapes are known to be the model's and the file to be the one saved."""
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     try:

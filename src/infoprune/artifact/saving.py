@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
+from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask
 from infoprune.errors import InfopruneError
 from infoprune.graph.counting import COUNTER
@@ -26,22 +27,34 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SCHEMA = 1
 
 
-def save(directory: str | os.PathLike[str], model: nn.Module, plan: Plan | Sequence[Plan]) -> Path:
+def save(
+    directory: str | os.PathLike[str],
+    model: nn.Module,
+    plan: Plan | Sequence[Plan] | None = None,
+    *,
+    from_pruner: Any = None,
+    factory: Callable[[], nn.Module] | None = None,
+    example_inputs: Any = None,
+) -> Path:
     """Write the pruned `model` and the plan (or plans, in the order in which they were applied) that made it.
+
+    In place of a plan, `from_pruner` takes the stock torch-pruning pruner whose steps made the model. `factory` then
+    builds the dense network, to be compared with what the pruner remembers, where no registry does, and
+    `example_inputs` are what the model takes, where the pruner's own are not to be had any more.
 
     The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
     Models that timm, torchvision or `infoprune.models` build by name are found again by `load(directory)`; for any
     other class, `load(directory, factory=...)` takes the function that builds the dense model, and
     `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
-    plans = (plan,) if isinstance(plan, Plan) else tuple(plan)
     target = Path(directory)
     _refuse_foreign(target)
+    plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(staging, model, plans)
-        _check_loads(staging, model)
+        _write(staging, model, plans, architecture)
+        _check_loads(staging, factory)
         _put_in_place(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -49,11 +62,25 @@ def save(directory: str | os.PathLike[str], model: nn.Module, plan: Plan | Seque
     return target
 
 
-def _write(directory: Path, model: nn.Module, plans: Sequence[Plan]) -> None:
+def _story(
+    model: nn.Module, plan: Plan | Sequence[Plan] | None, pruner: Any, factory: Any, example_inputs: Any
+) -> tuple[tuple[Plan, ...], Architecture]:
+    """The plans that made the model, and the dense architecture that they began with."""
+    if (plan is None) == (pruner is None):
+        found = "neither" if plan is None else "both"
+        raise ValueError(f"save() was given {found} of plan and from_pruner; pass the one that made the model")
+    if pruner is not None:
+        from infoprune.artifact.from_host import pruned_by
+
+        made = pruned_by(pruner, model, example_inputs, factory)
+        return (made.plan,), made.architecture
+    plans = (plan,) if isinstance(plan, Plan) else tuple(plan or ())
+    return plans, identify(model, dense_shapes(model, plans))
+
+
+def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architecture: Architecture) -> None:
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
-    architecture = identify(model, dense_shapes(model, plans))
-    inputs = plans[0].inputs if plans else ()
     config: dict[str, Any] = {
         "schema": SCHEMA,
         "architecture": _described(architecture),
@@ -62,20 +89,19 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan]) -> None:
         "versions": {name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
         "counter": COUNTER,
         "sha256": file_digest(directory / WEIGHTS),
-        "probe": None,
+        "probe": _probe(model, plans),
     }
-    if inputs:
-        answer = ask(model, inputs)
-        config["probe"] = {
-            "seed": SEED,
-            "digest": answer.digest,
-            "samples": list(answer.samples),
-            "largest": answer.largest,
-        }
     text = json.dumps(
-        {**_for_timm(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
+        {**hub_fields(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
     )
     (directory / CONFIG).write_text(text)
+
+
+def _probe(model: nn.Module, plans: Sequence[Plan]) -> dict[str, Any] | None:
+    if not (plans and plans[0].inputs):
+        return None
+    answer = ask(model, plans[0].inputs)
+    return {"seed": SEED, "digest": answer.digest, "samples": list(answer.samples), "largest": answer.largest}
 
 
 def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Size]:
@@ -93,20 +119,12 @@ def _described(architecture: Architecture) -> dict[str, Any]:
     return {"source": architecture.source, "name": architecture.name, "arguments": dict(architecture.arguments)}
 
 
-def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
-    """The fields by which timm's users know a config.json; this library reads none of them."""
-    if architecture.source != "timm":
-        return {}
-    classes = getattr(model, "num_classes", None)
-    return {"architecture": architecture.name, "num_classes": classes if isinstance(classes, int) else None}
-
-
-def _check_loads(directory: Path, model: nn.Module) -> None:
+def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None) -> None:
     """An artefact that can't be read back is not an artefact."""
     from infoprune.artifact.loading import load, read_config
 
-    if read_config(directory).architecture.source != "factory":
-        load(directory)
+    if factory is not None or read_config(directory).architecture.source != "factory":
+        load(directory, factory=factory)
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -1,0 +1,35 @@
+"""What other libraries look for in a config.json, so that they find models of ours where they find theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from infoprune.artifact.architecture import Architecture
+
+# How pictures become inputs, and where the head is: fields that timm has had since 1.0.
+TIMM_FIELDS = (
+    "architecture", "num_classes", "input_size", "test_input_size", "min_input_size", "fixed_input_size", "pool_size",
+    "interpolation", "crop_pct", "test_crop_pct", "crop_mode", "mean", "std", "first_conv", "classifier", "license",
+)  # fmt: skip
+
+
+def hub_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
+    """The outer fields of config.json. `load` reads none of them."""
+    return _for_timm(architecture, model) if architecture.source == "timm" else {}
+
+
+def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
+    """timm's own layout; the architecture that its loaders look up is `infoprune`, which builds the pruned network."""
+    told = getattr(model, "pretrained_cfg", None)
+    about = {key: value for key, value in dict(told or {}).items() if key in TIMM_FIELDS}
+    classes = getattr(model, "num_classes", None)
+    known = {"num_classes": classes} if isinstance(classes, int) else {}
+    about.update(known, architecture=architecture.name)
+    return {"architecture": "infoprune", **known, "pretrained_cfg": _plain(about)}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
