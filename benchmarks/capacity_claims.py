@@ -16,8 +16,8 @@ the Gaussian kernel is the median distance, so the entropy ignores the scale and
 
 from __future__ import annotations
 
-import argparse
 import io
+import itertools
 import re
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +29,9 @@ import numpy as np
 import timm
 import torch
 import torchvision
+from photographs import photographs, prepared
 from PIL import Image
+from results_file import ResultsFile, arguments
 from scipy.stats import pearsonr, spearmanr
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
@@ -83,20 +85,25 @@ class Study(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--wheels", type=Path, required=True, help="folder with the downloaded wheels")
     parser.add_argument("--pictures", type=Path, help="folder to write the plots to")
     parser.add_argument("--images", type=int, default=22, help="photographs used")
     parser.add_argument("--nearest", type=int, default=8, help="M of eq. 4, for the column r M")
     options = parser.parse_args()
+    if options.smoke:
+        options.images = 2
     torch.set_num_threads(1)
-    photos = list(photographs(options.wheels))[: options.images]
-    images = torch.stack([prepared(photo) for photo in photos])
+    results = ResultsFile.of(options, "capacity_claims", key=("network", "layer"))
+    images = torch.stack(list(itertools.islice(pictures_of(options.wheels), options.images)))
     lite0 = efficientnet_lite0(options.wheels)
     studies = [
         study("EfficientNet-Lite0", lite0, images, options.nearest),
         study("VGG16-BN of CRAFT", vgg16_bn(options.wheels), images * 2.2, options.nearest),
     ]
+    for each in studies:
+        for row in each.rows:
+            results.append({"network": each.network, "images": len(images), **row._asdict()})
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         plot_correlation(studies, options.pictures / "capacity_correlation.png")
@@ -148,21 +155,10 @@ def efficientnet_lite0(wheels: Path) -> nn.Module:
     return model.eval()
 
 
-def photographs(wheels: Path) -> Iterator[Image.Image]:
-    yield from (Image.fromarray(photo) for photo in load_sample_images().images)
-    [wheel] = wheels.glob("foolbox-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in sorted(archive.namelist()):
-            if "imagenet_" in name and name.endswith(".jpg"):
-                yield Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-
-
-def prepared(photo: Image.Image, size: int = 224) -> Tensor:
-    scale = size / 0.875 / min(photo.size)
-    photo = photo.resize([max(size, round(side * scale)) for side in photo.size], Image.Resampling.BICUBIC)
-    left, top = (photo.width - size) // 2, (photo.height - size) // 2
-    pixels = np.asarray(photo.crop((left, top, left + size, top + size)), dtype=np.float32)
-    return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+def pictures_of(wheels: Path) -> Iterator[Tensor]:
+    """Two photographs of scikit-learn and twenty of foolbox, between -1 and 1."""
+    own = (Image.fromarray(photo) for photo in load_sample_images().images)
+    yield from (2 * prepared(photo) - 1 for photo in itertools.chain(own, photographs(wheels)))
 
 
 @torch.no_grad()
@@ -275,7 +271,7 @@ def plot_correlation(studies: list[Study], path: Path) -> None:
 def plot_filters(model: nn.Module, path: Path, removed: int = 6) -> None:
     """The stem's feature maps, framed where one of the criteria removes the filter (figure 5)."""
     weights = kernels_of(model.conv_stem, "conv_stem")
-    photo = prepared(Image.fromarray(load_sample_images().images[0]))
+    photo = 2 * prepared(Image.fromarray(load_sample_images().images[0])) - 1
     maps = model.bn1(model.conv_stem(photo[None]))[0]
     poor = set(capacity(weights, "conv_stem", None, "euclidean").argsort(stable=True)[:removed].tolist())
     common = set(independence(weights, "euclidean").argsort(stable=True)[:removed].tolist())

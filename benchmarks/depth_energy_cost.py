@@ -10,7 +10,6 @@ over the network are looped over, and compared with ours on the same units; valu
 
 from __future__ import annotations
 
-import argparse
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import dcor
 import numpy as np
 import torch
 from depth_task import ResNet
+from results_file import ResultsFile, arguments
 
 import infoprune as ip
 from infoprune.depth.energies import branch_samples
@@ -28,23 +28,28 @@ from infoprune.estimators.energy import FeatureSample
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--samples", type=int, default=2048)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--looped", type=int, default=2, help="units to loop dcor over")
     options = parser.parse_args()
+    if options.smoke:
+        options.samples, options.width, options.looped = 256, 64, 1
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, x = ResNet(110, 16, classes=100).eval(), torch.zeros(1, 3, 32, 32)
+    depth = 20 if options.smoke else 110
+    model, x = ResNet(depth, 16, classes=100).eval(), torch.zeros(1, 3, 32, 32)
     data = [(torch.randn(128, 3, 32, 32), torch.randint(100, (128,))) for _ in range(options.samples // 128)]
     settings = {"samples": options.samples, "width": options.width}
     units = len(ip.skip_units(model, x))
-    print(f"{units} units, {options.samples} samples, 100 classes, maps folded to {options.width} numbers")
-    beside_forward_passes(model, x, data, settings)
-    beside_dcor(list(branch_samples(model, data, x, **settings).values()), options.looped)
+    results = ResultsFile.of(options, "depth_energy_cost", key=("what",))
+    about = {"units": units, "depth": depth, "classes": 100, **settings}
+    results.append({"what": "beside forward passes", **about, **beside_forward_passes(model, x, data, settings)})
+    samples = list(branch_samples(model, data, x, **settings).values())
+    results.append({"what": "beside dcor", **about, "looped": options.looped, **beside_dcor(samples, options.looped)})
 
 
-def beside_forward_passes(model: torch.nn.Module, x: torch.Tensor, data: list, settings: dict) -> None:
+def beside_forward_passes(model: torch.nn.Module, x: torch.Tensor, data: list, settings: dict) -> dict:
     plain, forward = copy.deepcopy(model), []
 
     def batches() -> Iterator[tuple]:
@@ -56,20 +61,17 @@ def beside_forward_passes(model: torch.nn.Module, x: torch.Tensor, data: list, s
     run(plain, data[0][0])
     both, _ = seconds(lambda: ip.unit_energies(model, batches(), x, **settings))
     whole = both - sum(forward)
-    print(f"forward passes {sum(forward):.1f} s, unit_energies with its own forward passes {whole:.1f} s")
-    print(f"on top of the forward passes: {whole / sum(forward) - 1:.1%}", flush=True)
+    return {"forward_s": sum(forward), "unit_energies_s": whole, "added": whole / sum(forward) - 1}
 
 
-def beside_dcor(found: list[FeatureSample], looped: int) -> None:
+def beside_dcor(found: list[FeatureSample], looped: int) -> dict:
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, looped).round().astype(int)]
     all_of_them, _ = seconds(lambda: [sample.compute() for sample in found])
     fast, ours = seconds(lambda: [float(sample.compute().value) for sample in chosen])
     slow, theirs = seconds(lambda: [largest_by_dcor(sample) for sample in chosen])
     apart = np.max(np.abs(np.array(ours) / np.array(theirs) - 1))
-    print(f"estimates of all {len(found)} units with standard errors {all_of_them:.2f} s; of {looped} {fast:.2f} s")
-    print(
-        f"dcor looped over {looped} units {slow:.1f} s: {slow / fast:.1f} times as long; values differ by {apart:.0e}"
-    )
+    told = {"all_units_s": all_of_them, "ours_s": fast, "dcor_s": slow, "times": slow / fast}
+    return {**told, "relative_difference": float(apart)}
 
 
 def largest_by_dcor(sample: FeatureSample) -> float:

@@ -9,42 +9,32 @@ Weights are random: speed only.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import time
-from pathlib import Path
+import statistics
 
-import numpy as np
 import torch
 from depth_task import ResNet
+from interleave import interleaved, ratio
+from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 
 import infoprune as ip
-from infoprune.graph.verify import evaluating
-
-HERE = Path(__file__).parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--models", nargs="+", choices=["resnet50", "resnet56"], default=["resnet56", "resnet50"])
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_latency.jsonl")
-    parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.smoke:
         options.models, options.keep, options.rounds = ["resnet56"], [0.5], 3
-        options.out = options.out.with_name("depth_latency_smoke.jsonl")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    results = ResultsFile.of(options, "depth_latency", key=("model", "keep"))
     for name in options.models:
         for keep in options.keep:
-            row = {"model": name, "keep": keep, **compared(name, keep, options.rounds)}
-            with options.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+            if not results.has(model=name, keep=keep):
+                results.append({"model": name, "keep": keep, **compared(name, keep, options.rounds)})
 
 
 def compared(name: str, keep: float, rounds: int) -> dict:
@@ -56,13 +46,15 @@ def compared(name: str, keep: float, rounds: int) -> dict:
     importance = ip.importance.CapacityImportance()
     narrow = pruned(dense, x, ip.plan(dense, x, importance, budgets=ip.budgets.macs(at_most=macs), round_to=8))
     aligned = ip.measure(narrow, x).macs
-    times = interleaved({"dense": dense, "shallow": shallow, "narrow": narrow}, x, rounds)
-    ratio, low, high = bootstrap(times["narrow"], times["shallow"])
-    medians = {f"{k}_ms": round(float(np.median(v)), 2) for k, v in times.items()}
+    models = {"dense": dense, "shallow": shallow, "narrow": narrow}
+    with torch.inference_mode():
+        times = interleaved({each: lambda m=model: m(x) for each, model in models.items()}, rounds, warm=3)
+    measured = ratio(times["narrow"], times["shallow"])
+    medians = {f"{k}_ms": round(statistics.median(v), 2) for k, v in times.items()}
     return {
         **medians,
-        "narrow_over_shallow": round(ratio, 3),
-        "interval_95": [round(low, 3), round(high, 3)],
+        "narrow_over_shallow": round(measured.value, 3),
+        "interval_95": [round(measured.low, 3), round(measured.high, 3)],
         "macs": {"dense": ip.measure(dense, x).macs, "shallow": macs, "narrow": aligned},
         "units_left": len(ip.skip_units(shallow, x)),
         "batch": len(x),
@@ -86,29 +78,6 @@ def shallow_plan(model: nn.Module, x: Tensor, keep: float) -> ip.Plan:
 
 def pruned(model: nn.Module, x: Tensor, plan: ip.Plan) -> nn.Module:
     return ip.prune_(copy.deepcopy(model), x, plan).eval()
-
-
-def interleaved(models: dict[str, nn.Module], x: Tensor, rounds: int) -> dict[str, list[float]]:
-    """One run of each in turn, in alternating order, after three to warm up; ms of processor time."""
-    times: dict[str, list[float]] = {name: [] for name in models}
-    with torch.inference_mode():
-        for number in range(-3, rounds):
-            for name in sorted(models, reverse=bool(number % 2)):
-                with evaluating(models[name]):
-                    begun = time.process_time()
-                    models[name](x)
-                    spent = 1e3 * (time.process_time() - begun)
-                if number >= 0:
-                    times[name].append(spent)
-    return times
-
-
-def bootstrap(above: list[float], below: list[float], draws: int = 10_000) -> tuple[float, float, float]:
-    """The ratio of medians over rounds with its 95 % interval."""
-    above_, below_ = np.array(above), np.array(below)
-    index = np.random.default_rng(0).integers(0, len(above_), (draws, len(above_)))
-    ratios = np.median(above_[index], 1) / np.median(below_[index], 1)
-    return float(np.median(above_) / np.median(below_)), *np.quantile(ratios, [0.025, 0.975]).tolist()
 
 
 if __name__ == "__main__":

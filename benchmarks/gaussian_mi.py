@@ -10,12 +10,12 @@ standard errors.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from results_file import ResultsFile, arguments
 from torch import Tensor
 
 from infoprune.estimators import mutual_information as mi
@@ -57,7 +57,9 @@ def mark(values: Tensor, errors: Tensor, true: float) -> str:
     return f"{value:8.4f}" + ("!" if value > true + 3 * error else "*" if value > true else " ")
 
 
-def summary(results: Results, closed_form: Callable[[float], float]) -> None:
+def summary(results: Results, closed_form: Callable[[float], float]) -> dict:
+    """How often and by how much the plug-in (`value`) and the corrected (`excess`) estimate are above the truth."""
+    found = {}
     for name in ("value", "excess"):
         means = torch.tensor([[getattr(r, name).mean().item() for r in results[k]] for k in CLUSTERS])
         errors = torch.tensor([[r.standard_error.mean().item() for r in results[k]] for k in CLUSTERS])
@@ -66,12 +68,10 @@ def summary(results: Results, closed_form: Callable[[float], float]) -> None:
         above, beyond = (means > true).sum().item(), (means > true + 3 * errors).sum().item()
         falls = (means[:, related].diff(dim=0) < 0).sum().item()
         over = (means - true).max().item()
-        print(
-            f"{name:>7}: above the closed form {above} of {means.numel()} times, by at most {over:.5f}, "
-            f"beyond 3 standard errors {beyond} times; falls as K grows {falls} times (rho > 0)"
-        )
+        places = {"points": means.numel(), "above": above, "by_at_most": over, "beyond_3_errors": beyond}
+        found[name] = {**places, "falls_as_k_grows": falls}
     variance = torch.stack([r.value.var() for k in CLUSTERS for r in results[k]])
-    print(f"  variance over k-means seeds: at most {variance.max():.1e}, median {variance.median():.1e}")
+    return {**found, "largest_variance_over_seeds": variance.max().item()}
 
 
 def plot(panels: list[tuple[str, Results, list[tuple[str, Callable[[float], float]]]]], path: Path) -> None:
@@ -107,16 +107,19 @@ def plot(panels: list[tuple[str, Results, list[tuple[str, Callable[[float], floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--samples", type=int, default=400_000, help="numbers; pairs are 2.5 times as many (10^6)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--plot", type=Path, default=None)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    if options.smoke:
+        options.samples, options.seeds = 2000, 2
     torch.set_num_threads(1)
+    file = ResultsFile.of(options, "gaussian_mi", key=("panel", "samples"))
     generator = torch.Generator().manual_seed(0)
-    pairs = int(2.5 * arguments.samples)
+    pairs = int(2.5 * options.samples)
 
-    one = [torch.randn(arguments.samples, 1, generator=generator, dtype=torch.float64) for _ in range(2)]
+    one = [torch.randn(options.samples, 1, generator=generator, dtype=torch.float64) for _ in range(2)]
     two = [torch.randn(pairs, 2, generator=generator, dtype=torch.float64) for _ in range(2)]
     panels = []
     for title, (y, noise), curves in (
@@ -128,12 +131,13 @@ def main() -> None:
             [("true, whole", lambda rho: true_information(rho, 2)), ("true, patched", true_information)],
         ),
     ):
-        results = estimates(y, noise, arguments.seeds)
+        results = estimates(y, noise, options.seeds)
         table(f"{title}, {len(y):,} samples", results, curves[-1][1])
-        summary(results, curves[-1][1])
+        told = summary(results, curves[-1][1])
+        file.append({"panel": title, "samples": len(y), "seeds": options.seeds, **told})
         panels.append((title, results, curves))
-    if arguments.plot:
-        plot(panels, arguments.plot)
+    if options.plot:
+        plot(panels, options.plot)
 
 
 if __name__ == "__main__":

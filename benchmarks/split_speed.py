@@ -9,7 +9,6 @@ features against three tasks with numpy and scikit-learn, and is scaled. Seconds
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results_file import ResultsFile, arguments
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
@@ -56,15 +56,17 @@ def loop(x: np.ndarray, tasks: np.ndarray, bins: int) -> None:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument(
         "--view", choices=["axes", "whole"], default="axes", help="two principal axes, or whole patches"
     )
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    if options.smoke:
+        options.images = 16
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    view = WholePatches(8) if arguments.view == "whole" else PrincipalAxes(8)
+    view = WholePatches(8) if options.view == "whole" else PrincipalAxes(8)
     model = three_task().eval()
     pictures = torch.rand(REAL, 3, 256, 512)
     with _Taps(model, [AT], None) as taps:
@@ -74,23 +76,23 @@ def main() -> None:
         taps.now = {}
         outputs = model(pictures)
         seen = Seen(REAL, dict(taps.now), outputs)
-    forward *= arguments.images / 4
+    forward *= options.images / 4
 
     generator = torch.Generator().manual_seed(0)
     pilot = [varied(seen, generator) for _ in range(64 // REAL)]
     spent, counting = seconds(lambda: _Counting.fitted(pilot, taps, view, 8, 0))
     patches, labels = [], []
-    for _ in range(arguments.images // REAL):
+    for _ in range(options.images // REAL):
         batch = varied(seen, generator)
         once, counting = seconds(partial(counting.update, batch, taps))
         spent += once
         some, grid = patches_of(batch.features[AT][:, :LOOPED], model.get_submodule(AT), 8)
-        patches.append(counting.layers[AT].view.numbers(some) if arguments.view == "whole" else some)
+        patches.append(counting.layers[AT].view.numbers(some) if options.view == "whole" else some)
         labels.append(torch.stack([corresponding(batch.outputs[t], grid).sum(1) for t in counting.tasks]))
     last, found = seconds(counting.compute)
     spent += last
     x = torch.cat(patches, 1)
-    if arguments.view == "axes":
+    if options.view == "axes":
         first_view = counting.layers[AT].view
         axes, low, high = (part[:LOOPED] for part in first_view.axes)
         x = ((x @ axes.to(x)).double() - low) / (high - low)
@@ -99,13 +101,13 @@ def main() -> None:
     slow, _ = seconds(lambda: loop(x.numpy(), classes.numpy(), view.bins))
     slow *= 256 / LOOPED
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    information = found.layer().information
-    print(f"{arguments.view}: 256 features x 3 tasks x {found.patches[AT]:,} patch pairs of {found.samples:,} images")
-    ratio = f"{slow / spent:.1f} times faster"
-    print(f"loop over features {slow:.1f} s (two, times 128), streamed {spent:.1f} s: {ratio}")
-    print(f"forward passes {forward:.0f} s (4 images, scaled); information adds {spent / forward:.1%}")
-    rows = len(counting.layers[AT].counts._settled().table.key)
-    print(f"kept: {rows:,} counts; saturated {information.saturated.double().mean():.0%}; peak memory {peak:.1f} GiB")
+    told = {
+        "view": options.view, "features": 256, "tasks": 3, "patches": found.patches[AT], "images": found.samples,
+        "loop_s": slow, "streamed_s": spent, "forward_s": forward, "peak_gib": peak,
+        "counts": len(counting.layers[AT].counts._settled().table.key),
+        "saturated": found.layer().information.saturated.double().mean().item(),
+    }  # fmt: skip
+    ResultsFile.of(options, "split_speed", key=("view", "images")).append(told)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@ CPU time is user and system time of this process and its children (Kvazaar runs 
 
 from __future__ import annotations
 
-import argparse
 import io
-import resource
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
+from photographs import photographs, prepared
 from PIL import Image
+from results_file import ResultsFile, arguments, cpu_seconds
 from torch import Tensor, nn
 
 from infoprune.wire import (
@@ -44,42 +44,46 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--wheels", type=Path, required=True, help="folder with the downloaded wheels")
     parser.add_argument("--images", type=int, default=20, help="photographs used, at most 20")
     parser.add_argument("--size", type=int, default=512, help="side of the photograph whose mosaic is coded, in pixels")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each codec")
     options = parser.parse_args()
+    if options.smoke:
+        options.images, options.size, options.repeats = 1, 128, 1
     torch.set_num_threads(1)
+    results = ResultsFile.of(options, "wire_codecs", key=("what", "cut", "name"))
     model = mobilenet_v2(options.wheels)
     photos = list(photographs(options.wheels))[: options.images]
-    one_mosaic(model, photos[0], options.size, options.repeats)
+    one_mosaic(results, model, photos[0], options.size, options.repeats)
     for cut in (7, 14):
-        whole_streams(model, torch.stack([prepared(photo) for photo in photos]), cut)
+        whole_streams(results, model, torch.stack([normalised(photo) for photo in photos]), cut)
 
 
 @torch.no_grad()
-def one_mosaic(model: nn.Module, photo: Image.Image, size: int, repeats: int) -> None:
-    features = model.features[:7](prepared(photo, size)[None])[0]
+def one_mosaic(results: ResultsFile, model: nn.Module, photo: Image.Image, size: int, repeats: int) -> None:
+    """Each codec on the levels of one photograph's features; the edge's forward pass beside them."""
+    image = normalised(photo, size)[None]
+    _, forward = timed(lambda: model.features[:7](image), repeats)
+    features = model.features[:7](image)[0]
     mosaic = tile(quantise(features)[0]).numpy()
-    print(
-        f"\nfeatures {tuple(features.shape)} at {size} px, mosaic {mosaic.shape} of 8-bit levels: {mosaic.size} bytes"
-    )
-    print("codec                  bytes   bits/value    PSNR dB   encode CPU ms   decode CPU ms")
+    about = {"what": "mosaic", "cut": 6, "size": size, "shape": list(mosaic.shape), "forward_ms": forward}
     lossy = [kind(qp) for kind in (HEVC, Kvazaar) for qp in QPS]
     for codec in (*lossy, LosslessHEVC(), Zlib()):
-        print_mosaic(codec, mosaic, repeats)
-    lossless = encode(features, Selection.hard(len(features), range(len(features)), Lossless()))
-    print(f"{'Lossless() of floats':20s}{len(lossless):8d}  {8 * len(lossless) / features.numel():9.2f}       exact")
+        results.append({**about, "name": str(codec), **coded(codec, mosaic, repeats)})
+    lossless = len(encode(features, Selection.hard(len(features), range(len(features)), Lossless())))
+    rate = 8 * lossless / features.numel()
+    results.append({**about, "name": "Lossless() of floats", "bytes": lossless, "bits_a_value": rate, "psnr": None})
 
 
-def print_mosaic(codec: Codec, mosaic: np.ndarray, repeats: int) -> None:
+def coded(codec: Codec, mosaic: np.ndarray, repeats: int) -> dict:
     data, encoding = timed(lambda: codec.encode(mosaic), repeats)
     back, decoding = timed(lambda: codec.decode(data, *mosaic.shape), repeats)
     error = np.square(back.astype(float) - mosaic).mean()
-    quality = f"{10 * np.log10(255**2 / error):8.2f}" if error else "   exact"
-    rate = 8 * len(data) / mosaic.size
-    print(f"{codec!s:20s}{len(data):8d}  {rate:9.2f}    {quality}   {encoding:10.1f}    {decoding:10.1f}")
+    quality = 10 * np.log10(255**2 / error) if error else None  # exact
+    size = {"bytes": len(data), "bits_a_value": 8 * len(data) / mosaic.size, "psnr": quality}
+    return {**size, "encode_ms": encoding, "decode_ms": decoding}
 
 
 def timed(run, repeats: int):
@@ -93,43 +97,49 @@ def timed(run, repeats: int):
     return result, float(np.median(readings))
 
 
-def cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
-
-
 @torch.no_grad()
-def whole_streams(model: nn.Module, images: Tensor, cut: int) -> None:
+def whole_streams(results: ResultsFile, model: nn.Module, images: Tensor, cut: int) -> None:
     """Streams with headers and ranges; how far the network's answer moves."""
     features = model.features[:cut](images)
     expected = answer(model, features, cut)
-    count = features.shape[1]
-    print(f"\n{len(images)} photographs at 224 px behind features.{cut - 1}, {tuple(features.shape[1:])}")
-    print("selection                     bytes/image  of it ranges   relative error   KL nats   same top-1")
-    everything = range(count)
-    half = features.square().mean((0, 2, 3)).argsort(descending=True)[: count // 2].tolist()
-    rows = [("all, lossless", Selection.hard(count, everything, Lossless()))]
-    rows += [("all, 8 bits", Selection.hard(count, everything)), ("half, 8 bits", Selection.hard(count, half))]
-    rows += [(f"all, QP {qp}", Selection.hard(count, everything, HEVC(qp))) for qp in QPS]
-    rows += [(f"half 8 bits, half QP {qp}", Selection.soft(count, half, HEVC(qp))) for qp in QPS]
-    for name, selection in rows:
+    about = {"what": "streams", "cut": cut - 1, "images": len(images), "shape": list(features.shape[1:])}
+    for name, selection in selections(features):
         streams = [encode(f, selection) for f in features]
         assert describe(streams[0]).selection == selection
         ranges = np.mean([ranges_bytes(f, selection) for f in features])
-        sizes = [len(stream) for stream in streams]
-        print_stream(name, sizes, ranges, features, torch.stack([decode(s) for s in streams]), expected, model, cut)
+        arrived = torch.stack([decode(s) for s in streams])
+        size = {"bytes": np.mean([len(s) for s in streams]).item(), "bytes_of_ranges": float(ranges)}
+        results.append({**about, "name": name, **size, **moved(arrived, features, expected, model, cut)})
     for qp in QPS:
         sizes, arrived = zip(*(with_one_range(f, HEVC(qp)) for f in features), strict=True)
-        name = f"all, QP {qp}, one range"
-        print_stream(name, sizes, 8, features, torch.stack(arrived), expected, model, cut)
+        size = {"bytes": float(np.mean(sizes)), "bytes_of_ranges": 8}
+        told = moved(torch.stack(arrived), features, expected, model, cut)
+        results.append({**about, "name": f"all, QP {qp}, one range", **size, **told})
 
 
-def print_stream(name, sizes, ranges, features, arrived, expected, model, cut) -> None:
+def selections(features: Tensor) -> Sequence[tuple[str, Selection]]:
+    count = features.shape[1]
+    half = features.square().mean((0, 2, 3)).argsort(descending=True)[: count // 2].tolist()
+    everything = range(count)
+    return [
+        ("all, lossless", Selection.hard(count, everything, Lossless())),
+        ("all, 8 bits", Selection.hard(count, everything)),
+        ("half, 8 bits", Selection.hard(count, half)),
+        *((f"all, QP {qp}", Selection.hard(count, everything, HEVC(qp))) for qp in QPS),
+        *((f"half 8 bits, half QP {qp}", Selection.soft(count, half, HEVC(qp))) for qp in QPS),
+    ]
+
+
+def moved(arrived: Tensor, features: Tensor, expected: Tensor, model: nn.Module, cut: int) -> dict[str, float]:
+    """How far the features and the network's answer are from what they were."""
     found = answer(model, arrived, cut)
-    gap = float((expected * (expected.clamp_min(1e-12) / found.clamp_min(1e-12)).log()).sum(1).mean())
-    error = float((arrived - features).norm() / features.norm())
-    same = float((found.argmax(1) == expected.argmax(1)).float().mean())
-    print(f"{name:28s}{np.mean(sizes):12.0f}  {ranges:12.0f}   {error:14.4f}   {gap:7.4f}   {same:10.2f}", flush=True)
+    gap = (expected * (expected.clamp_min(1e-12) / found.clamp_min(1e-12)).log()).sum(1).mean()
+    same = (found.argmax(1) == expected.argmax(1)).float().mean()
+    return {
+        "relative_error": float((arrived - features).norm() / features.norm()),
+        "kl": gap.item(),
+        "top1": same.item(),
+    }
 
 
 def with_one_range(features: Tensor, codec: Codec) -> tuple[int, Tensor]:
@@ -165,20 +175,8 @@ def mobilenet_v2(wheels: Path) -> nn.Module:
     return model.eval()
 
 
-def photographs(wheels: Path) -> Iterator[Image.Image]:
-    [wheel] = wheels.glob("foolbox-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in sorted(archive.namelist()):
-            if "imagenet_" in name and name.endswith(".jpg"):
-                yield Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-
-
-def prepared(photo: Image.Image, size: int = 224) -> Tensor:
-    scale = size / 0.875 / min(photo.size)
-    photo = photo.resize([max(size, round(side * scale)) for side in photo.size], Image.Resampling.BICUBIC)
-    left, top = (photo.width - size) // 2, (photo.height - size) // 2
-    pixels = np.asarray(photo.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
-    return torch.from_numpy((pixels - MEAN) / STD).float().permute(2, 0, 1)
+def normalised(photo: Image.Image, size: int = 224) -> Tensor:
+    return (prepared(photo, size) - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 if __name__ == "__main__":

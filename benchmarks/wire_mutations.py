@@ -7,7 +7,6 @@ A crash ends this process. Printed: how the streams ended, the slowest in CPU ti
 
 from __future__ import annotations
 
-import argparse
 import random
 import resource
 import struct
@@ -16,6 +15,7 @@ import zlib
 from collections import Counter
 
 import torch
+from results_file import ResultsFile, arguments
 from tqdm import tqdm
 
 from infoprune.errors import BadStream
@@ -24,10 +24,12 @@ from infoprune.wire.stream import CRC, HEAD
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=10_000, help="how many are decoded")
     parser.add_argument("--seed", type=int, default=0, help="of the changes")
     options = parser.parse_args()
+    if options.smoke:
+        options.streams = 200
     torch.set_num_threads(1)
     chance, streams = random.Random(options.seed), originals()
     ended: Counter[str] = Counter()
@@ -37,10 +39,12 @@ def main() -> None:
         started = time.process_time()
         ended[outcome(data)] += 1
         slowest = max(slowest, time.process_time() - started)
-    for how, count in ended.most_common(12):
-        print(f"{count:7d}  {how}")
-    grown = (peak_kb() - memory) / 1024
-    print(f"{options.streams} streams, slowest {1e3 * slowest:.0f} CPU ms, {grown:.1f} MiB taken, no crash")
+    results = ResultsFile.of(options, "wire_mutations", key=("streams", "seed"))
+    about = {"streams": options.streams, "seed": options.seed, "ended": dict(ended.most_common())}
+    refused = sum(count for how, count in ended.items() if how.startswith("BadStream")) / options.streams
+    results.append(
+        {**about, "refused": refused, "slowest_ms": 1e3 * slowest, "memory_mib": (peak_kb() - memory) / 1024}
+    )
 
 
 def originals() -> list[bytes]:
