@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact
 from infoprune.models import models
 from infoprune.surgery.blocks import Replacement
 
-Source = Literal["timm", "torchvision", "infoprune", "factory"]
+Source = Literal["timm", "torchvision", "transformers", "infoprune", "factory"]
 Shapes = Mapping[str, torch.Size]
 
 
@@ -26,7 +27,7 @@ class Architecture:
 
     source: Source
     name: str
-    arguments: Mapping[str, int | Sequence[int]] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
         """The dense model with weights of no meaning, on the current default device."""
@@ -38,6 +39,8 @@ class Architecture:
             return timm.create_model(self.name, pretrained=False, **self.arguments)
         if self.source == "torchvision":
             return _torchvision_model(self.name, self.arguments)
+        if self.source == "transformers":
+            return hugging_face.build(self.name, self.arguments)
         if self.source == "infoprune":
             return models[self.name](**self.arguments)
         raise BadArtifact(
@@ -71,6 +74,9 @@ def check_architecture(architecture: Architecture) -> None:
         import torchvision
 
         known = architecture.name in torchvision.models.list_models()
+    elif architecture.source == "transformers":
+        hugging_face.check(architecture.name, architecture.arguments)
+        known = True
     elif architecture.source == "infoprune":
         known = architecture.name in models
     else:
@@ -83,19 +89,24 @@ def check_architecture(architecture: Architecture) -> None:
 
 def identify(model: nn.Module, dense: Shapes) -> Architecture:
     """The architecture whose freshly built tensors have exactly the shapes `dense`; a `factory` where none has."""
-    for candidate in _candidates(model, dense):
-        built = _tried(candidate)
-        if built is not None and shapes_of(built) == dense and _same_modules(built, model):
+    for candidate in candidates(model, dense):
+        built = tried(candidate.build)
+        if built is not None and shapes_of(built) == dense and same_modules(built, model):
             return candidate
+    return custom(model)
+
+
+def custom(model: nn.Module) -> Architecture:
+    """A class that no registry builds."""
     return Architecture("factory", f"{type(model).__module__}.{type(model).__qualname__}")
 
 
-def _tried(candidate: Architecture) -> nn.Module | None:
+def tried(build: Callable[[], nn.Module]) -> nn.Module | None:
     """Built without memory if its code allows that: all on "meta", then the weights alone, then in full."""
     for place in (torch.device("meta"), _WeightsOnMeta(), torch.device("cpu")):
         try:
             with place, _unchanged_random_state():
-                return candidate.build()
+                return build()
         except Exception:  # arguments that this builder does not take, or arithmetic that meta tensors lack
             continue
     return None
@@ -113,7 +124,7 @@ def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
-def _same_modules(built: nn.Module, model: nn.Module) -> bool:
+def same_modules(built: nn.Module, model: nn.Module) -> bool:
     """Same classes under the same names wherever both have one: activations and the like carry no weights.
 
     Parts of a detector that hold no weights must be set alike: image sizes, anchors, thresholds.
@@ -137,10 +148,12 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, int | float | str)
 
 
-def _candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
+def candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
     module = type(model).__module__
     if module.startswith("timm.") and (name := _timm_name(model)):
         yield from (Architecture("timm", name, arguments) for arguments in _timm_arguments(model))
+    if module.startswith("transformers.") and (told := hugging_face.described(model)):
+        yield Architecture("transformers", *told)
     if module.startswith("infoprune."):
         for name, builder in models.items():
             if builder.__module__ == module and builder.__annotations__.get("return") == type(model).__name__:

@@ -17,6 +17,7 @@ from infoprune.surgery.inputs import LIST
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens
+from infoprune.surgery.widths import Axis, KeepWidths, Number
 from infoprune.wire import Part, Selection, codecs
 from infoprune.wire.codec import codec_at
 from infoprune.wire.selection import MOST_FEATURES
@@ -67,6 +68,19 @@ def _keep_channels(data: Mapping[str, Any]) -> KeepChannels:
 
 
 edit_readers[KeepChannels.kind] = _keep_channels
+
+
+def _keep_widths(data: Mapping[str, Any]) -> KeepWidths:
+    fields = keys(data, "edit", {"kind", "layer", "axes", "numbers"})
+    axes = tuple(_axis(item) for item in sequence(fields["axes"], "axes"))
+    numbers = tuple(_number(item) for item in sequence(fields["numbers"], "numbers"))
+    try:
+        return KeepWidths(name(fields["layer"]), axes, numbers)
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
+
+
+edit_readers[KeepWidths.kind] = _keep_widths
 
 
 def _drop_block(data: Mapping[str, Any]) -> DropBlock:
@@ -197,6 +211,17 @@ def _attribute(data: Any) -> Attribute:
         raise BadArtifact(f"{attribute!r:.60} is not the name of a public attribute")
     place = None if position is None else integer(position, "position", 0, 4096)
     return Attribute(module, attribute, place, integer(per_unit, "per_unit", 1, LONGEST_AXIS))
+
+
+def _axis(data: Any) -> Axis:
+    tensor, axis, *lengths = _fields(data, "axis", 4)
+    return Axis(name(tensor), integer(axis, "axis", 0, 7), *(integer(n, "length", 1, LONGEST_AXIS) for n in lengths))
+
+
+def _number(data: Any) -> Number:
+    module, attribute, position, *values = _fields(data, "number", 5)
+    told = _attribute([module, attribute, position, 1])
+    return Number(told.module, told.name, told.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))
 
 
 def _statistic(data: Any) -> Statistic:

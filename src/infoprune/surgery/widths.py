@@ -1,0 +1,110 @@
+"""KeepWidths: how long a layer's tensors are after another tool's pruning, where which indices stayed is not told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from infoprune.errors import StalePlan
+from infoprune.graph.labels import Statistic
+from infoprune.graph.slicing import Part
+from infoprune.graph.slots import Attribute, Site, Slot, gone
+from infoprune.surgery.channels import found_in
+from infoprune.surgery.plan import Edit, stale
+
+UNKNOWN = Statistic("another tool chose the units, and only their number is known", reproducible=False)
+
+
+class Axis(NamedTuple):
+    """`axis` of the tensor called `tensor` is `before` long in the dense network and `after` in the pruned one."""
+
+    tensor: str
+    axis: int
+    before: int
+    after: int
+
+
+class Number(NamedTuple):
+    """An integer attribute of a module (an entry of it, where `position` is given), before and after."""
+
+    module: str
+    name: str
+    position: int | None
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class KeepWidths(Edit):
+    """Of every axis the first `after` indices stay, and every number is lowered.
+
+    Enough to give a loaded network its shapes before its weights are filled in; carried out on a dense network with
+    weights, it keeps other units than the pruner kept.
+    """
+
+    kind: ClassVar[str] = "keep_widths"
+
+    layer: str
+    axes: tuple[Axis, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.axes or self.numbers) or any(not 0 < c.after < c.before for c in (*self.axes, *self.numbers)):
+            raise ValueError(f"{self.layer} must get shorter somewhere and keep at least one of everything")
+
+    @property
+    def site(self) -> Site:
+        return Site(self.layer, self._first.before)
+
+    @property
+    def keeps(self) -> int:
+        return self._first.after
+
+    @property
+    def inexact(self) -> tuple[Statistic, ...]:
+        return (UNKNOWN,)
+
+    def check(self, model: nn.Module) -> None:
+        for cut in self.axes:
+            tensor = found_in(model, cut.tensor)
+            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else None
+            if shape is None or cut.axis >= len(shape) or shape[cut.axis] != cut.before:
+                raise stale(f"axis {cut.axis} of {cut.tensor}", shape, f"{cut.before} long")
+        for number in self.numbers:
+            if (value := value_of(found_in(model, number.module), number)) != number.before:
+                raise stale(f"{number.module}.{number.name}", value, number.before)
+
+    def parts(self) -> Iterable[Part]:
+        for cut in self.axes:
+            every = np.arange(cut.before)
+            slot = Slot.of(cut.tensor, cut.axis, cut.before, every, every)
+            yield (slot,), (), gone(cut.before, range(cut.after))
+        for n in self.numbers:
+            yield (), (Attribute(n.module, n.name, n.position, n.before - n.after),), np.array([True])
+
+    def merged(self, other: Edit) -> KeepWidths:
+        if other != self:
+            raise StalePlan(f"the plans leave {self.layer} other widths, and nobody knows of which units; use one plan")
+        return self
+
+    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
+        raise ValueError("these widths come from another pruner; run that one again with the ratios it had")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
+
+    @property
+    def _first(self) -> Axis | Number:
+        return (*self.axes, *self.numbers)[0]
+
+
+def value_of(module: object, number: Number) -> int | None:
+    """What the attribute says in this module; None where there is no such integer."""
+    value = vars(module).get(number.name) if isinstance(module, nn.Module) else None
+    if number.position is not None:
+        value = value[number.position] if isinstance(value, list | tuple) and number.position < len(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
