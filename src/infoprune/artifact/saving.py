@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
+from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask
 from infoprune.errors import InfopruneError
 from infoprune.graph.counting import COUNTER
@@ -91,7 +92,7 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architectur
         "probe": _probe(model, plans),
     }
     text = json.dumps(
-        {**_for_timm(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
+        {**hub_fields(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
     )
     (directory / CONFIG).write_text(text)
 
@@ -116,14 +117,6 @@ def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Siz
 
 def _described(architecture: Architecture) -> dict[str, Any]:
     return {"source": architecture.source, "name": architecture.name, "arguments": dict(architecture.arguments)}
-
-
-def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
-    """The fields by which timm's users know a config.json; this library reads none of them."""
-    if architecture.source != "timm":
-        return {}
-    classes = getattr(model, "num_classes", None)
-    return {"architecture": architecture.name, "num_classes": classes if isinstance(classes, int) else None}
 
 
 def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None) -> None:
