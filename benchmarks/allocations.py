@@ -1,6 +1,7 @@
 """How many channels of which layer? Widths from every allocation we know, at equal MACs, criterion and tuning.
 
     python benchmarks/allocations.py [--nets resnet20] [--keeps 0.25 0.1] [--seeds 0 1 2] [--ways "p=-1 curves" ...]
+    python benchmarks/allocations.py --nets mobilenetv2 lite0 --stamps DIR --wheels DIR --stamp-images 960
 
 Resumable: one JSON line a network, budget, way and seed. Inside a site L1 decides which channels stay, always.
 Accuracy counts twice: with batch norms estimated anew, and after the same tuning on the same pictures.
@@ -8,6 +9,7 @@ Accuracy counts twice: with batch norms estimated anew, and after the same tunin
 
 from __future__ import annotations
 
+import argparse
 import copy
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +19,9 @@ from typing import Any
 
 import torch_pruning as tp
 from results_file import ResultsFile, arguments, cpu_seconds
-from task_digits import EXAMPLE, Contest, add_contest, contest_options, dense
-from torch import nn
+from task_digits import Contest, add_contest, contest_options, dense
+from task_stamps import STAMP_NETS, StampContest, add_stamps, pretrained
+from torch import Tensor, nn
 
 import infoprune as ip
 from infoprune.graph import Graph
@@ -30,10 +33,10 @@ PATH = (0.6, 0.4, 0.25, 0.16, 0.1)
 FLOOR = 0.05
 
 
-def pruned(model: nn.Module, keep: float, *, importance: Callable = L1, **options: Any) -> nn.Module:
+def pruned(model: nn.Module, x: Tensor, keep: float, *, importance: Callable = L1, **options: Any) -> nn.Module:
     """A copy planned by us at that share of the MACs."""
-    plan = ip.plan(model, EXAMPLE, importance, budgets=[ip.budgets.macs(keep=keep)], **{"floor": FLOOR, **options})
-    return ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False)
+    plan = ip.plan(model, x, importance, budgets=[ip.budgets.macs(keep=keep)], **{"floor": FLOOR, **options})
+    return ip.prune_(copy.deepcopy(model), x, plan, certify=False)
 
 
 # ------------------------------------------------------------------------------------------------------- the ways
@@ -44,26 +47,27 @@ def geometric(utility: float, weighs: Callable[[nn.Module, Contest], Any] | None
 
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
         weights = weighs(model, contest) if weighs else None
-        return pruned(model, keep, utility=utility, layer_importance=weights)
+        return pruned(model, contest.example, keep, utility=utility, layer_importance=weights)
 
     return way
 
 
 def solved(solver: str) -> Callable:
     """A baseline that looks at sizes and prices alone."""
-    return lambda model, keep, contest: pruned(model, keep, solver=solver)
+    return lambda model, keep, contest: pruned(model, contest.example, keep, solver=solver)
 
 
 def host(importance: Callable = L1, **options: Any) -> Callable:
     """The host's own ranking at the ratio that meets the budget, found by halves."""
 
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
-        limit, low, high = keep * ip.measure(model, EXAMPLE).macs, 0.0, 1.0
+        x, low, high = contest.example, 0.0, 1.0
+        limit = keep * ip.measure(model, x).macs
         best = None
         for _ in range(9):
             ratio = (low + high) / 2
-            candidate = _by_host(model, ratio, importance, **options)
-            fits = ip.measure(candidate, EXAMPLE).macs <= limit
+            candidate = _by_host(model, x, ratio, importance, **options)
+            fits = ip.measure(candidate, x).macs <= limit
             low, high, best = (low, ratio, candidate) if fits else (ratio, high, best)
         if best is None:
             raise RuntimeError(f"the host cannot get to {keep:.0%} of the MACs")
@@ -72,11 +76,11 @@ def host(importance: Callable = L1, **options: Any) -> Callable:
     return way
 
 
-def _by_host(model: nn.Module, ratio: float, importance: Callable, **options: Any) -> nn.Module:
+def _by_host(model: nn.Module, x: Tensor, ratio: float, importance: Callable, **options: Any) -> nn.Module:
     copied = copy.deepcopy(model)
     head = [m for m in copied.modules() if isinstance(m, nn.Linear)][-1]
     tp.pruner.BasePruner(
-        copied, EXAMPLE, importance, pruning_ratio=ratio, ignored_layers=[head], max_pruning_ratio=1 - FLOOR, **options
+        copied, x, importance, pruning_ratio=ratio, ignored_layers=[head], max_pruning_ratio=1 - FLOOR, **options
     ).step()
     return copied
 
@@ -88,7 +92,7 @@ def observed(model: nn.Module, contest: Contest) -> ip.Observations:
 @cache
 def measured(model: nn.Module, contest: Contest) -> Curves:
     """Information curves of the dense network, measured once for all ways of a seed."""
-    return ip.layerwise.curves(model, contest.calibration, L1, samples=256, progress=False)
+    return ip.layerwise.curves(model, contest.calibration, L1, progress=False, **contest.measuring)
 
 
 def curves(utility: float) -> Callable:
@@ -113,13 +117,12 @@ def path(utility: float) -> Callable:
     """Curves measured again on the way to a small budget, nothing trained between."""
 
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
-        dense_macs = ip.measure(model, EXAMPLE).macs
+        dense_macs = ip.measure(model, contest.example).macs
         for share in [share for share in PATH if share > keep] + [keep]:
-            weights = ip.layerwise.curves(
-                model, contest.calibration, L1, levels=(0.5, 0.75), samples=256, utility=utility, progress=False
-            )
-            left = min(1.0, share * dense_macs / ip.measure(model, EXAMPLE).macs)
-            model = pruned(model, left, utility=utility, layer_importance=weights, floor=0.4)
+            options = {**contest.measuring, "levels": (0.5, 0.75), "utility": utility, "progress": False}
+            weights = ip.layerwise.curves(model, contest.calibration, L1, **options)
+            left = min(1.0, share * dense_macs / ip.measure(model, contest.example).macs)
+            model = pruned(model, contest.example, left, utility=utility, layer_importance=weights, floor=0.4)
         return model
 
     return way
@@ -152,26 +155,34 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
 def main() -> None:
     parser = arguments(__doc__)
     add_contest(parser)
+    add_stamps(parser)
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.1])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     options = contest_options(parser)
     results = ResultsFile.of(options, "allocations", KEY)
-    for seed in options.seeds:
-        contest = Contest(seed, options.images)
-        for net, keep, way in product(options.nets, options.keeps, options.ways):
-            key = {"net": net, "keep": keep, "way": way, "seed": seed, "images": options.images}
+    for seed, net in product(options.seeds, options.nets):
+        contest, load, taught = field_of(net, seed, options)
+        for keep, way in product(options.keeps, options.ways):
+            key = {"net": net, "keep": keep, "way": way, "seed": seed, "images": contest.images}
             if not results.has(**key):
-                _, told = compete(dense(net, options.work), WAYS[way], keep, contest)
+                _, told = compete(load(), WAYS[way], keep, contest, load() if taught else None)
                 results.append({**key, **told})
+
+
+def field_of(net: str, seed: int, options: argparse.Namespace) -> tuple[Any, Callable[[], nn.Module], bool]:
+    """The contest of this network, what loads the dense one, and whether that one teaches."""
+    if net in STAMP_NETS:
+        return StampContest.of(net, seed, options), lambda: pretrained(net, options.wheels), True
+    return Contest(seed, options.images), lambda: dense(net, options.work), False
 
 
 def compete(
     model: nn.Module, way: Callable, keep: float, contest: Contest, teacher: nn.Module | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network that this way leads to, what it costs and how well it does."""
-    begun, before = cpu_seconds(), ip.measure(model, EXAMPLE)
+    begun, before = cpu_seconds(), ip.measure(model, contest.example)
     candidate = way(model, keep, contest)
-    took, after = cpu_seconds() - begun, ip.measure(candidate, EXAMPLE)
+    took, after = cpu_seconds() - begun, ip.measure(candidate, contest.example)
     widths = [m.weight.shape[0] for m in candidate.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     told = {"macs": after.macs / before.macs, "params": after.params / before.params, "planning_cpu_s": round(took, 1)}
     return candidate, {**told, **contest.run(candidate, teacher), "widths": widths}

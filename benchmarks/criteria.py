@@ -99,7 +99,7 @@ def chosen_by(criterion: str, seed: int) -> Callable:
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
         torch.manual_seed(seed)
         scored, importance = CRITERIA[criterion](model, contest)
-        return pruned(scored, keep, importance=importance, solver="uniform")
+        return pruned(scored, contest.example, keep, importance=importance, solver="uniform")
 
     return way
 

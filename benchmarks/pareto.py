@@ -41,7 +41,7 @@ def depth_and_width(model: nn.Module, keep: float, contest: Contest) -> nn.Modul
     """Blocks and channels share the budget; depths are compared by accuracy on calibration pictures."""
     units = ip.skip_units(model, EXAMPLE)
     if not units:
-        return pruned(model, keep)
+        return pruned(model, contest.example, keep)
     x, y = (torch.cat(parts) for parts in zip(*contest.calibration, strict=True))
 
     def probe(candidate: nn.Module) -> float:
@@ -50,7 +50,7 @@ def depth_and_width(model: nn.Module, keep: float, contest: Contest) -> nn.Modul
             return -float(nn.functional.cross_entropy(candidate.eval()(x), y))
 
     seen = ip.unit_energies(model, contest.calibration, EXAMPLE)
-    return pruned(model, keep, depth=ip.DepthPath(seen, probe=probe))
+    return pruned(model, contest.example, keep, depth=ip.DepthPath(seen, probe=probe))
 
 
 RECIPES = {
@@ -58,7 +58,7 @@ RECIPES = {
     "host isomorphic L1": Recipe(WAYS["host isomorphic L1"]),
     "host group L2": Recipe(host(tp.importance.GroupMagnitudeImportance(p=2), global_pruning=True)),
     "host isomorphic L1, distilled": Recipe(WAYS["host isomorphic L1"], distilled=True),
-    "ours, width, distilled": Recipe(lambda model, keep, contest: pruned(model, keep), distilled=True),
+    "ours, width, distilled": Recipe(lambda model, keep, contest: pruned(model, contest.example, keep), distilled=True),
     "ours, depth and width, distilled": Recipe(depth_and_width, distilled=True),
 }
 

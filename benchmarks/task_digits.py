@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ def main() -> None:
 
 def add_contest(parser: argparse.ArgumentParser) -> None:
     """The options that all contests on this task share."""
-    parser.add_argument("--nets", nargs="+", default=["resnet20", "vgg16", "resnet56"], choices=NETS)
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "vgg16", "resnet56"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--images", type=int, default=12_800, help="to tune on")
     parser.add_argument("--work", type=Path, default=WORK, help="where trained networks are kept")
@@ -151,6 +152,8 @@ class Contest:
     images: int = 12_800
     rate: float = 0.05
     pictures: int = 4_000
+    example: ClassVar[Tensor] = EXAMPLE
+    measuring: ClassVar[dict[str, Any]] = {"samples": 256}  # how information curves are measured
 
     @cached_property
     def tuning(self) -> list[tuple[Tensor, Tensor]]:
