@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from infoprune.artifact import hugging_face
 from infoprune.artifact.architecture import Architecture
 
 # How pictures become inputs, and where the head is: fields that timm has had since 1.0.
@@ -18,7 +19,11 @@ TIMM_FIELDS = (
 
 def hub_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
     """The outer fields of config.json. `load` reads none of them."""
-    return _for_timm(architecture, model) if architecture.source == "timm" else {}
+    if architecture.source == "timm":
+        return _for_timm(architecture, model)
+    if architecture.source == "transformers":
+        return hugging_face.hub_fields(architecture.name, architecture.arguments)
+    return {}
 
 
 def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:

@@ -97,6 +97,9 @@ def _architecture(data: Any) -> Architecture:
     if fields["source"] not in get_args(Source) or not isinstance(fields["name"], str):
         known = ", ".join(get_args(Source))
         raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: {known}")
+    if fields["source"] == "transformers":
+        told = keys(fields["arguments"], "arguments", {"model_type", "config"})
+        return Architecture("transformers", fields["name"][:256], told)
     arguments = {}
     for key, value in mapping(fields["arguments"], "arguments").items():
         if key not in ("num_classes", "in_chans", "img_size"):
