@@ -10,7 +10,7 @@ import infoprune as ip
 
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
-             "floor", "depth", "ignored_layers", "num_heads", "solver"),
+             "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan"),
     "load": ("directory", "factory"),
@@ -38,7 +38,8 @@ def test_public_functions_take_these_arguments(name):
         "importance.EnergyImportance", "importance.HSICImportance", "budgets.bits", "tokens.sparsify_",
         "split.SplitModel", "split.rank",
         "layerwise.uniform", "layerwise.nhsic", "layerwise.nhsic_relevance", "layerwise.curves", "budgets.macs",
-        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "stages",
+        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "TokenPath",
+        "stages",
         "InfopruneError", "errors.Infeasible", "Graph", "Plan",
         "errors.UnknownName", "errors.StalePlan", "errors.BadArtifact", "errors.BadWeights", "errors.CertificateFailed",
     ],

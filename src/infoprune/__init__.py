@@ -31,3 +31,4 @@ from infoprune.surgery import prune_ as prune_
 from infoprune.surgery import rebuild_optimizer as rebuild_optimizer
 from infoprune.timing import LatencyComparison as LatencyComparison
 from infoprune.timing import compare_latency as compare_latency
+from infoprune.tokens import TokenPath as TokenPath

@@ -166,4 +166,4 @@ def _utility(dense: Graph, widths: Planned, power: float, floor: float | int) ->
         least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
         share = kept[site.name] / site.size if site.name in left else least
         total += weights[site.name] * (np.log(share) if power == 0 else (share**power - 1) / power)
-    return float(total)
+    return float(total) + widths.token_utility

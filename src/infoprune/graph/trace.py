@@ -73,6 +73,13 @@ class Graph:
         sorting = sorting.without([numbers[name] for name in quarantined])
         return cls(model, kept, quarantined, tape, sorting, numbers, inputs)
 
+    def keeping(self, names: Iterable[str]) -> Graph:
+        """The same graph with these sites alone, in this order; the others stay whole."""
+        wanted = [name for name in names if name in self.couplings]
+        out = [self._numbers[name] for name in self.couplings if name not in wanted]
+        couplings = {name: self.couplings[name] for name in wanted}
+        return replace(self, couplings=couplings, _sorting=self._sorting.without(out))
+
     @property
     def sites(self) -> tuple[Site, ...]:
         return tuple(coupling.site for coupling in self.couplings.values())

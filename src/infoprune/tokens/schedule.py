@@ -104,7 +104,7 @@ def _by_block(schedule: Schedule, layout: TokenLayout) -> dict[str, float]:
         raise ValueError(f"schedule is {schedule!r}; give block -> keep ratio, such as {{3: 0.7, 6: 0.7, 9: 0.7}}")
     found: dict[str, float] = {}
     for block, keep in schedule.items():
-        name = _block_name(block, layout)
+        name = block_name(block, layout)
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
             raise ValueError(f"{name}: keep is {keep!r}; it is the fraction that remains, above 0 and at most 1")
         if name in found:
@@ -113,7 +113,7 @@ def _by_block(schedule: Schedule, layout: TokenLayout) -> dict[str, float]:
     return found
 
 
-def _block_name(block: int | str, layout: TokenLayout) -> str:
+def block_name(block: int | str, layout: TokenLayout) -> str:
     if isinstance(block, int) and not isinstance(block, bool) and 0 <= block < len(layout.blocks):
         return layout.blocks[block]
     if block in layout.blocks:
@@ -129,7 +129,7 @@ def _within(budget: Budget, counter: TokenCounter, layout: TokenLayout, score: s
         raise TypeError(f"budget is {budget!r}; make one with infoprune.budgets.macs(keep=0.6)")
     if budget.unit != "macs":
         raise ValueError(f"tokens are priced in MACs, not in {budget.unit}; use infoprune.budgets.macs(...)")
-    stages, limit = _stages(layout), budget.limit(counter.macs(()))
+    stages, limit = usual_stages(layout), budget.limit(counter.macs(()))
 
     def at(steps: int) -> list[KeepTokens]:
         return edits_for(dict.fromkeys(stages, steps / STEPS), layout, score=score, fuse=fuse)
@@ -146,7 +146,7 @@ def _within(budget: Budget, counter: TokenCounter, layout: TokenLayout, score: s
     return at(low)
 
 
-def _stages(layout: TokenLayout) -> list[str]:
+def usual_stages(layout: TokenLayout) -> list[str]:
     """The blocks at a quarter, a half and three quarters of the depth, as DynamicViT has them."""
     depth = len(layout.blocks)
     return [layout.blocks[i] for i in sorted({max(1, depth * quarter // 4) for quarter in (1, 2, 3)}) if i < depth]

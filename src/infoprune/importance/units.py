@@ -1,0 +1,54 @@
+"""One score for every unit of every site, from whatever importance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from infoprune.errors import BadWeights, InfopruneError, Untraceable
+from infoprune.graph import Graph
+
+ScoreGroup = Callable[[Any], Any]
+
+
+def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
+    """site -> one score a unit: the mean over its channels. Sites that the importance can't score are left out."""
+    found = {}
+    for site in graph.sites:
+        group, units = graph.group(site.name)
+        scores = _called(importance, group, site.name)
+        if scores is None:
+            continue
+        if not isinstance(scores, Tensor) or scores.shape != units.shape:
+            raise InfopruneError(
+                f"the importance gave {_shown(scores)} for the {len(units)} channels of {site.name}; it must return "
+                "one number for each"
+            )
+        channels = scores.detach().double().cpu().numpy()
+        if not np.isfinite(channels).all():
+            raise BadWeights(f"the importance of {site.name} holds NaN or infinite values; check that layer's weights")
+        found[site.name] = np.bincount(units, channels, site.size) / np.bincount(units, minlength=site.size)
+    if not found:
+        raise Untraceable(
+            f"{type(importance).__name__} scores none of the {len(graph.sites)} sites; use another importance"
+        )
+    return found
+
+
+def _called(importance: ScoreGroup, group: Any, site: str) -> Any:
+    try:
+        return importance(group)
+    except InfopruneError:
+        raise
+    except Exception as error:
+        raise InfopruneError(
+            f"{type(importance).__name__} failed on {site} ({type(error).__name__}: {error}); put it in "
+            "ignored_layers or use another importance"
+        ) from error
+
+
+def _shown(scores: Any) -> str:
+    return f"a tensor of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__

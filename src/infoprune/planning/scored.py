@@ -1,0 +1,250 @@
+"""Where scores meet prices: a model traced and scored once, and the plan for any budgets or rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from infoprune.allocation import Allocation, Posynomial, Problem, allocate
+from infoprune.budgets import Budget
+from infoprune.errors import BadWeights, UnknownName, Untraceable
+from infoprune.graph import Graph
+from infoprune.importance.units import ScoreGroup, score_sites
+from infoprune.layerwise import uniform
+from infoprune.registry import nearest
+from infoprune.surgery.channels import KeepChannels, best
+from infoprune.surgery.inputs import described
+from infoprune.surgery.plan import Plan, Price
+
+LayerImportance = Mapping[str, float] | Callable[[Graph], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What `plan` is asked for; the words are explained there."""
+
+    layer_importance: LayerImportance | None = None
+    budgets: Budget | Sequence[Budget] = ()
+    rates: float | Mapping[str, float] | None = None
+    utility: float = -1.0
+    round_to: int = 1
+    floor: float | int = 0.1
+    ignored_layers: Iterable[str | nn.Module | nn.Parameter] = ()
+    num_heads: Mapping[nn.Module, int] | None = None
+    solver: Any = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with the evidence behind it: the graph, the scores of every unit, and the allocation (None for rates).
+
+    `token_utility` is what the tokens that leave cost the utility, 0 where all stay.
+    """
+
+    plan: Plan
+    graph: Graph
+    scores: Mapping[str, np.ndarray]
+    allocation: Allocation | None
+    token_utility: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A traced model and the scores of its units: all that is left to decide is how many stay."""
+
+    graph: Graph
+    scores: Mapping[str, np.ndarray]
+    terms: Terms
+    notes: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: Terms) -> Scored:
+        terms = replace(terms, ignored_layers=tuple(terms.ignored_layers))
+        _check_options(importance, terms.round_to, terms.floor)
+        _check_weights(model)
+        graph = Graph.trace(
+            model, example_inputs, ignored_layers=terms.ignored_layers, num_heads=terms.num_heads
+        )  # fmt: skip
+        if not graph.sites:
+            why = graph.why_fixed()
+            raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
+        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": terms.floor}
+        return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
+
+    def retraced(self) -> Scored:
+        """The same sites and scores with the prices that the model has now; nothing is tried again."""
+        terms = self.terms
+        graph = Graph.trace(
+            self.graph.model, self.graph.inputs, ignored_layers=terms.ignored_layers, num_heads=terms.num_heads,
+            verify=False,
+        )  # fmt: skip
+        return replace(self, graph=graph.keeping(self.graph.couplings))
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return _site_weights(self.graph, self.terms.layer_importance)
+
+    @property
+    def free(self) -> np.ndarray:
+        """Which of the graph's sites have scores."""
+        return np.array([site.name in self.scores for site in self.graph.sites])
+
+    def price(self, budget: Budget) -> Posynomial:
+        """In the counts of the sites that have scores, the others being whole."""
+        sizes = np.array([site.size for site in self.graph.sites])
+        return _at_full_size(budget.cost(self.graph), sizes, self.free)
+
+    def problem(self, budgets: Sequence[Budget]) -> Problem:
+        """How many units of each site to keep under these budgets."""
+        return _problem(
+            self.graph, self.scores, self.weights, budgets, floor=self.terms.floor, steps=self._steps,
+            utility=self.terms.utility,
+        )  # fmt: skip
+
+    def within(self, budgets: Sequence[Budget]) -> Planned:
+        allocation = allocate(self.problem(budgets), self.terms.solver)
+        counts = dict(zip(self.scores, allocation.counts.tolist(), strict=True))
+        notes = {**self.notes, **spent(budgets, allocation)}
+        return Planned(_plan(self.graph, self.scores, counts, notes), self.graph, self.scores, allocation)
+
+    def at_rates(self, rates: float | Mapping[str, float]) -> Planned:
+        shown = rates if isinstance(rates, float | int) else [f"{name}={rate}" for name, rate in rates.items()]
+        counts = _at_rates(self.graph, self.scores, rates, self._steps)
+        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": shown})
+        return Planned(plan, self.graph, self.scores, None)
+
+    @property
+    def _steps(self) -> list[int]:
+        round_to = self.terms.round_to
+        return [round_to // math.gcd(round_to, site.step) for site in self.graph.sites]
+
+
+# -------------------------------------------------------------------------------------------------- how many stay
+
+
+def _problem(
+    graph: Graph, scores: Mapping[str, np.ndarray], weights: Mapping[str, float], budgets: Sequence[Budget],
+    *, floor: float | int, steps: Sequence[int], utility: float,
+) -> Problem:  # fmt: skip
+    sizes = np.array([site.size for site in graph.sites])
+    step = np.minimum(steps, sizes)
+    scored = np.array([site.name in scores for site in graph.sites])
+    lowest = np.maximum(1, np.ceil(floor * sizes - 1e-9) if isinstance(floor, float) else np.minimum(floor, sizes))
+    lowest = np.minimum(-(-lowest // step) * step, sizes)
+    prices = [budget.cost(graph) for budget in budgets]
+    return Problem(
+        weights=np.array([weights[site.name] for site in graph.sites])[scored],
+        sizes=sizes[scored],
+        costs=[_at_full_size(price, sizes, scored) for price in prices],
+        limits=[budget.limit(price(sizes)) for budget, price in zip(budgets, prices, strict=True)],
+        floor=lowest[scored].astype(int),
+        step=step[scored],
+        utility=utility,
+        names=[site.name for site in graph.sites if site.name in scores],
+        units=[budget.unit for budget in budgets],
+    )
+
+
+def _at_full_size(price: Posynomial, sizes: np.ndarray, free: np.ndarray) -> Posynomial:
+    """The price as a function of the free sites' counts alone, the others being whole."""
+    if free.all():
+        return price
+    exponents = price.exponents.toarray()
+    whole = np.prod(np.where(free, 1, sizes).astype(float) ** exponents, axis=1)
+    return Posynomial(price.coefficients * whole, exponents[:, free])
+
+
+def _at_rates(
+    graph: Graph, scores: Mapping[str, np.ndarray], rates: float | Mapping[str, float], steps: Sequence[int]
+) -> dict[str, int]:
+    """ceil((1 - p) n) units stay, rounded up to the step."""
+    named = rates if isinstance(rates, Mapping) else dict.fromkeys(scores, rates)
+    for name, rate in named.items():
+        if name not in scores:
+            raise UnknownName(f"rates names {name!r}, which is not a site; {nearest(name, list(scores))}")
+        if not 0 <= rate < 1:
+            raise ValueError(f"the rate of {name} is {rate}; it is the share to remove, from 0 to below 1")
+    counts = {}
+    for site, step in zip(graph.sites, steps, strict=True):
+        if site.name in scores:
+            kept = math.ceil((1 - named.get(site.name, 0)) * site.size - 1e-9)
+            counts[site.name] = min(site.size, -(-max(1, kept) // step) * step)
+    return counts
+
+
+def _site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Mapping[str, float]:
+    names = [site.name for site in graph.sites]
+    chosen = uniform() if layer_importance is None else layer_importance
+    weights = chosen(graph) if callable(chosen) else chosen
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise UnknownName(
+            f"layer_importance has no weight for {missing[:3]} ({len(missing)} of {len(names)} sites); add them"
+        )
+    return weights
+
+
+# ------------------------------------------------------------------------------------------------------- the plan
+
+
+def _plan(graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, int], notes: dict[str, Any]) -> Plan:
+    edits = tuple(
+        KeepChannels.of(graph.couplings[name], best(scores[name], count).tolist())
+        for name, count in counts.items()
+        if count < graph.couplings[name].site.size
+    )
+    sizes = np.array([site.size for site in graph.sites])
+    kept = np.array([counts.get(site.name, site.size) for site in graph.sites])
+    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
+    prices = {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
+    if graph.quarantined:
+        notes["quarantined"] = [f"{name}: {why}" for name, why in list(graph.quarantined.items())[:1000]]
+    return Plan(edits, notes, prices, described(graph.inputs))
+
+
+def _notes(importance: ScoreGroup) -> dict[str, Any]:
+    return {"infoprune": version("infoprune"), "torch": torch.__version__, "importance": _described(importance)}
+
+
+def spent(budgets: Sequence[Budget], allocation: Allocation) -> dict[str, Any]:
+    shown = [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in budgets]
+    return {
+        "budgets": shown,
+        "solver": allocation.solver,
+        "value": float(allocation.value),
+        "bound": float(allocation.bound),
+    }
+
+
+def _described(importance: ScoreGroup) -> str:
+    shown = repr(importance)
+    return type(importance).__name__ if " object at 0x" in shown else shown[:500]
+
+
+# ------------------------------------------------------------------------------------------------- at the door
+
+
+def _check_options(importance: Any, round_to: int, floor: float | int) -> None:
+    if not callable(importance):
+        raise TypeError(f"importance is {importance!r}; pass an object like infoprune.importance.CapacityImportance()")
+    if not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(f"round_to is {round_to!r}; give a whole number of channels, at least 1")
+    if not (0 < floor <= 1 if isinstance(floor, float) else isinstance(floor, int) and floor >= 1):
+        raise ValueError(f"floor is {floor!r}; give the fraction of units that always stays, or their number as an int")
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if (
+            parameter.is_floating_point()
+            and not bool(parameter.detach().sum().isfinite())
+            and not bool(parameter.isfinite().all())
+        ):
+            raise BadWeights(f"{name} holds NaN or infinite values; repair or reload the model before planning")

@@ -1,0 +1,237 @@
+"""TokenPath: the tokens of a vision transformer share budgets with its channels.
+
+Blocks cost a polynomial of degree two in the tokens that pass through them, whose coefficients are posynomials of the
+widths. Tokens leave in stages, each keeping a share r of what arrives: behind stage i, N r_1 ... r_i are left, so that
+the price is a posynomial of widths and shares, and one geometric program allocates both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoprune.allocation import Posynomial, Problem, allocate
+from infoprune.budgets import Budget
+from infoprune.families.tokens import TokenLayout, token_layout
+from infoprune.graph.counting import count_macs
+from infoprune.graph.verify import evaluating, structural_copy
+from infoprune.layerwise import uniform
+from infoprune.planning import Planned, Scored, spent
+from infoprune.surgery.plan import Plan, Price, carry_out
+from infoprune.surgery.token_scores import token_scores
+from infoprune.surgery.tokens import KeepTokens, require_whole
+from infoprune.tokens.schedule import block_name, usual_stages
+
+PRICED = ("macs", "params", "activations")  # polynomials in the tokens, known from three of them
+
+
+@dataclass(frozen=True)
+class TokenPath:
+    """`ip.plan(..., tokens=TokenPath(), budgets=[...])`: tokens leave before `blocks`, channels share the rest.
+
+    `blocks` are numbers or names, by default those at a quarter, a half and three quarters of the depth; `score` and
+    `fuse` are those of `infoprune.tokens.sparsify_`. A stage counts in the utility with the share that it keeps of the
+    arriving tokens, and weighs as many as layers give out what is left: four in each usual block behind it.
+    """
+
+    blocks: Sequence[int | str] = ()
+    score: str = "capacity+independence"
+    fuse: bool = False
+
+    def within(self, scored: Scored, budgets: Sequence[Budget]) -> Planned:
+        """First all shares together; then, with the tokens counted, widths that use the budgets to the last unit."""
+        stages = Stages.of(scored, self)
+        joint = allocate(stages.problem(scored, budgets), scored.terms.solver)
+        edits = stages.edits(joint.counts[-len(stages.blocks) :])
+        limits = scored.problem(budgets).limits - [stages.price_of_scores(edits, budget) for budget in budgets]
+        exact = [replace(b, keep=None, at_most=limit) for b, limit in zip(budgets, limits.tolist(), strict=True)]
+        with first_tokens(stages.model, {edit.block: edit.prefix + edit.leaving for edit in edits}):
+            widths = scored.retraced().within(exact)
+        lost, notes = stages.utility(edits, scored), dict(widths.plan.made_by)
+        assert widths.allocation is not None
+        notes |= {**spent(budgets, widths.allocation), "token_score": self.score, "token_utility": lost}
+        plan = stages.counted(Plan((*widths.plan.edits, *edits), notes, inputs=widths.plan.inputs))
+        return replace(widths, plan=plan, graph=scored.graph, token_utility=lost)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Where tokens may leave: `blocks` in their order, of a model whose blocks get `batch` images of all its tokens."""
+
+    model: nn.Module
+    inputs: tuple
+    layout: TokenLayout
+    blocks: tuple[str, ...]
+    path: TokenPath
+    arriving: Tensor  # what the first block got, for its shape and type
+
+    @classmethod
+    def of(cls, scored: Scored, path: TokenPath) -> Stages:
+        model, inputs = scored.graph.model, scored.graph.inputs
+        token_scores[path.score]
+        layout = token_layout(model)
+        names = {block_name(block, layout) for block in path.blocks or usual_stages(layout)}
+        for name in names:
+            require_whole(model, name)
+        arriving = _arriving(model, inputs, layout)
+        if arriving.shape[1] != layout.prefix + layout.patches:
+            raise ValueError(
+                f"the example inputs have {arriving.shape[1] - layout.prefix} patch tokens, the model was built for "
+                f"{layout.patches}; give images of {layout.image[1]} x {layout.image[2]} pixels"
+            )
+        return cls(model, inputs, layout, tuple(b for b in layout.blocks if b in names), path, arriving)
+
+    def edits(self, counts: np.ndarray) -> list[KeepTokens]:
+        """Stage i keeps the share counts[i] / N of what arrives; at least one token stays."""
+        edits, arriving, share = [], self.layout.patches, 1.0
+        for block, count in zip(self.blocks, counts.tolist(), strict=True):
+            share *= count / self.layout.patches
+            kept = max(1, int(self.layout.patches * share + 1e-9))
+            if kept < arriving and count < self.layout.patches:
+                edits.append(self.edit(block, arriving, kept))
+                arriving = edits[-1].leaving
+        return edits
+
+    def edit(self, block: str, arriving: int, kept: int) -> KeepTokens:
+        layout, path = self.layout, self.path
+        return KeepTokens(block, arriving, kept, layout.prefix, path.score, layout.heads, path.fuse)
+
+    def all_arriving(self) -> list[KeepTokens]:
+        """Every stage as if all tokens arrived, where scores cost most."""
+        return [self.edit(block, self.layout.patches, self.layout.patches - 1) for block in self.blocks]
+
+    def weights(self, scored: Scored) -> np.ndarray:
+        """Linear layers in the blocks that follow, on the scale of the sites' weights."""
+        names = self.layout.blocks
+        layers = [sum(isinstance(m, nn.Linear) for m in self.model.get_submodule(name).modules()) for name in names]
+        scale = sum(scored.weights.values()) / sum(uniform()(scored.graph).values())
+        return scale * np.array([max(1, sum(layers[names.index(block) :])) for block in self.blocks])
+
+    def utility(self, edits: Sequence[KeepTokens], scored: Scored) -> float:
+        """What the shares that stay are worth, 0 where all do."""
+        shares = {edit.block: edit.kept / edit.arriving for edit in edits}
+        p, total = scored.terms.utility, 0.0
+        for block, weight in zip(self.blocks, self.weights(scored).tolist(), strict=True):
+            share = shares.get(block, 1.0)
+            total += weight * (np.log(share) if p == 0 else (share**p - 1) / p)
+        return float(total)
+
+    def problem(self, scored: Scored, budgets: Sequence[Budget]) -> Problem:
+        """The problem of the widths, with a site of N steps for each stage behind them."""
+        odd = next((b.unit for b in budgets if b.unit not in PRICED or b.refine), None)
+        if odd is not None:
+            raise ValueError(f"tokens share budgets of {', '.join(PRICED)}, not of {odd}; plan for one of these")
+        widths, size, count = scored.problem(budgets), self.layout.patches, len(self.blocks)
+        floor = scored.terms.floor
+        least = int(np.ceil(floor * size - 1e-9)) if isinstance(floor, float) else min(floor, size)
+        scores = [self.price_of_scores(self.all_arriving(), budget) for budget in budgets]
+        return Problem(
+            weights=np.append(widths.weights, self.weights(scored)),
+            sizes=np.append(widths.sizes, [size] * count),
+            costs=[self.price(scored, budget) for budget in budgets],
+            limits=np.maximum(1, widths.limits - scores),
+            floor=np.append(widths.floor, [max(1, least)] * count),
+            step=np.append(widths.step, [1] * count),
+            utility=widths.utility,
+            names=[*(widths.names or ()), *(f"tokens before {block}" for block in self.blocks)],
+            units=widths.units,
+        )
+
+    def price(self, scored: Scored, budget: Budget) -> Posynomial:
+        """In the counts of the channels' sites and of the stages, without what scores cost.
+
+        Interpolated from three numbers of tokens at each stage, which is exact.
+        """
+        few, stages = self.layout.prefix + 1, range(len(self.blocks))
+
+        def at(reached: int, more: int) -> tuple[int, ...]:
+            """Stages before `reached` pass the most tokens, those behind it the fewest."""
+            return tuple(few + (2 if i < reached else more if i == reached else 0) for i in stages)
+
+        rows = {
+            tokens: _terms(self._price_at(scored, budget, tokens))
+            for tokens in {at(i, m) for i in stages for m in range(3)}
+        }
+        terms: Counter[tuple[int, ...]] = Counter()
+        for row, lowest in rows[at(0, 0)].items():
+            terms[(*row, *[0] * len(stages))] += lowest
+        for i in stages:
+            for row in rows[at(i, 2)]:
+                terms.update(self._of_stage(row, i, few, [rows[at(i, m)].get(row, 0.0) for m in range(3)]))
+        return Posynomial(list(terms.values()), np.array(list(terms))).simplified()
+
+    def _price_at(self, scored: Scored, budget: Budget, tokens: Sequence[int]) -> Posynomial:
+        with first_tokens(self.model, dict(zip(self.blocks, tokens, strict=True))):
+            return scored.retraced().price(budget)
+
+    def _of_stage(
+        self, row: tuple[int, ...], stage: int, few: int, values: list[float]
+    ) -> dict[tuple[int, ...], float]:
+        """Of one monomial of the widths: b n + s n^2 at n = fixed + N r_0 ... r_stage tokens, less that at n = few."""
+        square = (values[2] - 2 * values[1] + values[0]) / 2
+        linear = values[1] - values[0] - square * (2 * few + 1)
+        fixed, size = self.layout.prefix + self.path.fuse, float(self.layout.patches)
+        shares, none = [int(i <= stage) for i in range(len(self.blocks))], [0] * len(self.blocks)
+        return {
+            (*row, *none): (linear + square * (fixed + few)) * (fixed - few),
+            (*row, *shares): (linear + 2 * square * fixed) * size**-stage,
+            (*row, *(2 * share for share in shares)): square * size ** (-2 * stage),
+        }
+
+    def price_of_scores(self, edits: Sequence[KeepTokens], budget: Budget) -> int:
+        """What the scores before these stages cost while no channel has left."""
+        if budget.unit != "macs":
+            return 0
+        images, _, width = self.arriving.shape
+        made = [(e, self.arriving.new_zeros(images, e.prefix + e.arriving, width)) for e in edits]
+        return sum(count_macs(e.module(), (x, self.model.get_submodule(e.block))) for e, x in made)
+
+    def counted(self, plan: Plan) -> Plan:
+        """With prices counted before and after."""
+        built = structural_copy(self.model)
+        carry_out(built, plan.edits)
+        macs = Price(*(count_macs(model, self.inputs) for model in (self.model, built)))
+        params = Price(*(sum(p.numel() for p in model.parameters()) for model in (self.model, built)))
+        return replace(plan, prices={"macs": macs, "params": params})
+
+
+def _terms(price: Posynomial) -> dict[tuple, float]:
+    rows = price.simplified()
+    return {tuple(row): float(c) for row, c in zip(rows.exponents.toarray(), rows.coefficients, strict=True)}
+
+
+# ------------------------------------------------------------------------------------------------ hooks, for a while
+
+
+@contextmanager
+def first_tokens(model: nn.Module, tokens: Mapping[str, int]) -> Iterator[None]:
+    """The first `tokens[block]` tokens alone go on into the block: what passes costs as much as any choice."""
+    handles = [model.get_submodule(b).register_forward_pre_hook(partial(_first, n)) for b, n in tokens.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first(tokens: int, _: nn.Module, args: tuple) -> tuple:
+    return (args[0][:, :tokens], *args[1:])
+
+
+def _arriving(model: nn.Module, inputs: tuple, layout: TokenLayout) -> Tensor:
+    seen: list[Any] = []
+    handle = model.get_submodule(layout.blocks[0]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(*inputs)
+    finally:
+        handle.remove()
+    return seen[0]
