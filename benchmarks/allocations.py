@@ -24,7 +24,6 @@ from task_stamps import STAMP_NETS, StampContest, add_stamps, pretrained
 from torch import Tensor, nn
 
 import infoprune as ip
-from infoprune.graph import Graph
 from infoprune.layerwise.curves import Curves
 
 KEY = ("net", "keep", "way", "seed", "images")
@@ -95,22 +94,9 @@ def measured(model: nn.Module, contest: Contest) -> Curves:
     return ip.layerwise.curves(model, contest.calibration, L1, progress=False, **contest.measuring)
 
 
-def curves(utility: float) -> Callable:
-    """Measured curves, fitted in the shape of this utility."""
-    return geometric(utility, lambda model, contest: replace(measured(model, contest), utility=utility))
-
-
-def tempered(utility: float) -> Callable:
-    """The geometric mean of measured curves (fitted at p = -1) and of the number of layers that write to a site."""
-
-    def weights(model: nn.Module, contest: Contest) -> Callable:
-        def of(graph: Graph) -> dict[str, float]:
-            layers, found = ip.layerwise.uniform()(graph), measured(model, contest)(graph)
-            return {site: (layers[site] * found[site]) ** 0.5 for site in found}
-
-        return of
-
-    return geometric(utility, weights)
+def curves(utility: float, trust: float = 1.0) -> Callable:
+    """Measured curves, or their geometric mean with the number of layers that write to a site."""
+    return geometric(utility, lambda model, contest: replace(measured(model, contest), utility=utility, trust=trust))
 
 
 def path(utility: float) -> Callable:
@@ -119,7 +105,7 @@ def path(utility: float) -> Callable:
     def way(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
         dense_macs = ip.measure(model, contest.example).macs
         for share in [share for share in PATH if share > keep] + [keep]:
-            options = {**contest.measuring, "levels": (0.5, 0.75), "utility": utility, "progress": False}
+            options = {**contest.measuring, "levels": (0.5, 0.75), "utility": utility, "trust": 1.0, "progress": False}
             weights = ip.layerwise.curves(model, contest.calibration, L1, **options)
             left = min(1.0, share * dense_macs / ip.measure(model, contest.example).macs)
             model = pruned(model, contest.example, left, utility=utility, layer_importance=weights, floor=0.4)
@@ -140,10 +126,10 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=-1 relevance": geometric(-1.0, lambda m, c: ip.layerwise.nhsic_relevance(observed(m, c))),
     "p=-1 curves": curves(-1.0),
     "p=-0.5 curves": curves(-0.5),
-    "p=0 curves and layers": tempered(0.0),
-    "p=-0.5 curves and layers": tempered(-0.5),
-    "p=-1 curves and layers": tempered(-1.0),
-    "p=-2 curves and layers": tempered(-2.0),
+    "p=0 curves and layers": curves(0.0, trust=0.5),
+    "p=-0.5 curves and layers": curves(-0.5, trust=0.5),
+    "p=-1 curves and layers": curves(-1.0, trust=0.5),
+    "p=-2 curves and layers": curves(-2.0, trust=0.5),
     "p=-2 curves": curves(-2.0),
     "p=-1 curves along the path": path(-1.0),
 }

@@ -58,7 +58,7 @@ def test_a_point_is_the_divergence_of_the_pruned_network_with_new_statistics():
 @pytest.mark.parametrize("utility", [-1.0, -0.5, 0.0, 1.0])
 def test_the_fit_is_least_squares_with_the_utility_s_shape(utility):
     model = network()
-    curves = measured(model, utility=utility)
+    curves = measured(model, utility=utility, trust=1.0)
     graph = ip.Graph.trace(model, batches()[0])
     for name, weight in curves(graph).items():
         shares, divergences = np.array(curves.points(name)).T
@@ -77,8 +77,32 @@ def test_a_site_that_the_output_does_not_feel_weighs_nothing():
             return self.fc(torch.cat([self.loud(x), 1e-4 * self.mute(x)], 1).mean((-2, -1)))
 
     model = Muted()
-    weights = measured(model)(ip.Graph.trace(model, batches()[0]))
+    weights = measured(model, trust=1.0)(ip.Graph.trace(model, batches()[0]))
     assert weights["mute"] < 1e-5 * weights["loud"]
+
+
+class Residual(nn.Module):
+    """A stream that two layers write to, and a branch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem, self.down, self.up = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 1)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.fc((x + self.up(self.down(x).relu())).mean((-2, -1)))
+
+
+def test_trust_goes_from_the_number_of_layers_to_the_curves_through_their_geometric_mean():
+    model = Residual()
+    graph = ip.Graph.trace(model, batches()[0])
+    none, half, full = (measured(model, trust=trust)(graph) for trust in (0.0, 0.5, 1.0))
+    assert none == {"stem": 2, "down": 1} == ip.layerwise.uniform()(graph)
+    assert half == measured(model)(graph)
+    for site, weight in half.items():
+        assert weight == pytest.approx(math.sqrt(none[site] * full[site]))
 
 
 def test_errors_cover_every_site_and_come_from_batches():
@@ -152,6 +176,7 @@ def test_another_model_is_refused():
         ({"levels": ()}, "levels"),
         ({"levels": (0.5, 1.0)}, "levels"),
         ({"samples": 1}, "samples"),
+        ({"trust": 1.5}, "trust is 1.5"),
         ({"loader": []}, "empty"),
     ],
 )

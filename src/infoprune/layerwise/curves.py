@@ -22,7 +22,7 @@ from infoprune.graph.slots import Site, gone
 from infoprune.graph.tape import outputs_of
 from infoprune.graph.verify import evaluating
 from infoprune.layerwise.base import LayerImportance
-from infoprune.layerwise.uniform import layerwise
+from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -62,24 +62,28 @@ def curves(
     levels: Sequence[float] = LEVELS,
     samples: int = 512,
     utility: float = -1.0,
+    trust: float = 0.5,
     divergence: Divergence | None = None,
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = (),
     num_heads: Mapping[nn.Module, int] | None = None,
     progress: bool = True,
 ) -> Curves:
-    """Weights w_g from how far the output moves, D_g(a) = w_g (1 - a^p)/p, as site g keeps a share a.
+    """Weights from how far the output moves, D_g(a) = c_g (1 - a^p)/p, as site g keeps a share a.
 
     For every site and every share a in `levels`, a copy of the model keeps the ceil(a n) units that
     `importance` ranks highest. Batch-norm statistics are estimated anew, as for the whole model, so that
     nothing but the removal moves the output, and `divergence` compares the two (`kullback_leibler` for
-    outputs samples x classes, else `relative_error`; `alignment_loss` is another). Least squares give w_g;
-    `utility` is p and should be the one that the plan maximises, which then adds up what the curves predict.
-    Loss in one site is measured with all others whole: where many shrink at once, more is lost.
+    outputs samples x classes, else `relative_error`; `alignment_loss` is another). Least squares give c_g;
+    `utility` is p and should be the one that the plan maximises.
+
+    A site weighs l_g^(1 - trust) c_g^trust, where l_g is the number of layers that write to it, as in `uniform`:
+    measured and assumed information in their geometric mean. With `trust=1` the plan adds up what the curves
+    predict; but loss in one site is measured with all others whole, and where many shrink at once more is lost.
 
     The cost is two passes over `samples` samples (one without batch-norm) for each site and level, shown as
     it goes; the samples are held in memory. The model itself is not touched.
     """
-    _check(levels, samples)
+    _check(levels, samples, trust)
     batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
     few = tuple(x[:2] if isinstance(x, Tensor) else x for x in batches[0])
     graph = Graph.trace(model, few, ignored_layers=ignored_layers, num_heads=num_heads)
@@ -96,7 +100,7 @@ def curves(
         measured = measured.update(values, weight=len(batch[0]))
     shares = [[_count(level, site.size) / site.size for level in levels] for site in graph.sites]
     sizes = {site.name: site.size for site in graph.sites}
-    return Curves(sizes, torch.tensor(shares, dtype=torch.float64), measured, utility, trial.passes)
+    return Curves(sizes, torch.tensor(shares, dtype=torch.float64), measured, utility, trust, trial.passes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +114,17 @@ class Curves(LayerImportance):
     shares: Tensor = field(repr=False)
     measured: GroupedMean = field(repr=False)
     utility: float = -1.0
+    trust: float = 1.0
     passes: int = 0
 
     def estimate(self, graph: Graph) -> Estimate:
         rows = [self._row(site.name, site.size) for site in graph.sites]
         shape = shape_of(self.shares, self.utility)
+        layers = torch.tensor([*uniform()(graph).values()], dtype=torch.float64)
 
         def weights(divergences: Tensor) -> Tensor:
             fitted = (divergences * shape).sum(-1) / shape.square().sum(-1)
-            return fitted[..., rows].clamp(min=0)
+            return layers ** (1 - self.trust) * fitted[..., rows].clamp(min=0) ** self.trust
 
         return self.measured.jackknife(weights)
 
@@ -231,8 +237,10 @@ def _count(level: float, size: int) -> int:
     return max(1, int(np.ceil(level * size - 1e-9)))
 
 
-def _check(levels: Sequence[float], samples: int) -> None:
+def _check(levels: Sequence[float], samples: int, trust: float) -> None:
     if not levels or not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels are {list(levels)}; give shares of units to keep, above 0 and below 1")
     if samples < LEAST_UNBIASED:
         raise ValueError(f"samples is {samples}; give at least {LEAST_UNBIASED}")
+    if not 0 <= trust <= 1:
+        raise ValueError(f"trust is {trust}; it is the measured share of a weight, from 0 to 1")
