@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import Attention, DropPath, Mlp
+from timm.layers import DropPath, Mlp
+from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
 from infoprune.models.base import models
