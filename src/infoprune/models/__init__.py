@@ -19,3 +19,6 @@ from infoprune.models.vgg import vgg16_bn_cifar as vgg16_bn_cifar
 from infoprune.models.yolact import Yolact as Yolact
 from infoprune.models.yolact import yolact_resnet18_fpn as yolact_resnet18_fpn
 from infoprune.models.yolact import yolact_resnet50_fpn as yolact_resnet50_fpn
+from infoprune.models.yolov3 import YOLOv3 as YOLOv3
+from infoprune.models.yolov3 import yolov3 as yolov3
+from infoprune.models.yolov3 import yolov3_tiny as yolov3_tiny
