@@ -1,8 +1,10 @@
 """The names that users write, and what importing them costs."""
 
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,10 @@ import infoprune as ip
 
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
-             "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens"),
+             "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens",
+             "head_dims"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
-    "save": ("directory", "model", "plan"),
+    "save": ("directory", "model", "plan", "from_pruner"),
     "load": ("directory", "factory"),
     "measure": ("model", "example_inputs", "latency"),
     "rebuild_optimizer": ("optimizer", "plan", "model"),
@@ -59,13 +62,58 @@ def test_pure_packages_offer_their_names():
     assert all(map(callable, (kmeans.kmeans_1d, mutual_information.binned)))
 
 
-def test_importing_registers_nothing_with_the_host_and_loads_no_solver():
+def in_fresh_python(script):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_registers_nothing_with_the_host_and_loads_no_module():
     script = (
-        "import sys, torch_pruning as tp, infoprune\n"
-        "print(hasattr(tp.importance, 'CapacityImportance'), any(m in sys.modules for m in ('cvxpy', 'av')))"
+        "import sys, torch, timm, torch_pruning as tp; before = set(sys.modules)\n"
+        "import infoprune\n"
+        "print(hasattr(tp.importance, 'CapacityImportance'), *sorted(set(sys.modules) - before))"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert out == ["False", "False"]
+    assert in_fresh_python(script) == ["False", "infoprune"]
+
+
+def test_using_the_public_names_loads_no_solver_no_plot_and_no_toolkit():
+    heavy = (
+        "cvxpy",
+        "scipy.optimize",
+        "sklearn",
+        "matplotlib",
+        "av",
+        "onnx",
+        "onnxruntime",
+        "transformers",
+        "lightning",
+    )
+    script = (
+        "import sys, torch, timm, torch_pruning; before = set(sys.modules)\n"
+        "import infoprune; [getattr(infoprune, name) for name in dir(infoprune)]\n"
+        f"print(*({heavy!r} & (set(sys.modules) - before)))"
+    ).replace(repr(heavy), repr(set(heavy)))
+    assert in_fresh_python(script) == []
+
+
+def test_python_and_type_checkers_are_told_the_same_names():
+    block = next(node for node in ast.parse(Path(ip.__file__).read_text()).body if isinstance(node, ast.If))
+    told = {(node.module, alias.name) for node in block.body for alias in node.names}
+    packages = {("infoprune", name) for name in ip.PACKAGES}
+    assert told == packages | {(f"infoprune.{module}", name) for module, names in ip.NAMES.items() for name in names}
+    assert {name for _, name in told} <= set(dir(ip))
+
+
+@pytest.mark.parametrize("name", ["export", "measure", "observe"])
+def test_functions_win_over_the_modules_of_their_name(name):
+    script = f"import infoprune as ip, infoprune.{name}, infoprune.split; print(callable(ip.{name}))"
+    assert in_fresh_python(script) == ["True"]
+
+
+def test_a_name_that_is_not_there_is_told_as_by_any_module():
+    with pytest.raises(AttributeError, match="has no attribute 'plann'"):
+        ip.plann  # noqa: B018
+    with pytest.raises(ImportError):
+        from infoprune import plann  # noqa: F401
 
 
 def test_every_error_is_ours():

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import infoprune as ip
+from infoprune.errors import UnknownName
 from infoprune.graph import Graph
 
 L2 = tp.importance.MagnitudeImportance(p=2)
@@ -69,10 +70,12 @@ def pictures() -> Tensor:
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def prunes_and_comes_back(model: nn.Module, x: Any, build: Callable[[], nn.Module], place: Any) -> None:
+def prunes_and_comes_back(
+    model: nn.Module, x: Any, build: Callable[[], nn.Module], place: Any, **options: Any
+) -> ip.Certificate:
     """Half of everything leaves; what remains is the masked original with the norms of what is kept."""
     inputs = x if isinstance(x, tuple) else (x,)
-    plan = ip.plan(model, x, L2, rates=0.5)
+    plan = ip.plan(model, x, L2, rates=0.5, **options)
     certificate = ip.certificate_of(model, x, plan)
     assert certificate.verdict == ("not exact by design" if certificate.statistics else "exact"), str(certificate)
     assert certificate.compared
@@ -84,6 +87,7 @@ def prunes_and_comes_back(model: nn.Module, x: Any, build: Callable[[], nn.Modul
     with torch.no_grad():
         assert type(again(*inputs)) is type(model(*inputs))
         assert torch.equal(first(again(*inputs)), first(model(*inputs)))
+    return certificate
 
 
 def first(output: Any) -> Tensor:
@@ -101,6 +105,36 @@ def test_vision_transformers_lose_heads_mlp_widths_and_embedding_width(build, tm
     assert mlps <= set(graph.couplings)
     assert any(s.name in ("patch_embed.proj", "stem.0", "stem.conv1") for s in graph.sites)
     prunes_and_comes_back(model, pictures(), build, tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    ("build", "where", "site", "statistics"),
+    [
+        (vit, "blocks", "blocks.1.attn.qkv", ("attention scale", "layer norm")),
+        (registers, "blocks", "blocks.1.attn.qkv", ("attention scale", "layer norm")),
+        (swin, "layers", "layers.0.blocks.1.attn.qkv", ("layer norm",)),
+        (maxvit, "stages", "stages.1.blocks.0.attn_grid.attn.qkv", ("attention scale", "layer norm")),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_heads_that_stay_lose_the_same_dimensions_of_queries_keys_and_values(build, where, site, statistics, tmp_path):
+    model = made(build)
+    whole = {s.name: (s.size, s.step) for s in Graph.trace(model, pictures(), verify=False).sites}
+    graph = Graph.trace(model, pictures(), head_dims=[where])
+    assert not graph.quarantined
+    heads, step = whole[site]
+    dimensions = step // 3
+    assert {s.name: (s.size, s.step) for s in graph.sites}[site] == (dimensions, 3 * heads)
+    certificate = prunes_and_comes_back(model, pictures(), build, tmp_path / "saved", head_dims=[where])
+    assert certificate.statistics == statistics
+
+
+def test_dimensions_leave_where_they_are_asked_for_and_heads_elsewhere():
+    model = made(vit)
+    graph = Graph.trace(model, pictures(), head_dims=[model.blocks[1].attn])
+    assert [(s.size, s.step) for s in graph.sites if "qkv" in s.name] == [(4, 36), (12, 12)]
+    with pytest.raises(UnknownName, match=r"'blocks\.1\.atn', which is no module"):
+        Graph.trace(model, pictures(), head_dims=["blocks.1.atn"])
 
 
 def test_a_head_takes_its_bias_table_along_when_another_module_holds_it():
@@ -152,4 +186,15 @@ def test_models_of_the_transformers_package_prune_save_and_load(kind, tmp_path):
     assert {a.name for a in graph.couplings[heads[0].name].attributes} >= {"num_attention_heads"}
     widths = {s.size for s in graph.sites}
     assert widths == ({4, 64} if kind == "masked bert" else {4, 48, 64})  # its embeddings are its output
-    prunes_and_comes_back(model, x, build, tmp_path / "saved")
+    certificate = prunes_and_comes_back(model, x, build, tmp_path / "saved")
+    assert certificate.statistics == (() if kind == "masked bert" else ("layer norm",))
+
+
+@pytest.mark.filterwarnings("ignore")  # the package warns about itself
+def test_dimensions_of_heads_leave_exactly_where_the_scale_is_given(tmp_path):
+    build, x = hugging_face("masked bert")
+    model = made(build)
+    sites = {s.name: (s.size, s.step) for s in Graph.trace(model, x, head_dims=["encoder"]).sites}
+    assert sites["encoder.layer.0.attention.self.query"] == (12, 4)
+    certificate = prunes_and_comes_back(model, x, build, tmp_path / "saved", head_dims=["encoder"])
+    assert certificate.verdict == "exact"

@@ -16,7 +16,10 @@ aten = torch.ops.aten
 
 
 class KeptStatistics(TorchDispatchMode):
-    """Norms over channels leave the masked ones out: layer norms, group norms, standardised weights."""
+    """Norms over channels leave the masked ones out: layer norms, group norms, standardised weights.
+
+    So does the scale of attention, 1 / sqrt(dimensions of a head), where it is not given.
+    """
 
     def __init__(self, model: nn.Module, removal: Removal):
         super().__init__()
@@ -37,7 +40,14 @@ class KeptStatistics(TorchDispatchMode):
             return self._group_norm(func, args)
         if packet is aten.native_batch_norm and args[5] and args[0].data_ptr() in self.weights:
             return self._standardised(func, args, self.weights[args[0].data_ptr()])
+        if packet.__name__.startswith("_scaled_dot_product") and (kwargs or {}).get("scale") is None:
+            return func(*args, **{**(kwargs or {}), "scale": self._scale(args[0])})
         return func(*args, **(kwargs or {}))
+
+    def _scale(self, q: Tensor) -> float | None:
+        """Dimensions that are zero in all queries have been masked."""
+        left = int((q != 0).flatten(0, -2).any(0).sum())
+        return left**-0.5 if 0 < left < q.size(-1) else None
 
     def _owns(self, weight: Tensor | None) -> bool:
         return weight is not None and 0 in self.kept.get(weight, {})

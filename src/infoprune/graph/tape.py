@@ -65,6 +65,7 @@ class Tape:
     named_splits: list[NamedSplit] = field(default_factory=list)
     stack: list[str] = field(default_factory=lambda: [""])
     called: set[str] = field(default_factory=set)  # modules whose forward ran
+    head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
     def marks(self, value: object) -> Marks:
@@ -82,6 +83,10 @@ class Tape:
 
     def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
         self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))
+
+    def keeps_heads(self) -> bool:
+        """Whether the module that is running, or one around it, is to lose dimensions of every head."""
+        return any(not name or f"{self.stack[-1]}.".startswith(f"{name}.") for name in self.head_dims)
 
     def note_sizes(self, layer: Tensor) -> None:
         for axis in varying(layer):
@@ -145,7 +150,9 @@ def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Itera
         after.remove()
 
 
-def record(model: nn.Module, example_inputs: tuple, kwargs: dict | None = None) -> tuple[Tape, Any]:
+def record(
+    model: nn.Module, example_inputs: tuple, kwargs: dict | None = None, *, head_dims: frozenset[str] = frozenset()
+) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
     names = WeakIdKeyDictionary()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -153,7 +160,9 @@ def record(model: nn.Module, example_inputs: tuple, kwargs: dict | None = None) 
     layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
     kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
     made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
-    tape = Tape(names, frozenset(kernels), made, frozenset(name for name, _ in model.named_buffers()))
+    tape = Tape(
+        names, frozenset(kernels), made, frozenset(name for name, _ in model.named_buffers()), head_dims=head_dims
+    )
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
     for tensor in outputs_of(output):

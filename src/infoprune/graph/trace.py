@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -52,17 +52,19 @@ class Graph:
         *,
         ignored_layers: Ignored = (),
         num_heads: Mapping[nn.Module, int] | None = None,
+        head_dims: Ignored = (),
         verify: bool = True,
     ) -> Graph:
         """Follow `model` on `example_inputs` (a tensor or a tuple of arguments) and find its sites.
 
         `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
-        themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not.
+        themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
+        leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead.
         """
         inputs = as_arguments(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
         with settled(model):
-            tape = _recorded(model, inputs)
+            tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
@@ -164,9 +166,20 @@ def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
     return terms
 
 
-def _recorded(model: nn.Module, inputs: tuple) -> Tape:
+def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
+    names = {module: name for name, module in model.named_modules()}
+    for module in wanted:
+        name = module if isinstance(module, str) else names.get(module)  # type: ignore[call-overload]
+        if name not in names.values():
+            shown = module if isinstance(module, str) else type(module).__name__
+            hint = nearest(str(shown), [n for n in names.values() if n])
+            raise UnknownName(f"head_dims names {shown!r}, which is no module of the model; {hint}")
+        yield name
+
+
+def _recorded(model: nn.Module, inputs: tuple, head_dims: frozenset[str]) -> Tape:
     try:
-        return record(model, inputs)[0]
+        return record(model, inputs, head_dims=head_dims)[0]
     except Exception as error:
         shapes = [tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for t in inputs]
         first = str(error).splitlines()[0] if str(error) else ""

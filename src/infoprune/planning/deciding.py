@@ -43,6 +43,7 @@ def plan(
     num_heads: Mapping[nn.Module, int] | None = None,
     solver: Any = None,
     tokens: TokenPath | None = None,
+    head_dims: Iterable[str | nn.Module] = (),
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
@@ -53,11 +54,12 @@ def plan(
     every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. Nothing is changed in
     the model. Classifier outputs always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as
     leave the plan worth most; `tokens` (an infoprune.TokenPath) lets a vision transformer's tokens share the budgets.
+    Attention loses whole heads; inside the modules `head_dims` all heads stay and lose the same dimensions instead.
     """
     terms: dict[str, Any] = {
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
-        "solver": solver, "tokens": tokens,
+        "solver": solver, "tokens": tokens, "head_dims": head_dims,
     }  # fmt: skip
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan

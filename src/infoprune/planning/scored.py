@@ -38,7 +38,13 @@ class Terms:
     floor: float | int = 0.1
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = ()
     num_heads: Mapping[nn.Module, int] | None = None
+    head_dims: Iterable[str | nn.Module] = ()
     solver: Any = None
+
+
+def _followed(terms: Terms) -> dict[str, Any]:
+    """The terms that say how the model is to be traced."""
+    return {name: getattr(terms, name) for name in ("ignored_layers", "num_heads", "head_dims")}
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,10 @@ class Scored:
 
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: Terms) -> Scored:
-        terms = replace(terms, ignored_layers=tuple(terms.ignored_layers))
+        terms = replace(terms, ignored_layers=tuple(terms.ignored_layers), head_dims=tuple(terms.head_dims))
         _check_options(importance, terms.round_to, terms.floor)
         _check_weights(model)
-        graph = Graph.trace(
-            model, example_inputs, ignored_layers=terms.ignored_layers, num_heads=terms.num_heads
-        )  # fmt: skip
+        graph = Graph.trace(model, example_inputs, **_followed(terms))
         if not graph.sites:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
@@ -80,11 +84,7 @@ class Scored:
 
     def retraced(self) -> Scored:
         """The same sites and scores with the prices that the model has now; nothing is tried again."""
-        terms = self.terms
-        graph = Graph.trace(
-            self.graph.model, self.graph.inputs, ignored_layers=terms.ignored_layers, num_heads=terms.num_heads,
-            verify=False,
-        )  # fmt: skip
+        graph = Graph.trace(self.graph.model, self.graph.inputs, verify=False, **_followed(self.terms))
         return replace(self, graph=graph.keeping(self.graph.couplings))
 
     @property

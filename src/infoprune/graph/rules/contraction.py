@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
-from infoprune.graph.labels import Marks, tidy, varying
+from infoprune.graph.labels import Marks, Statistic, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import unknown
 
@@ -52,6 +52,9 @@ def addmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 @rule(aten.bmm)
 def bmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    for t in args[:2] if tape.keeps_heads() else ():
+        layers = [tape.ledger.collapse(x, [0] if 0 in varying(x) else []) for x in tape.marks(t).layers]
+        tape.mark(t, Marks(tuple(x for x in layers if varying(x)), tape.marks(t).adaptive))
     _contract(tape, args[:2], [("b", "m", "k"), ("b", "k", "n")], ("b", "m", "n"), out)
 
 
@@ -68,7 +71,10 @@ def mv(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 
 def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """softmax(q k' + mask) v: heads (b, h) are kept apart, features of q and k are contracted."""
+    """softmax(q k' + mask) v: heads (b, h) are kept apart, features of q and k are contracted.
+
+    Heads leave whole, or, where they are to stay, lose the same dimensions of q, k and v.
+    """
     q, k, v = args[:3]
     if q.shape[:-2] != k.shape[:-2]:
         return unknown(tape, func, args, kwargs, out)
@@ -82,12 +88,34 @@ def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
         inputs.append(mask)
         letters.append(tuple(x if n > 1 else None for x, n in zip(names, mask.shape, strict=True)))
     output = (*batch, "n", "e")
-    operands = [Operand(tape.marks(t), x) for t, x in zip(inputs, letters, strict=True)]
+    marks = [tape.marks(t) for t in inputs]
+    if tape.keeps_heads():
+        marks[:3] = _dimensions(tape, marks[:3], scaled=kwargs.get("scale") is not None)
+    operands = [Operand(m, x) for m, x in zip(marks, letters, strict=True)]
     result = tensors(out)[0]
     tape.mark(result, Marks(tuple(spread(s, output, result.shape) for s in join(tape.ledger, operands, output))))
     tape.count_product(1, extents(tape, [q, k], letters[:2]))
     tape.count_product(1, [(q.size(-2), None, 0), *extents(tape, [v], letters[2:3])])
     return None
+
+
+def _dimensions(tape: Tape, marks: Sequence[Marks], *, scaled: bool) -> list[Marks]:
+    """Marks of q, k and v that are tied over heads and change along their dimensions alone.
+
+    The code cuts all three by one number. A scale that is not given follows from the number of dimensions.
+    """
+    last = marks[0].layers[0].dim() - 1 if marks[0].layers else 0
+    inside = [[x for x in m.layers if last in varying(x)] for m in marks]
+    tied = [
+        [tape.ledger.collapse(x, [axis for axis in varying(x) if axis != last]) for x in layers] for layers in inside
+    ]
+    rows = [x.narrow(-2, 0, 1) for layers in tied for x in layers]
+    for row in rows[1:]:
+        if row.shape[-1] == rows[0].shape[-1]:
+            tape.ledger.tie(rows[0], row)
+    for layer in () if scaled else tied[0]:
+        tape.ledger.note_statistic(layer, Statistic("attention scale", reproducible=True))
+    return [Marks(tuple(layers), m.adaptive) for layers, m in zip(tied, marks, strict=True)]
 
 
 @rule(aten.convolution, aten._convolution, aten.mkldnn_convolution)

@@ -37,11 +37,21 @@ def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     trailing = {x.dim() - 1 - i for i in range(len(shape))}
     for layer in tape.marks(x).layers:
         tape.note_sizes(layer)
+    if tape.keeps_heads():
+        tape.mark(x, _alike_outside(tape, tape.marks(x), trailing))
     combine(tape, [x, *(t for t in args[2:4] if isinstance(t, Tensor))], result)
     marks = tape.marks(result)
     statistic = Statistic("layer norm", len(shape) == 1 and isinstance(args[2], Tensor))
     layers = tuple(_over_statistics(tape, layer, trailing, statistic) for layer in marks.layers)
     tape.mark(result, Marks(layers))
+
+
+def _alike_outside(tape: Tape, marks: Marks, axes: set[int]) -> Marks:
+    """Layers that go through the statistics and across are tied across: every head loses the same."""
+    tied = [
+        tape.ledger.collapse(x, sorted(set(varying(x)) - axes)) if axes & set(varying(x)) else x for x in marks.layers
+    ]
+    return Marks(tuple(tied), marks.adaptive)
 
 
 def _over_statistics(tape: Tape, layer: Tensor, axes: set[int], statistic: Statistic) -> Tensor:
