@@ -103,7 +103,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     told = {
         "view": options.view, "features": 256, "tasks": 3, "patches": found.patches[AT], "images": found.samples,
-        "loop_s": slow, "streamed_s": spent, "forward_s": forward, "peak_gib": peak,
+        "loop_s": slow, "streamed_s": spent, "forward_s": forward,
+        "times": slow / spent, "added": spent / forward, "peak_gib": peak,
         "counts": len(counting.layers[AT].counts._settled().table.key),
         "saturated": found.layer().information.saturated.double().mean().item(),
     }  # fmt: skip

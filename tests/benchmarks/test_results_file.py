@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from results_file import Difference, ResultsFile, arguments, interval, paired, read, tail_of
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, t
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def test_intervals_are_those_of_scipy(n):
     assert interval(values) == pytest.approx(tuple(theirs.confidence_interval), abs=0.06 * width)  # both are drawn
 
 
+def test_fewer_values_than_five_have_students_interval():
+    values = np.array([1.0, 2.0, 4.0])
+    theirs = t.interval(0.95, 2, values.mean(), values.std(ddof=1) / 3**0.5)
+    assert interval(values) == pytest.approx(theirs)
+
+
 @pytest.mark.parametrize(("n", "least"), [(5, 0.90), (20, 0.93)])
 def test_intervals_cover_the_mean_of_normals(n, least):
     drawn = np.random.default_rng(0).normal(size=(200, n))
@@ -94,4 +100,6 @@ def test_better_is_said_only_where_the_interval_says_so():
     assert noisy.mean > 0
     assert noisy.verdict == "no difference shown"
     assert f"{noisy:.1f}".startswith("+0.3 (-")
-    assert f"{paired({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0}):.1f}" == "**+1.5** (+1.0 to +2.0)"
+    clear = paired(dict(enumerate((1.0, 1.5, 2.0, 2.0, 1.0))), dict.fromkeys(range(5), 0.0))
+    assert clear.verdict == "better"
+    assert f"{clear:.1f}" == "**+1.5** (+1.0 to +2.0)"

@@ -1,0 +1,72 @@
+"""Makes RESULTS.md and its plots from the rows in benchmarks/results/.
+
+    python benchmarks/make_results.py            # writes benchmarks/RESULTS.md
+    python benchmarks/make_results.py --plots    # also draws the pictures that are made of rows alone
+
+A section is a page of Markdown in benchmarks/sections/, with {{fields}} where figures go, and a Python file of the same
+name whose `fields()` gives them from rows. To add one, write both and add the name to ORDER. A measurement is never
+typed into a page: a field that is missing, or given and not used, is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SECTIONS = HERE / "sections"
+PAGE = HERE / "RESULTS.md"
+ORDER = (
+    "opening",
+    "coverage",
+    "surgery",
+    "memory",
+    "importance",
+    "observation",
+    "allocation",
+    "latency",
+    "wire",
+    "depth",
+    "estimators",
+    "detection",
+    "transformers",
+    "split",
+)
+
+
+def page() -> str:
+    """The whole of RESULTS.md."""
+    return "\n\n".join(section(name).strip() for name in ORDER) + "\n"
+
+
+def section(name: str) -> str:
+    text = (SECTIONS / f"{name}.md").read_text(encoding="utf-8")
+    return filled(text, importlib.import_module(f"sections.{name}").fields(), name)
+
+
+def filled(text: str, fields: Mapping[str, str], name: str) -> str:
+    """The text with every {{field}} replaced; both must speak of the same fields."""
+    asked = set(re.findall(r"\{\{(\w+)\}\}", text))
+    if asked != fields.keys():
+        lacking, unused = sorted(asked - fields.keys()), sorted(fields.keys() - asked)
+        raise ValueError(f"sections/{name}: fields() lacks {lacking} and gives {unused} that {name}.md does not use")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plots", action="store_true", help="also draw the pictures that are made of rows alone")
+    options = parser.parse_args()
+    PAGE.write_text(page(), encoding="utf-8")
+    if options.plots:
+        import growth
+        from results_file import FOLDER, read
+
+        growth.plot(read(FOLDER / "growth.jsonl"), HERE.parent / "docs" / "images" / "growth.png")
+
+
+if __name__ == "__main__":
+    main()

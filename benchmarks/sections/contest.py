@@ -1,0 +1,143 @@
+"""Which widths, which channels, which recipe: contests of trained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import mean
+
+import numpy as np
+from results_file import Difference, paired
+from scipy.stats import spearmanr
+
+from sections.rows import Row, newest, table
+
+CONTEST = ("net", "keep", "seed", "images")
+NAMES = {
+    "resnet20": "ResNet-20",
+    "resnet56": "ResNet-56",
+    "vgg16": "VGG-16, half width",
+    "mobilenetv2": "MobileNetV2",
+    "lite0": "EfficientNet-Lite0",
+}
+DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
+OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
+
+
+def fields() -> dict[str, str]:
+    widths, criteria, recipes = (
+        newest(name, (*CONTEST, by))
+        for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
+    )
+    return {
+        "dense": dense(),
+        "widths": contest_table(widths, "way"),
+        "widths_gaps": gaps(widths, "way", (DEFAULT, MEASURED), OTHERS),
+        "widths_average": averages(widths),
+        "landscape": landscape(),
+        "criteria": contest_table(criteria, "criterion"),
+        "criteria_gaps": gaps(
+            criteria,
+            "criterion",
+            ("capacity and independence", "capacity", "independence", "energy", "HSIC"),
+            ("random", "L1"),
+        ),
+        "recipes": recipe_table(recipes),
+    }
+
+
+def dense() -> str:
+    found = [*newest("dense_digits", ("net",)), *newest("dense_stamps", ("net",))]
+    return "; ".join(f"{NAMES[r['net']]} {100 * r['accuracy']:.1f} %" for r in found)
+
+
+def setting(row: Row) -> tuple[str, float]:
+    return row["net"], row["keep"]
+
+
+def settings(found: Sequence[Row]) -> list[tuple[str, float]]:
+    """Networks in the order of NAMES, large budgets first."""
+    return sorted({setting(r) for r in found}, key=lambda s: (list(NAMES).index(s[0]), -s[1]))
+
+
+def contest_table(found: Sequence[Row], by: str) -> str:
+    """Mean accuracy after tuning, and before it, of everything that competed, a column a network and budget."""
+    columns = settings(found)
+    lines = [
+        (name, *(cell(found, by, name, column) for column in columns)) for name in dict.fromkeys(r[by] for r in found)
+    ]
+    return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
+
+
+def cell(found: Sequence[Row], by: str, name: str, column: tuple[str, float]) -> str:
+    here = [r for r in found if r[by] == name and setting(r) == column]
+    if not here:
+        return "-"
+    after, before = (100 * mean(r[when] for r in here) for when in ("after", "before"))
+    return f"{after:.1f} ({before:.1f})" + (f", n = {len(here)}" if len(here) < most_seeds(found, column) else "")
+
+
+def most_seeds(found: Sequence[Row], column: tuple[str, float]) -> int:
+    return len({r["seed"] for r in found if setting(r) == column})
+
+
+def by_seed(found: Sequence[Row], by: str, name: str, wanted: Callable[[Row], bool]) -> dict:
+    return {(*setting(r), r["seed"]): 100 * r["after"] for r in found if r[by] == name and wanted(r)}
+
+
+def gap(found: Sequence[Row], by: str, ours: str, theirs: str, wanted: Callable[[Row], bool]) -> Difference | None:
+    first, second = (by_seed(found, by, name, wanted) for name in (ours, theirs))
+    return paired(first, second) if len(first.keys() & second.keys()) > 1 else None
+
+
+def gaps(found: Sequence[Row], by: str, ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Ours minus theirs after tuning, paired by seed."""
+    columns = settings(found)
+    lines = []
+    for one in ours:
+        for other in theirs:
+            at = [gap(found, by, one, other, lambda r, c=column: setting(r) == c) for column in columns]
+            if any(at):
+                lines.append((f"{one} - {other}", *(f"{g:.1f}" if g else "-" for g in at)))
+    return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
+
+
+def averages(found: Sequence[Row]) -> str:
+    """Ours minus theirs over all networks of a budget, each network and seed one pair."""
+    keeps = sorted({r["keep"] for r in found}, reverse=True)
+    lines = []
+    for one in (DEFAULT, MEASURED):
+        for other in OTHERS:
+            at = [gap(found, "way", one, other, lambda r, k=keep: r["keep"] == k) for keep in keeps]
+            lines.append((f"{one} - {other}", *(f"{g:.1f}" if g else "-" for g in at)))
+    return table(("", *(f"{100 * keep:.0f} % of the MACs" for keep in keeps)), lines, "l" + "r" * len(keeps))
+
+
+def landscape() -> str:
+    """Rank correlation with accuracy after tuning over random widths, a line a layer importance, a column a utility."""
+    found = newest("allocation_landscape", ("net", "keep", "draw", "images"))
+    after = [r["after"] for r in found]
+    lines = [
+        (name, *(f"{spearmanr([r['utilities'][name][i] for r in found], after)[0]:+.2f}" for i in range(5)))
+        for name in found[0]["utilities"]
+    ]
+    lines.append(("accuracy before tuning", f"{spearmanr([r['before'] for r in found], after)[0]:+.2f}", *["-"] * 4))
+    spread = f"{100 * np.mean(after):.1f} ± {100 * np.std(after):.1f} %"
+    head = (f"{len(found)} draws, {spread}", *(f"p = {p:g}" for p in (1, 0, -0.5, -1, -2)))
+    return table(head, lines, "lrrrrr")
+
+
+def recipe_table(found: Sequence[Row]) -> str:
+    """Accuracy after tuning and measured latency against the dense network's."""
+    columns = settings(found)
+    lines = [
+        (name, *(priced(found, name, column) for column in columns))
+        for name in dict.fromkeys(r["recipe"] for r in found)
+    ]
+    return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
+
+
+def priced(found: Sequence[Row], name: str, column: tuple[str, float]) -> str:
+    here = [r for r in found if r["recipe"] == name and setting(r) == column]
+    if not here:
+        return "-"
+    return f"{100 * mean(r['after'] for r in here):.1f} at {mean(r['latency'] for r in here):.2f}"

@@ -1,0 +1,63 @@
+"""Blocks against channels, what energies cost, and which blocks should stay."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from results_file import paired
+
+from sections.rows import Row, newest, row, rows, table
+
+STRATEGIES = ("clusters", "largest", "random")
+
+
+def fields() -> dict[str, str]:
+    energy, beside = (
+        row("depth_energy_cost", what="beside forward passes"),
+        row("depth_energy_cost", what="beside dcor"),
+    )
+    dense = row("depth_strategies", strategy="dense", seed=0)
+    stages = {name: stages_of(name) for name in STRATEGIES}
+    last = {name: mean(r["params"] for r in stages[name][-1].values()) / dense["params"] for name in STRATEGIES}
+    return {
+        "latency": latency(),
+        "units": str(energy["units"]),
+        "added": f"{100 * energy['added']:.1f} %",
+        "forward": f"{energy['forward_s']:.1f}",
+        "whole": f"{energy['unit_energies_s']:.1f}",
+        "dcor": f"{beside['times']:.0f}",
+        "apart": f"{beside['relative_difference']:.0e}",
+        "dense": f"{100 * dense['accuracy']:.1f} %",
+        "seeds": str(len(stages["clusters"][0])),
+        "strategies": strategies(stages, dense),
+        "random_params": f"{100 * last['random']:.0f} %",
+        "clusters_params": f"{100 * last['clusters']:.0f} %",
+    }
+
+
+def latency() -> str:
+    lines = []
+    for found in newest("depth_latency", ("model", "keep")):
+        low, high = found["interval_95"]
+        what = f"{found['model']}, {'32' if found['model'] == 'resnet56' else '224'} px, batch {found['batch']}"
+        kept = f"{100 * found['macs']['shallow'] / found['macs']['dense']:.0f} %"
+        lines.append((what, kept, f"{found['narrow_over_shallow']:.2f} ({low:.2f} to {high:.2f})"))
+    return table(("network", "MACs kept", "channels / blocks, time (95 %)"), lines, "lrr")
+
+
+def stages_of(strategy: str) -> list[dict[int, Row]]:
+    """For each stage the rows by seed."""
+    found = [r for r in rows("depth_strategies", strategy=strategy) if r["stage"] >= 0]
+    return [{r["seed"]: r for r in found if r["stage"] == stage} for stage in sorted({r["stage"] for r in found})]
+
+
+def strategies(stages: dict[str, list[dict[int, Row]]], dense: Row) -> str:
+    lines = []
+    for at in zip(*(stages[name] for name in STRATEGIES), strict=True):
+        points = [{seed: 100 * r["accuracy"] for seed, r in by_seed.items()} for by_seed in at]
+        one = next(iter(at[0].values()))
+        means = (f"{mean(p.values()):.1f}" for p in points)
+        gaps = (f"{paired(points[0], other):.1f}" for other in points[1:])
+        lines.append((one["units"], f"{100 * one['macs'] / dense['macs']:.0f} %", *means, *gaps))
+    header = ("units of 27", "MACs kept", *STRATEGIES, "clusters - largest", "clusters - random")
+    return table(header, lines, "rrrrrrr")

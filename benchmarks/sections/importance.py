@@ -1,0 +1,53 @@
+"""Speed of the importances, and whether entropy of filters says what the paper says."""
+
+from __future__ import annotations
+
+from interleave import Ratio
+
+from sections.rows import median, newest, row, rows, table, times
+
+
+def fields() -> dict[str, str]:
+    together, vgg = (
+        row("importance_speed", network="resnet50", what="all groups"),
+        row("importance_speed", network="vgg16_bn"),
+    )
+    claims = {r["network"]: r for r in rows("capacity_claims", layer="all")}
+    lite, craft = claims["EfficientNet-Lite0"], claims["VGG16-BN of CRAFT"]
+    four = newest("capacity_claims", ("layer",), network="VGG16-BN of CRAFT")[1:]
+    return {
+        "table": table(("against", "result"), compared(together, vgg)),
+        "gram": f"{together['gram_ms'] / median(together, 'L2'):.1f}",
+        "memory": f"{together['extra_mib']:.0f}",
+        "memory_vgg": f"{vgg['extra_mib']:.0f}",
+        "lite_layers": str(lite["layers"]),
+        "lite": f"{lite['median']:.2f} (from {lite['lowest']:.2f} to {lite['highest']:.2f})",
+        "vgg_layers": str(craft["layers"]),
+        "vgg": f"{craft['median']:.2f}",
+        "dead": ", ".join(f"{r['rows']:.2f}" for r in four),
+        "alive": ", ".join(f"{r['alive']:.2f}" for r in four),
+    }
+
+
+def compared(together: dict, vgg: dict) -> list[tuple[str, str]]:
+    slow = [(f"the host's {name}, all of ResNet-50", times(together, "ours", name)) for name in ("L1", "L2", "Taylor")]
+    lines = [(what, told(found)) for what, found in slow]
+    for once in rows("importance_speed", network="resnet50", what="once"):
+        names = {"pairwise spelling": "the `torch.cdist` spelling", "FPGM": "the host's FPGM"}
+        lines += [
+            (f"{name}, all of ResNet-50", told(times(once, "ours", key)))
+            for key, name in names.items()
+            if key in once["ms"]
+        ]
+    for run in rows("importance_speed", network="resnet50", what="pruner and step"):
+        lines.append(("the host's L2, within a whole run of its pruner", told(times(run, "ours", "L2"))))
+    return [*lines, ("the host's FPGM, torchvision vgg16_bn", told(times(vgg, "ours", "FPGM")))]
+
+
+def told(slower: Ratio) -> str:
+    """A ratio of ours to theirs as "faster" or "slower", never below one."""
+    if slower.low > 1:
+        return f"**{slower:.1f} times slower**"
+    if slower.high >= 1:
+        return f"no difference shown ({slower:.2f})"
+    return f"{Ratio(1 / slower.value, 1 / slower.high, 1 / slower.low):.1f} times faster"

@@ -1,0 +1,18 @@
+"""How much was measured, and how long that took."""
+
+from __future__ import annotations
+
+from results_file import FOLDER, read
+
+
+def fields() -> dict[str, str]:
+    everything = [row for path in sorted(FOLDER.glob("*.jsonl")) for row in read(path)]
+    seconds = [row.get("cpu_s", row.get("cpu_seconds")) for row in everything]
+    timed = [s for s in seconds if s is not None]
+    transcribed = sum(row.get("transcribed", False) for row in everything)
+    return {
+        "rows": f"{len(everything):,}",
+        "hours": f"{sum(timed) / 3600:.1f}",
+        "untimed": f"{len(seconds) - len(timed)}",
+        "transcribed": f"{transcribed}",
+    }
