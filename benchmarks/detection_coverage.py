@@ -7,7 +7,7 @@ Random weights, pictures of 128 pixels (SSD chooses its own), 16 proposals and 8
 
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import Any
 
 import torch
@@ -53,9 +53,12 @@ def row(name: str) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="networks; without any, all")
+    options = parser.parse_args()
     print("| network | sites / quarantined | multiply-adds | remain | certificate (relative difference) |")
     print("|---|---|--:|--:|---|")
-    for name in sys.argv[1:] or (*DETECTORS, *SEGMENTERS):
+    for name in options.names or (*DETECTORS, *SEGMENTERS):
         print(row(name), flush=True)
 
 

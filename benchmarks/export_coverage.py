@@ -9,6 +9,7 @@ Heads that start at zero are drawn first, for otherwise all outputs would be zer
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -70,10 +71,18 @@ def results() -> list[dict]:
     return list({row["model"]: row for row in rows}.values())
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="models to do again; without any, all that are not done")
+    parser.add_argument("--one", action="store_true", help="do one model here and print its row (for the children)")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.names[0])))
+        return
+    pruned = [row["model"] for row in zoo_coverage.results() if row["outcome"] == "pruned"]
+    run(options.names or pruned, again=bool(options.names))
+    zoo_coverage.write_table()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(one(sys.argv[2])))
-    else:
-        pruned = [row["model"] for row in zoo_coverage.results() if row["outcome"] == "pruned"]
-        run(sys.argv[1:] or pruned, again=bool(sys.argv[1:]))
-        zoo_coverage.write_table()
+    main()

@@ -8,6 +8,7 @@ measured is the plan's price, the built model's, and that the artefact computes 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def counted_by_layers(model: nn.Module, x: torch.Tensor) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     model, x = yolact_resnet50_fpn().eval(), torch.rand(1, 3, 550, 550)
     dense = ip.measure(model, x)

@@ -11,6 +11,7 @@ a failure, which is a defect.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import subprocess
@@ -171,11 +172,19 @@ def zoo() -> list[str]:
     return [line.strip() for line in (HERE / "zoo.txt").read_text().splitlines() if line.strip() and line[0] != "#"]
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="timm models to do again; without any, all that are not done")
+    parser.add_argument("--table", action="store_true", help="only write docs/coverage.md from the results")
+    parser.add_argument("--one", action="store_true", help="do one model here and print its row (for the children)")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.names[0])))
+        return
+    if not options.table:
+        run(options.names or zoo(), again=bool(options.names))
+    write_table()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(one(sys.argv[2])))
-    else:
-        names = [a for a in sys.argv[1:] if not a.startswith("--")]
-        if "--table" not in sys.argv:
-            run(names or zoo(), again=bool(names))
-        write_table()
+    main()
