@@ -7,9 +7,10 @@ network that `prune_` of this module pruned, is read by `AutoModelForImageClassi
 from infoprune.integrations import toolkit
 
 with toolkit("transformers", extra="transformers"):
-    import transformers as _transformers
+    import transformers as _transformers  # noqa: F401
 
 from infoprune.integrations.transformers.pruned import PrunedConfig as PrunedConfig
+from infoprune.integrations.transformers.pruned import plans_of as plans_of
 from infoprune.integrations.transformers.pruned import prune_ as prune_
 from infoprune.integrations.transformers.pruned import record_ as record_
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from infoprune.errors import InfopruneError
 from infoprune.integrations.transformers.pruned import prune_
 from infoprune.surgery import Plan, rebuild_optimizer
 
+Planner = Callable[[nn.Module, Any], Plan]
+
 
 class PruneCallback(TrainerCallback):
-    """Before step `s` of the training, carry out the plan that `stages[s](model)` makes.
+    """Before step `s` of the training, carry out the plan that `stages[s](model, example_inputs)` makes.
 
-    `stages` counts optimizer steps from 0, so a run that is resumed from a checkpoint repeats none; it starts from the
-    pruned network, `AutoModelFor....from_pretrained(checkpoint)`. Plans are certified on `example_inputs`.
-    The best checkpoint so far is forgotten: it has other shapes, and can't be loaded into the pruned network.
+    Steps are the optimizer's, counted from 0 over the whole training, so that a resumed run repeats none; it starts
+    from the pruned network, `AutoModelFor....from_pretrained(checkpoint)`. Inputs are moved to the model's device.
+    The best checkpoint so far is forgotten: it has other shapes and can't be loaded into the pruned network.
     """
 
-    def __init__(self, example_inputs: Any, stages: Mapping[int, Callable[[nn.Module], Plan]]) -> None:
+    def __init__(self, example_inputs: Any, stages: Mapping[int, Planner]) -> None:
         self.example_inputs = example_inputs
         self.stages = dict(stages)
 
@@ -40,10 +43,11 @@ class PruneCallback(TrainerCallback):
             return
         if args.world_size > 1:
             raise InfopruneError(
-                f"training runs in {args.world_size} processes, whose gradients are exchanged by the old shapes; prune "
-                "in one process and start the others from the pruned network"
+                f"training runs in {args.world_size} processes, which exchange gradients of the old shapes; prune in "
+                "one process and start the others from the pruned network"
             )
-        plan = planned(model)
-        prune_(model, self.example_inputs, plan)
+        inputs = pytree.tree_map(lambda x: x.to(model.device) if isinstance(x, Tensor) else x, self.example_inputs)
+        plan = planned(model, inputs)
+        prune_(model, inputs, plan)
         rebuild_optimizer(optimizer, plan, model)
         state.best_metric = state.best_model_checkpoint = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -75,7 +75,7 @@ def plans_of(config: Any) -> list[Plan]:
 # -------------------------------------------------------------------------------------------------------- types
 
 
-@lru_cache(maxsize=None)
+@cache
 def _types(dense: type, model_type: str) -> tuple[type, type]:
     """The config and the model class of the pruned networks of one dense class, known to the Auto classes."""
     dense_config = CONFIG_MAPPING[model_type]

@@ -1,0 +1,58 @@
+"""Run the integrations' tests with the installed toolkits, then with the oldest ones that are supported.
+
+The second environment holds the old packages alone and finds all others, torch among them, where this one has them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST = (
+    "timm==1.0.12", "transformers==4.46.0", "tokenizers>=0.20,<0.21", "huggingface_hub>=0.24,<1", "accelerate==1.0.1",
+    "requests", "urllib3", "idna", "certifi", "charset_normalizer",
+)  # fmt: skip
+TESTS = ("tests/integrations/test_timm.py", "tests/integrations/test_hugging_face.py")
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--folder", default="/tmp/infoprune-oldest", help="of the second environment")
+parser.add_argument("--ends", nargs="+", choices=["newest", "oldest"], default=["newest", "oldest"])
+options = parser.parse_args()
+
+
+def environment(folder: Path) -> Path:
+    """Its Python, made on the first call."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        site = subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        Path(site, "zz_borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT / 'src'}\n")
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *OLDEST], check=True)
+    return python
+
+
+def tested(python: str | Path, *settings: str) -> int:
+    told = "import timm, transformers as t; print('timm', timm.__version__, 'and transformers', t.__version__)"
+    subprocess.run([python, "-W", "ignore", "-c", told], check=True)
+    quiet = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    return subprocess.run([python, "-m", "pytest", *settings, *TESTS], cwd=ROOT, env=quiet).returncode
+
+
+def newest() -> int:
+    return tested(sys.executable)
+
+
+def oldest() -> int:
+    """Old packages warn about new ones, which is none of ours."""
+    return tested(environment(Path(options.folder)), "-W", "ignore")
+
+
+ends = {"newest": newest, "oldest": oldest}
+sys.exit(max(ends[end]() for end in options.ends))

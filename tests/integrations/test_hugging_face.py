@@ -1,0 +1,260 @@
+"""Pruned networks of the transformers package through its own calls: Auto classes, save_pretrained, Trainer."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+import infoprune as ip
+from infoprune.artifact import read_config
+from infoprune.errors import BadArtifact, InfopruneError, MissingExtra
+from infoprune.surgery.certificate import masked_original
+
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+from infoprune.integrations import transformers as hf  # noqa: E402
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+L2 = tp.importance.MagnitudeImportance(p=2)
+IMAGES, TEXTS = transformers.AutoModelForImageClassification, transformers.AutoModelForSequenceClassification
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the package warns about itself
+
+
+def vision(kind: str = "ViT") -> nn.Module:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(image_size=16, patch_size=8, num_labels=5, **SMALL)
+    return getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+
+
+def bert() -> nn.Module:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=16, num_labels=3, **SMALL)
+    return transformers.BertForSequenceClassification(config).eval()
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def words() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.randint(0, 30, (2, 8), generator=torch.Generator().manual_seed(1))
+    return ids, (torch.arange(8) < torch.tensor([[8], [5]])).long()
+
+
+CASES = {
+    "ViT": (lambda: vision("ViT"), (pictures(),), IMAGES),
+    "DeiT": (lambda: vision("DeiT"), (pictures(),), IMAGES),
+    "BERT": (bert, words(), TEXTS),
+}
+
+
+def halved(kind: str) -> tuple[nn.Module, Any, Any, ip.Plan]:
+    build, x, auto = CASES[kind]
+    model = build()
+    plan = ip.plan(model, x, L2, rates=0.5)
+    return hf.prune_(model, x, plan), x, auto, plan
+
+
+def logits(model: nn.Module, x: tuple) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(*x).logits
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_auto_classes_read_what_either_library_saves(kind, tmp_path):
+    """Half of all heads, hidden and embedding widths; two ways to save, two to load, the same numbers."""
+    model, x, auto, plan = halved(kind)
+    model.save_pretrained(tmp_path / "theirs")
+    ip.save(tmp_path / "ours", model, plan)
+    for place in ("theirs", "ours"):
+        again = auto.from_pretrained(tmp_path / place)
+        assert type(again) is type(model)
+        assert again.config.num_labels == model.config.num_labels
+        assert torch.equal(logits(again, x), logits(model, x))
+        again.save_pretrained(tmp_path / "again")
+        assert torch.equal(logits(auto.from_pretrained(tmp_path / "again"), x), logits(model, x))
+    assert torch.equal(logits(ip.load(tmp_path / "ours"), x), logits(model, x))
+    assert read_config(tmp_path / "ours").architecture.source == "transformers"
+    heads = {m.num_attention_heads for m in again.modules() if isinstance(getattr(m, "num_attention_heads", None), int)}
+    assert heads == {2}
+
+
+def test_plans_add_up_in_the_config(tmp_path):
+    model, x = vision(), (pictures(),)
+    for _ in range(2):
+        hf.prune_(model, x, ip.plan(model, x, L2, budgets=[ip.budgets.macs(keep=0.7)]))
+    model.save_pretrained(tmp_path / "twice")
+    again = IMAGES.from_pretrained(tmp_path / "twice")
+    assert len(hf.plans_of(again.config)) == 2
+    assert torch.equal(logits(again, x), logits(model, x))
+
+
+def test_a_network_pruned_before_is_recorded(tmp_path):
+    model, x = vision(), (pictures(),)
+    plan = ip.plan(model, x, L2, rates=0.5)
+    hf.record_(ip.prune_(model, x, plan, certify=False), plan).save_pretrained(tmp_path / "a")
+    assert torch.equal(logits(IMAGES.from_pretrained(tmp_path / "a"), x), logits(model, x))
+
+
+def test_a_dense_class_refuses_rather_than_loading_half(tmp_path):
+    halved("ViT")[0].save_pretrained(tmp_path / "a")
+    with pytest.raises(RuntimeError):
+        transformers.ViTForImageClassification.from_pretrained(tmp_path / "a")
+
+
+def changed(place: Path, change: Any) -> Path:
+    config = json.loads((place / "config.json").read_text())
+    change(config)
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+HOSTILE = {
+    "a class that is none of theirs": lambda c: c["infoprune"]["architecture"].update(name="os.system"),
+    "a class of another kind": lambda c: c["infoprune"]["architecture"].update(name="BertForSequenceClassification"),
+    "too many layers": lambda c: c.update(num_hidden_layers=10**7),
+    "too wide": lambda c: c.update(hidden_size=1 << 40),
+    "a plan of another network": lambda c: c.update(intermediate_size=40),
+    "no plans": lambda c: c["infoprune"].pop("plans"),
+    "no section": lambda c: c.pop("infoprune"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_changed_configs_are_refused_in_a_sentence(what, tmp_path):
+    halved("ViT")[0].save_pretrained(tmp_path / "a")
+    with pytest.raises(BadArtifact):
+        IMAGES.from_pretrained(changed(tmp_path / "a", HOSTILE[what]))
+
+
+def test_code_named_by_a_file_is_not_looked_at(tmp_path):
+    model, x, *_ = halved("ViT")
+    model.save_pretrained(tmp_path / "a")
+    place = changed(tmp_path / "a", lambda c: c.update(auto_map={"AutoConfig": "evil.Config"}))
+    assert torch.equal(logits(IMAGES.from_pretrained(place, trust_remote_code=False), x), logits(model, x))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    halved("ViT")[0].save_pretrained(tmp_path / "a")
+    file = tmp_path / "a" / "model.safetensors"
+    state = load_file(file)
+    state.pop("classifier.bias")
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(BadArtifact, match=r"classifier\.bias"):
+        IMAGES.from_pretrained(tmp_path / "a")
+
+
+def test_a_class_of_ones_own_is_told_what_to_use_instead():
+    class Own(transformers.ViTForImageClassification):
+        pass
+
+    model = Own(vision().config)
+    with pytest.raises(InfopruneError, match="Own is no class that transformers' Auto classes build"):
+        hf.prune_(model, pictures(), ip.plan(model, pictures(), L2, rates=0.5))
+
+
+def test_an_absent_package_is_one_sentence_naming_the_extra(monkeypatch, tmp_path):
+    model, _, _, plan = halved("ViT")
+    ip.save(tmp_path / "a", model, plan)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r"^transformers is not installed; pip install 'infoprune\[transformers\]'$"):
+        ip.load(tmp_path / "a")
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+
+class Watch(transformers.TrainerCallback):
+    """What a step begins with: learning rate, loss on fixed pictures, momenta."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.state: list[set] = []
+
+    def on_step_begin(self, args, state, control, model=None, optimizer=None, **others):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+        self.losses.append(loss_of(model))
+        fits = {tuple(s["exp_avg"].shape) == tuple(p.shape) for p, s in optimizer.state.items()}
+        self.state.append({len(optimizer.state), *fits})
+        model.train()
+
+
+def loss_of(model: nn.Module) -> float:
+    return float(nn.functional.cross_entropy(logits(model, (pictures(5),)), torch.arange(5)))
+
+
+def trainer(model: nn.Module, place: Path, *callbacks: Any, **arguments: Any) -> Any:
+    told = {
+        "max_steps": 5,
+        "per_device_train_batch_size": 4,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    settings = transformers.TrainingArguments(str(place), **{**told, "save_strategy": "no", **arguments})
+    data = [{"pixel_values": picture, "labels": number % 5} for number, picture in enumerate(pictures(8))]
+    return transformers.Trainer(model, settings, train_dataset=data, callbacks=list(callbacks))
+
+
+def test_optimizer_and_scheduler_of_a_trainer_go_on_after_surgery(tmp_path):
+    """Exact sites leave, so that the loss right after surgery is the masked network's, and nothing else jumps."""
+    watch, masked = Watch(), []
+
+    def planned(model, x):
+        stream = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        plan = ip.plan(model, x, L2, rates=0.5, ignored_layers=stream)
+        masked.append(loss_of(masked_original(model, plan.edits)))
+        return plan
+
+    run = trainer(vision(), tmp_path, hf.PruneCallback(pictures(), {2: planned}), watch, learning_rate=1e-3)
+    run.train()
+    assert watch.losses[2] == pytest.approx(masked[0], rel=1e-5)  # single precision
+    assert watch.rates == pytest.approx([1e-3 * (1 - step / 5) for step in range(5)])
+    count = len(list(run.model.parameters()))
+    assert watch.state[1:] == [{count, True}] * 4
+    assert run.state.global_step == 5
+
+
+def test_checkpoints_hold_the_plan_and_training_resumes_from_them(tmp_path):
+    stage = {2: lambda model, x: ip.plan(model, x, L2, rates=0.5)}
+    first = trainer(
+        vision(), tmp_path, hf.PruneCallback(pictures(), stage), save_strategy="steps", save_steps=3, max_steps=3
+    )
+    first.train()
+    checkpoint = str(tmp_path / "checkpoint-3")
+    model = IMAGES.from_pretrained(checkpoint)
+    assert torch.equal(logits(model, (pictures(),)), logits(first.model, (pictures(),)))
+    if tuple(int(n) for n in transformers.__version__.split(".")[:2]) < (4, 48):
+        return  # these can't read their own random states with torch 2.6 and later
+    again = trainer(model, tmp_path, hf.PruneCallback(pictures(), stage), max_steps=4)
+    again.train(resume_from_checkpoint=checkpoint)
+    assert again.state.global_step == 4
+    assert len(hf.plans_of(again.model.config)) == 1
+
+
+def test_several_processes_are_refused():
+    from types import SimpleNamespace
+
+    callback = hf.PruneCallback(pictures(), {0: lambda model, x: ip.Plan()})
+    with pytest.raises(InfopruneError, match="training runs in 4 processes"):
+        callback.on_step_begin(SimpleNamespace(world_size=4), SimpleNamespace(global_step=0), None, model=vision())
+
+
+@pytest.mark.parametrize("script", ["image_classification.py", "text_classification.py"])
+def test_the_scripts_that_people_copy_run(script, monkeypatch, capsys, tmp_path):
+    path = ROOT / "integrations" / "transformers" / script
+    size = ("--size", "16") if script.startswith("image") else ("--length", "8")
+    monkeypatch.setattr(sys, "argv", [str(path), *size, "--steps", "3", "--output", str(tmp_path / "out")])
+    runpy.run_path(str(path), run_name="__main__")
+    assert "MACs" in capsys.readouterr().out.splitlines()[-1]
