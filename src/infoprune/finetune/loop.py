@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from infoprune.data.draws import mixed
 from infoprune.finetune.checkpoints import Checkpoints, State
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
 from infoprune.finetune.norms import reestimate_, shared_norms
+from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
 from infoprune.finetune.options import Training
 from infoprune.finetune.schedule import rate_at
+from infoprune.finetune.sharding import sharded, whole
 from infoprune.finetune.workers import Workers
 from infoprune.observe import kept_randomness
 
@@ -112,9 +114,6 @@ class _Run:
         if self.training.channels_last:
             for net in filter(None, (self.model, self.teacher)):
                 net.to(memory_format=torch.channels_last)
-        self.optimizer = _optimizer(self.model, self.training)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
-        self.ema = _average(self.model, self.training.ema)
         self.kept = None
         if self.around.checkpoints is not None:
             self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.workers.first else _quiet)
@@ -122,12 +121,19 @@ class _Run:
         if state is None:
             self._reestimate()
         else:
+            self.model.load_state_dict(named(state.tensors, "model."))
+        self.ema = _average(self.model, self.training.ema)
+        self.spread = self.training.shard and self.workers.world > 1
+        self.net = sharded(self.model) if self.spread else self.model
+        self.optimizer = optimizer_of(self.net, self.training, fused=not self.spread)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
+        if state is not None:
             self._restore(state)
             self.around.say(f"going on from step {self.step} of {self.total}")
         self.forward = self._wrapped()
 
     def until_the_end(self) -> Ended:
-        self.model.train()
+        self.net.train()
         started, saved = time.perf_counter() - self.seconds, time.perf_counter()
         batches = self.data.between(self.step, self.total, workers=self.around.workers)
         for images, targets in batches:
@@ -143,13 +149,15 @@ class _Run:
         return "finished"
 
     def hand_over(self) -> None:
-        """The averaged weights, if any, become the model's."""
+        """The averaged weights, if any, become the model's; of a model that was spread, all of them."""
         if self.ema is not None:
             self.model.load_state_dict(self.ema.module.state_dict())
+        elif self.spread:
+            self.model.load_state_dict(_tensors(self.net))
         self.model.eval()
 
     def _one_step(self, images: Tensor, targets: Any) -> None:
-        torch.manual_seed(mixed(self.data.seed, self.step, self.workers.rank))
+        self._seed(mixed(self.data.seed, self.step, self.workers.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.training, self.step, self.total, self.data.per_epoch)
         images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
@@ -161,11 +169,11 @@ class _Run:
         self.scaler.scale(loss).backward()
         if self.training.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.training.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update(self.model)
+            self.ema.update(self.net)
         self.losses += torch.stack([loss.detach().double().cpu(), torch.ones((), dtype=torch.float64)])
         self.step += 1
 
@@ -192,23 +200,23 @@ class _Run:
     # ------------------------------------------------------------------------------------------------- state
 
     def _save(self) -> None:
-        if self.kept is not None and self.workers.first:
+        if self.kept is not None and (self.workers.first or self.spread):
             facts = {"seconds": self.seconds, "losses": self.losses.tolist(), "scaler": self.scaler.state_dict()}
-            tensors = {f"model.{name}": value for name, value in _tensors(self.model).items()}
+            tensors = {f"model.{name}": value for name, value in _tensors(self.net).items()}
             if self.ema is not None:
                 tensors |= {f"ema.{name}": value for name, value in _tensors(self.ema.module).items()}
-            held, numbers = _optimizer_state(self.optimizer)
-            self.kept.write(State(self.step, tensors | held, {**facts, "optimizer": numbers}))
+            held, numbers = state_of(self.optimizer)
+            if self.workers.first:
+                self.kept.write(State(self.step, tensors | held, {**facts, "optimizer": numbers}))
         self.workers.wait()
 
     def _restore(self, state: State) -> None:
         self.step, self.seconds = state.step, state.facts["seconds"]
         self.losses = torch.tensor(state.facts["losses"], dtype=torch.float64)
         self.scaler.load_state_dict(state.facts["scaler"])
-        self.model.load_state_dict(_part(state.tensors, "model."))
         if self.ema is not None:
-            self.ema.module.load_state_dict(_part(state.tensors, "ema."))
-        _restore_optimizer(self.optimizer, _part(state.tensors, "optimizer."), state.facts["optimizer"])
+            self.ema.module.load_state_dict(named(state.tensors, "ema."))
+        restore(self.optimizer, named(state.tensors, "optimizer."), state.facts["optimizer"])
 
     # ---------------------------------------------------------------------------------------------- the machine
 
@@ -217,12 +225,10 @@ class _Run:
             loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
             with self._autocast():
                 reestimate_(self.model, (self._placed(images) for images, _ in loader))
-        if self.ema is not None:
-            self.ema.set(self.model)
 
     def _wrapped(self) -> nn.Module:
-        net: Any = self.model
-        if self.workers.world > 1:
+        net: Any = self.net
+        if self.workers.world > 1 and not self.spread:
             net = DistributedDataParallel(net, device_ids=[self.device] if self.device.type == "cuda" else None)
         return torch.compile(net) if self.training.compile else net
 
@@ -230,25 +236,18 @@ class _Run:
         layout = torch.channels_last if self.training.channels_last and images.dim() == 4 else torch.contiguous_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
+    def _seed(self, seed: int) -> None:
+        """torch.manual_seed would write down the call stack for every kind of accelerator, a hundredth of all time."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
     def _moved(self, target: Tensor) -> Tensor:
         return target.to(self.device, non_blocking=True)
 
     def _autocast(self) -> Any:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
         return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
-
-
-def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Weight decay is for matrices and kernels; norms and biases go without."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.lr)
-    nesterov = training.momentum > 0
-    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, nesterov=nesterov)
 
 
 def _average(model: nn.Module, decay: float | None) -> Any:
@@ -260,31 +259,7 @@ def _average(model: nn.Module, decay: float | None) -> Any:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by "optimizer.<number of the parameter>.<name>", and what is no tensor under the same names."""
-    state = optimizer.state_dict()["state"]
-    flat = {f"optimizer.{number}.{name}": value for number, held in state.items() for name, value in held.items()}
-    tensors = {name: value for name, value in flat.items() if isinstance(value, Tensor)}
-    return tensors, {name: value for name, value in flat.items() if name not in tensors}
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping) -> None:
-    """Buffers get the strides of their parameters: with others, sums are vectorised and rounded differently."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in [*tensors.items(), *_part(numbers, "optimizer.").items()]:
-        number, _, key = name.partition(".")
-        like = parameters[int(number)]
-        shaped = isinstance(value, Tensor) and value.shape == like.shape
-        state.setdefault(int(number), {})[key] = torch.empty_like(like).detach().copy_(value) if shaped else value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _part(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    return {name: whole(value) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _quiet(message: str) -> None:

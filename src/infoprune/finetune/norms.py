@@ -56,7 +56,7 @@ class _Shared:
         shape = [1, -1] + [1] * (x.dim() - 2)
         centred = wide - mean.view(shape)
         variance = _summed(centred.square().sum(axes)) / sums[-1]
-        self._note(mean.detach(), variance.detach(), float(sums[-1]))
+        self._note(mean.detach(), variance.detach(), float(sums.detach()[-1]))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)  # type: ignore[attr-defined]
         if self.affine:  # type: ignore[attr-defined]
             scaled = scaled * self.weight.view(shape) + self.bias.view(shape)  # type: ignore[attr-defined]

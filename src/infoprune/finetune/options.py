@@ -17,6 +17,7 @@ class Training:
     `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
     `reestimate` pictures renew the batch norms' statistics before the first step. `minutes` bounds the time of
     training, interruptions left out; the schedule is then cut short. A checkpoint is written every `save_seconds`.
+    `shard` spreads weights and optimizer over all workers (FSDP2), for models that don't fit on one.
     """
 
     epochs: float = 10.0
@@ -36,6 +37,7 @@ class Training:
     precision: Precision = "bf16"
     channels_last: bool = True
     compile: bool = False
+    shard: bool = False
     reestimate: int = 2048
     minutes: float | None = None
     save_seconds: float = 60.0
@@ -58,6 +60,7 @@ class Training:
             ("cutmix", 0 <= self.cutmix < 1e9, "a number, at least 0"),
             ("clip_norm", self.clip_norm is None or 0 < self.clip_norm < 1e9, above_zero),
             ("ema", self.ema is None or 0 < self.ema < 1, "a decay between 0 and 1, such as 0.999"),
+            ("shard", not (self.shard and self.ema), "false, or leave ema out: averages are not spread"),
             ("distill", 0 <= self.distill <= 1, share),
             ("temperature", 0 < self.temperature < 1e9, above_zero),
             ("reestimate", self.reestimate >= 0, "a number of pictures, at least 0"),

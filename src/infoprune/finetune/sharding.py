@@ -1,0 +1,43 @@
+"""A network whose tensors are spread over all workers (FSDP2), and back."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+Rows = (nn.Sequential, nn.ModuleList)
+
+
+def sharded(model: nn.Module) -> nn.Module:
+    """A copy that holds 1 / world of every parameter; those of a block come together while the block runs."""
+    from torch.distributed.fsdp import fully_shard
+
+    net = copy.deepcopy(model)
+    for block in blocks_of(net):
+        fully_shard(block)
+    return fully_shard(net)  # type: ignore[return-value]
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """What stands in the outermost rows of modules and has parameters."""
+    found: list[nn.Module] = []
+    for child in model.children():
+        if isinstance(child, Rows):
+            found += [block for block in child if any(True for _ in block.parameters())]
+        else:
+            found += blocks_of(child)
+    return found
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of it on every worker; every worker must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """This worker's part of it, where `like` is spread."""
+    if not isinstance(like, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

@@ -1,0 +1,86 @@
+"""Two processes on one batch train like one that has all of it, whether they keep whole copies or parts."""
+
+import json
+import os
+import traceback
+
+import pytest
+import torch
+import torch.distributed as dist
+from test_resume import examples
+from torch import nn
+
+from infoprune.finetune import Surroundings, Training, Workers, train
+from infoprune.finetune.sharding import blocks_of
+
+# sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5
+GENTLE = {"epochs": 3, "lr": 1e-3, "precision": "fp32", "channels_last": False, "clip_norm": 1.0, "reestimate": 32}
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    # without biases before norms: their gradient is rounding alone, which AdamW makes as large as any other
+    first, second = nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 8, 3, bias=False)
+    body = nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.BatchNorm2d(8))
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+def trained(training, checkpoints=None, stop=lambda: False):
+    model, losses = net(), []
+    around = Surroundings(note=lambda p: losses.append(p.loss), checkpoints=checkpoints, stop=stop)
+    train(model, examples(), training, batch=16, seed=5, classes=4, teacher=net(1), around=around)
+    return {"losses": losses, "weights": {name: value.tolist() for name, value in model.state_dict().items()}}
+
+
+def by_two(folder, work):
+    """What each of two forked processes gives for `work(rank)`."""
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+                (folder / f"{rank}.json").write_text(json.dumps(work(rank)))
+                dist.destroy_process_group()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "sgd", "shard": True},
+                                     {"optimizer": "adamw", "shard": True}], ids=str)  # fmt: skip
+def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
+    training = Training(**GENTLE, **options)
+    ours, one = by_two(tmp_path, lambda rank: trained(training)), trained(training)
+    assert ours[0] == ours[1]
+    assert len(one["losses"]) >= 2
+    assert ours[0]["losses"] == pytest.approx(one["losses"], abs=1e-5)
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(torch.tensor(ours[0]["weights"][name]), torch.tensor(value), rtol=1e-3, atol=1e-4)
+
+
+def test_spread_training_goes_on_where_it_stopped(tmp_path):
+    training, calls = Training(**GENTLE, shard=True, save_seconds=0), iter(range(1, 100))
+
+    def interrupted(rank):
+        trained(training, tmp_path / "kept", stop=lambda: next(calls) == 5)
+        Workers.now().wait()
+        return [trained(training, tmp_path / "kept"), trained(training)]
+
+    stopped, whole = by_two(tmp_path, interrupted)[0]
+    assert stopped["weights"] == whole["weights"]
+
+
+def test_blocks_are_what_stands_in_rows():
+    model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 1), "rows": nn.Sequential(net()[0], nn.ReLU(), net()[3])})
+    assert blocks_of(model) == [model["rows"][0], model["rows"][2]]
+
+
+def test_averages_are_not_spread():
+    with pytest.raises(ValueError, match="shard is True; give false, or leave ema out"):
+        Training(shard=True, ema=0.9)
