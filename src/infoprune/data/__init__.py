@@ -2,11 +2,15 @@
 
 from infoprune.data import cifar as cifar
 from infoprune.data import coco as coco
+from infoprune.data import coco_objects as coco_objects
 from infoprune.data import digits as digits
 from infoprune.data import digits_on_photos as digits_on_photos
 from infoprune.data import folders as folders
+from infoprune.data import stamps as stamps
 from infoprune.data import tensors as tensors
+from infoprune.data import three_tasks as three_tasks
 from infoprune.data.base import Examples as Examples
+from infoprune.data.base import Kind as Kind
 from infoprune.data.base import Task as Task
 from infoprune.data.base import datasets as datasets
 from infoprune.data.batches import First as First

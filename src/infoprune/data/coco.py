@@ -227,12 +227,44 @@ def _score(tools: Any, truth: Any, found: Sequence[Mapping[str, Any]], kind: str
     """pycocotools takes no empty list of results: nothing found is a precision of zero."""
     if not found:
         return Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    rows = [{k: v for k, v in entry.items() if kind == "segm" or k != "segmentation"} for entry in found]
-    judged = tools.cocoeval.COCOeval(truth, truth.loadRes(rows), kind)
-    judged.evaluate()
+    judged = _matched(tools, truth, found, kind)
     judged.accumulate()
     judged.summarize()
     return Score(*(float(value) for value in judged.stats[:6]))
+
+
+def _matched(tools: Any, truth: Any, found: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    rows = [{k: v for k, v in entry.items() if kind == "segm" or k != "segmentation"} for entry in found]
+    judged = tools.cocoeval.COCOeval(truth, truth.loadRes(rows), kind)
+    judged.evaluate()
+    return judged
+
+
+def precisions(pictures: CocoInstances, found: Sequence[Mapping[str, Any]], groups: int) -> dict[Kind, list[float]]:
+    """The mean precision over all pictures, then without each of `groups` parts of them, whose spread is its error."""
+    if not found:
+        return {"boxes": [0.0] * (1 + groups), "masks": [0.0] * (1 + groups)}
+    tools = _pycocotools()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = tools.coco.COCO(str(pictures.annotations))
+        kinds: dict[Kind, str] = {"boxes": "bbox"}
+        if "segmentation" in found[0]:
+            kinds["masks"] = "segm"
+        return {kind: _with_and_without(_matched(tools, truth, found, name), groups) for kind, name in kinds.items()}
+
+
+def _with_and_without(judged: Any, groups: int) -> list[float]:
+    """pycocotools keeps its matches by category, size and picture, so that pictures can be left out afterwards."""
+    images, found = list(judged.params.imgIds), []
+    table = np.array(judged.evalImgs, dtype=object).reshape(-1, len(images))
+    for left_out in (None, *range(groups)):
+        kept = [i for i in range(len(images)) if left_out is None or i % groups != left_out]
+        judged.params.imgIds = judged._paramsEval.imgIds = [images[i] for i in kept]
+        judged.evalImgs = table[:, kept].ravel().tolist()
+        judged.accumulate()
+        judged.summarize()
+        found.append(float(judged.stats[0]))
+    return found
 
 
 def _pycocotools() -> Any:

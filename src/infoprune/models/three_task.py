@@ -41,8 +41,9 @@ class Residual(nn.Module):
 class ThreeTaskNet(nn.Module):
     """One backbone, one head for each task; images n x 3 x h x w give {task: n x c x h x w}."""
 
-    def __init__(self, backbone: nn.Module, heads: dict[str, nn.Module]):
+    def __init__(self, backbone: nn.Module, heads: dict[str, nn.Module], num_classes: int):
         super().__init__()
+        self.num_classes = num_classes
         self.backbone, self.heads = backbone, nn.ModuleDict(heads)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -103,7 +104,7 @@ def three_task(num_classes: int = 19, *, width: int = 32) -> ThreeTaskNet:
     """
     channels = [c * width // 32 for c, _ in STAGES[2:]]
     heads = {task: FCN8(channels, outputs) for task, outputs in zip(TASKS, (num_classes, *CHANNELS), strict=True)}
-    return ThreeTaskNet(Darknet(width), heads)
+    return ThreeTaskNet(Darknet(width), heads, num_classes)
 
 
 # --- the small one ---
@@ -153,4 +154,4 @@ def small_three_task(num_classes: int = 8, *, width: int = 16, features: int = 6
     {'segmentation': (1, 8, 32, 64), 'disparity': (1, 1, 32, 64), 'reconstruction': (1, 3, 32, 64)}
     """
     heads = {task: SmallHead(features, outputs) for task, outputs in zip(TASKS, (num_classes, *CHANNELS), strict=True)}
-    return ThreeTaskNet(SmallBackbone(width, features=features), heads)
+    return ThreeTaskNet(SmallBackbone(width, features=features), heads, num_classes)

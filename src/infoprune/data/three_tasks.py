@@ -1,0 +1,85 @@
+"""Streets with three answers each - classes, disparity and the picture itself - as examples to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from infoprune.data.base import Examples, Task, datasets, given
+from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
+from infoprune.data.draws import uniform
+from infoprune.data.scenes import CLASSES, SceneSet
+
+
+@dataclass(frozen=True)
+class Rendered(Dataset):
+    """Scenes that are rendered when the first one is looked at."""
+
+    count: int
+    height: int
+    train: bool
+    seed: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._scenes[index]
+
+    @cached_property
+    def _scenes(self) -> SceneSet:
+        return SceneSet(self.count, height=self.height, width=2 * self.height, train=self.train, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Maps(Examples):
+    """(picture, {task: map}) pairs; with `mirror` half of them are turned left to right."""
+
+    pairs: Dataset = field(repr=False)
+    mirror: bool = False
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pairs)  # type: ignore[arg-type]
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        found = [self.pairs[int(i)] for i in indices]
+        images = torch.stack([image for image, _ in found])
+        targets = {task: torch.stack([maps[task] for _, maps in found]) for task in found[0][1]}
+        if not self.mirror:
+            return images, targets
+        turned = torch.from_numpy(uniform(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)
+        return _turned(images, turned), {task: _turned(maps, turned) for task, maps in targets.items()}
+
+
+def _turned(maps: Tensor, turned: Tensor) -> Tensor:
+    return torch.where(turned.view(-1, *[1] * (maps.dim() - 1)), maps.flip(-1), maps)
+
+
+@datasets.register("scenes")
+def scenes(
+    root: str | Path | None = None, *, scenes: int = 1500, held_out: int = 200, size: int | None = None, seed: int = 0
+) -> Task:
+    """Rendered streets wearing photographs, `size` (64) high and twice as wide; needs no download, a minute to draw."""
+    height = size or 64
+    train, test = Rendered(scenes, height, True, 0), Rendered(held_out, height, False, 7)
+    return _task("scenes", train, test, len(CLASSES), height, seed)
+
+
+@datasets.register("cityscapes")
+def cityscapes(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
+    """Cityscapes: leftImg8bit, gtFine and disparity under the root, made `size` (256) high and twice as wide."""
+    place, height = given(root, "Cityscapes", LAYOUT, SOURCE), size or 256
+    train, val = (Cityscapes(place, split, height=height, width=2 * height) for split in ("train", "val"))
+    return _task("cityscapes", train, val, len(TRAIN_IDS), height, seed)
+
+
+def _task(name: str, train: Dataset, held_out: Dataset, classes: int, height: int, seed: int) -> Task:
+    shape = (3, height, 2 * height)
+    return Task(name, Maps(train, mirror=True, seed=seed), Maps(held_out), classes, shape, "maps")
