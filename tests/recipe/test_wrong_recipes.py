@@ -31,7 +31,7 @@ MUTATIONS = {
     "schema as truth": ("schema: 1", "schema: true", "schema is True"),
     "no model": ("model:\n  name: resnet20_cifar\n", "", "model is missing"),
     "no data": ("data:\n  name: digits\n", "", "data is missing"),
-    "nothing to prune": ("budget:\n  macs: 0.5\n", "", "add a section budget:, depth: or tokens:"),
+    "nothing to prune": ("budget:\n  macs: 0.5\n", "", "add a section budget:, depth:, tokens: or split:"),
     "no name of a model": ("  name: resnet20_cifar", "  num_classes: 10", "model.name is missing"),
     "no name of data": ("  name: digits", "  batch: 10", "data.name is missing"),
     "typo in a section": ("finetune:", "finetun:", "did you mean 'finetune'?"),

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from report_example import EXAMPLE
+from report_example import DEPTH, EXAMPLE, SPLIT, TOKENS
 
 from infoprune.errors import UnusableData
 from infoprune.report.compare import comparison, rows_of
@@ -50,7 +50,10 @@ class Balanced(HTMLParser):
         pass
 
 
-@pytest.mark.parametrize("text", [page(EXAMPLE), page(BARE), page(HOSTILE), comparison(RUNS)])
+KINDS = {"run": EXAMPLE, "depth": DEPTH, "tokens": TOKENS, "split": SPLIT}
+
+
+@pytest.mark.parametrize("text", [*map(page, KINDS.values()), page(BARE), page(HOSTILE), comparison(RUNS)])
 def test_pages_are_balanced_and_need_nothing_else(text):
     parser = Balanced()
     parser.feed(text)
@@ -73,6 +76,29 @@ def test_what_was_measured_is_on_the_page():
     text = page(EXAMPLE)
     for told in ("50.0%", "1.61×", "1.52 to 1.69", "97.50%", "-0.60 points", "layer3.2", "99.79%", "6.71e-08"):
         assert told in text, told
+
+
+def test_blocks_and_tokens_and_features_are_told():
+    assert "18 of 27 blocks stay" in page(DEPTH)
+    assert page(DEPTH).count('class="gone"') == 9
+    assert "blocks.3: 196 before, 138 after" in page(TOKENS)
+    assert "32 of the 64 features of backbone.neck travel" in page(SPLIT)
+
+
+def test_scores_come_with_units_and_say_which_way_is_better():
+    text = page(SPLIT)
+    for told in (
+        "mIoU, was 0.703",
+        "(lower is better)",
+        "+1.8 PSNR, dB",
+        "3.87k",
+        "Better than random in segmentation, disparity and",
+    ):
+        assert told in text, told
+
+
+def test_every_kind_survives_json():
+    assert all(Report.from_json(report.to_json()) == report for report in KINDS.values())
 
 
 def test_no_difference_is_called_none():
@@ -125,7 +151,7 @@ PROBE = """<!doctype html><html><body><iframe style="width:{width}px;height:900p
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [340, 1100])
-@pytest.mark.parametrize("text", [page(EXAMPLE), comparison(RUNS)], ids=["run", "comparison"])
+@pytest.mark.parametrize("text", [*map(page, KINDS.values()), comparison(RUNS)], ids=[*KINDS, "comparison"])
 def test_nothing_runs_over_in_a_browser(tmp_path, text, width):
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=escape(text, quote=True)))

@@ -18,6 +18,7 @@ from infoprune.budgets import Budget, budgets
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
 from infoprune.cli.progress import Step, steps
+from infoprune.data import datasets
 from infoprune.errors import BadArtifact, UnusableData
 from infoprune.importance import Importance, importances
 from infoprune.layerwise import layerwise
@@ -179,6 +180,7 @@ def _models() -> list[tuple]:
 LISTS: dict[str, Callable[[], list[tuple]]] = {
     "importances": _importances,
     "budgets": lambda: _documented(budgets),
+    "data": lambda: _documented(datasets),
     "solvers": lambda: _documented(solvers),
     "layerwise": lambda: _documented(layerwise),
     "models": _models,

@@ -17,7 +17,9 @@ NEEDED = {
     "scikit-learn": (1, 4),
     "safetensors": (0, 4),
 }
-OPTIONAL = {"matplotlib": "report"}
+OPTIONAL = {
+    "matplotlib": "report", "av": "hevc", "onnxruntime": "export", "pycocotools": "coco", "tensorboard": "tensorboard",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def report_command(arguments: argparse.Namespace) -> Result:
         f"{report.name}: {report.model} on {report.data}",
         f"MACs       {report.before.macs:,} -> {report.after.macs:,} ({report.after.macs / report.before.macs:.1%})",
         f"parameters {report.before.params:,} -> {report.after.params:,}",
-        f"accuracy   {_share(report.before.accuracy)} -> {_share(report.after.accuracy)}",
+        *_qualities(report),
         *([sentence(report)] if report.baselines else []),
         f"page       {path}",
     ]
@@ -58,6 +58,13 @@ def export_command(arguments: argparse.Namespace) -> Result:
 def _artefact(directory: Path) -> Path:
     """The directory itself, or the artefact in that of a run."""
     return directory / ARTEFACT if (directory / ARTEFACT).is_dir() else directory
+
+
+def _qualities(report: Report) -> list[str]:
+    if not report.after.scores:
+        return [f"accuracy   {_share(report.before.accuracy)} -> {_share(report.after.accuracy)}"]
+    pairs = zip(report.before.scores, report.after.scores, strict=True)
+    return [f"{now.name}  {was.value.value:.4g} -> {now.value.value:.4g} {now.unit}" for was, now in pairs]
 
 
 def _share(interval: Interval | None) -> str:

@@ -20,7 +20,8 @@ from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import SCHEMA, DataSection, Recipe
 from infoprune.recipe.yaml_text import parsed
 from infoprune.report.model import FILE, Interval, Report
-from infoprune.report.page import PAGE
+from infoprune.report.page import PAGE, gained
+from infoprune.report.svg import number
 
 
 def run_command(arguments: argparse.Namespace) -> Result:
@@ -136,12 +137,15 @@ def _summary(report: Report, out: Path) -> str:
         more = f"{ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f})"
         rows.append(row("latency", f"{before.latency_ms.value:.2f} ms", f"{after.latency_ms.value:.2f} ms", more))
     rows += [f"{name:<12} {verdict}" for name, verdict in report.budgets.items()]
+    rows += [
+        row(now.name, number(was.value.value), number(now.value.value), now.unit)
+        for was, now in zip(before.scores, after.scores, strict=True)
+    ]
+    alike = f"at the same widths after {report.tuning}" if report.tuning else "with as many features"
     for baseline in report.baselines:
         gain = baseline.gain
         told = "no evidence of a gain" if gain.low <= 0 <= gain.high else "gain" if gain.low > 0 else "loss"
-        rows.append(
-            f"against {baseline.name} at the same widths after {report.tuning}: {100 * gain.value:+.2f} points ({told})"
-        )
+        rows.append(f"against {baseline.told} {alike}: {gained(baseline)} ({told})")
     return "\n".join(
         [*rows, f"certificate  {report.certificate}", f"report       {out / PAGE}", report.load.splitlines()[-1]]
     )

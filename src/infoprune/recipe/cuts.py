@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.budgets import Budget, budgets
 from infoprune.data import First, Task
-from infoprune.depth import DepthPath, plan_depth, removals, unit_energies
+from infoprune.depth import DepthPath, Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
 from infoprune.finetune import Workers
 from infoprune.importance import importances
@@ -20,11 +20,12 @@ from infoprune.layerwise import LayerImportance, layerwise
 from infoprune.observe import Observations, observe
 from infoprune.planning import Planned, plan, planned
 from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe
+from infoprune.recipe.splitting import orders_of, pictures, plan_of
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan
 from infoprune.tokens import plan as plan_tokens
 
-Kind = Literal["depth", "width", "joint", "tokens"]
+Kind = Literal["depth", "width", "joint", "tokens", "features"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,16 @@ class Cut:
 
 @dataclass(frozen=True)
 class Decision:
-    """A plan with what the report tells about it."""
+    """A plan with what the report tells about it, and simpler plans that send as many features."""
 
     plan: Plan
     sites: tuple[SiteChange, ...] = ()
     allocation: Allocation | None = None
+    simpler: Mapping[str, Plan] = field(default_factory=dict)
 
 
 def cuts_of(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
-    """What the recipe cuts, in order: blocks in stages, then channels, then tokens."""
+    """What the recipe cuts, in order: blocks in stages, then channels, then tokens; last what travels at a split."""
     depth, found = recipe.depth, []
     if depth is not None and not depth.joint:
         found += [("depth", k) for k in _unit_counts(depth, len(removals(model, x)))]
@@ -54,6 +56,8 @@ def cuts_of(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
         found.append(("joint" if depth is not None and depth.joint else "width", None))
     if recipe.tokens is not None:
         found.append(("tokens", None))
+    if recipe.split is not None:
+        found.append(("features", None))
     return [Cut(f"cut-{i}", kind, units) for i, (kind, units) in enumerate(found, 1)]
 
 
@@ -62,12 +66,17 @@ def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task) ->
     if cut.kind == "tokens":
         assert recipe.tokens is not None
         return Decision(plan_tokens(model, budget=budgets["macs"](keep=recipe.tokens.keep), score=recipe.tokens.score))
+    if cut.kind == "features":
+        assert recipe.split is not None
+        plans = {name: plan_of(recipe.split, order, x) for name, order in orders_of(recipe, model, task).items()}
+        return Decision(plans.pop("ours"), simpler=plans)
     if cut.kind == "depth":
         assert recipe.depth is not None
         assert cut.units is not None
         seen = _energies(recipe, recipe.depth, model, x, task)
         strategy = recipe.depth.strategy
-        return Decision(plan_depth(model, x, seen, clusters=cut.units, strategy=strategy, seed=recipe.seed))
+        made = plan_depth(model, x, seen, clusters=cut.units, strategy=strategy, seed=recipe.seed)
+        return Decision(made, _block_changes(made, seen))
     assert recipe.budget is not None
     evidence = _Evidence(recipe, model, task)
     if cut.kind == "joint":
@@ -97,7 +106,7 @@ def _unit_counts(depth: DepthSection, units: int) -> list[int]:
     return counts
 
 
-def _energies(recipe: Recipe, depth: DepthSection, model: nn.Module, x: Tensor, task: Task) -> Mapping[str, Any]:
+def _energies(recipe: Recipe, depth: DepthSection, model: nn.Module, x: Tensor, task: Task) -> Mapping[str, Energy]:
     """All workers see all samples: energies are not merged."""
     loader = First(task.train, depth.samples, recipe.data.batch, recipe.seed)
     greedy = depth.strategy == "greedy"
@@ -124,7 +133,8 @@ class _Evidence:
         if self._seen is None:
             us, data = Workers.now(), self.recipe.data
             loader = First(self.task.train, data.calibration, data.batch, self.recipe.seed, us.rank, us.world)
-            found = observe(self.model, loader, progress=False)
+            given = loader if self.task.kind == "labels" else list(pictures(loader))
+            found = observe(self.model, given, progress=False)
             self._seen = found.all_reduce() if us.world > 1 else found
         return self._seen
 
@@ -193,6 +203,15 @@ def _changes(made: Planned, layers: Any) -> tuple[SiteChange, ...]:
     return tuple(
         SiteChange(site.name, site.kind, site.size, int(kept), float(was), float(now), weight)
         for site, kept, was, now, weight in zip(sites, keeps, before, after, weights, strict=True)
+    )
+
+
+def _block_changes(plan: Plan, seen: Mapping[str, Energy]) -> tuple[SiteChange, ...]:
+    """Every block with what it knows of the labels."""
+    gone = {edit.site.name for edit in plan.edits}
+    pairs = {name: value if isinstance(value, tuple) else (value, 0.0) for name, value in seen.items()}
+    return tuple(
+        SiteChange(name, "block", 1, int(name not in gone), weight=_interval(*pair)) for name, pair in pairs.items()
     )
 
 

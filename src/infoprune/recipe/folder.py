@@ -11,11 +11,12 @@ from typing import Any
 from infoprune.errors import InfopruneError
 from infoprune.finetune import Progress, Workers
 from infoprune.finetune.checkpoints import save_tensors, write_atomically
+from infoprune.recipe.board import Board
 from infoprune.recipe.reading import changed, read_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
 from infoprune.surgery import Plan
 
-RECIPE, METRICS = "recipe.yaml", "metrics.jsonl"
+RECIPE, METRICS, BOARD = "recipe.yaml", "metrics.jsonl", "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Folder:
 class Metrics:
     """metrics.jsonl: one line a moment. After a kill, what was written past the last checkpoint is written again."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, *, tensorboard: bool = False):
+        self.path, self.tensorboard = path, tensorboard and Workers.now().first
         self.rows = list(_rows(path)) if path.is_file() else []
         self.last = {row["phase"]: row["step"] for row in self.rows if "step" in row}
         self._write_all()
@@ -94,6 +95,8 @@ class Metrics:
         if Workers.now().first:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            if self.board is not None:
+                self.board.add(row)
 
     def of(self, phase: str) -> list[dict[str, Any]]:
         return [row for row in self.rows if row["phase"] == phase]
@@ -101,6 +104,7 @@ class Metrics:
     def _write_all(self) -> None:
         if Workers.now().first:
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        self.board = Board(self.path.with_name(BOARD), self.rows) if self.tensorboard else None
 
 
 def _rows(path: Path) -> Any:

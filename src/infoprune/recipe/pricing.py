@@ -15,8 +15,15 @@ from infoprune.recipe.cuts import budgets_of, cuts_of, options_of
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.sections import Recipe
 
-SIZES = {"digits": 16, "digits_on_photos": 32, "cifar10": 32, "cifar100": 32, "coco": 550}
-CLASSES = {"digits": 10, "digits_on_photos": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000}
+SIZES = {
+    "digits": 16, "digits_on_photos": 32, "cifar10": 32, "cifar100": 32, "coco": 550, "coco_instances": 550,
+    "scenes": 64, "cityscapes": 256,
+}  # fmt: skip
+CLASSES = {
+    "digits": 10, "digits_on_photos": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000, "stamps": 1000,
+    "coco_instances": 81, "scenes": 8, "cityscapes": 19,
+}  # fmt: skip
+WIDE = ("scenes", "cityscapes")  # twice as wide as high
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,13 @@ def price(recipe: Recipe) -> Priced:
     classes = recipe.model.num_classes or CLASSES.get(recipe.data.name)
     model = build_network(recipe.model.name, num_classes=classes)
     size = recipe.data.size or SIZES.get(recipe.data.name, 224)
-    x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    width = 2 * size if recipe.data.name in WIDE else size
+    x = torch.randn(1, 3, size, width, generator=torch.Generator().manual_seed(0))
     dense, cuts = measure(model, x), cuts_of(recipe, model, x)
     after = _after(recipe, model, x) if any(cut.kind == "width" for cut in cuts) and len(cuts) == 1 else None
     short = 3 * recipe.report.baseline_epochs * sum(cut.kind == "width" for cut in cuts)
-    epochs = recipe.model.train_epochs + len(cuts) * recipe.finetune.epochs + short
+    tuned = sum(cut.kind != "features" for cut in cuts)
+    epochs = recipe.model.train_epochs + tuned * recipe.finetune.epochs + short
     told = tuple(_told(recipe, cut) for cut in cuts)
     return Priced(dense.params, dense.macs, told, *(after or (None, None)), epochs)
 
@@ -70,6 +79,9 @@ def _after(recipe: Recipe, model: torch.nn.Module, x: torch.Tensor) -> tuple[int
 def _told(recipe: Recipe, cut: Any) -> str:
     if cut.kind == "depth":
         return f"blocks: {cut.units} units stay, then {recipe.finetune.epochs:g} epochs"
+    if recipe.split is not None and cut.kind == "features":
+        rest = "the others are zero" if recipe.split.qp is None else f"the others at QP {recipe.split.qp}"
+        return f"{recipe.split.share:.0%} of the features of {recipe.split.at} travel, {rest}"
     what = {"width": "channels", "joint": "blocks and channels", "tokens": "tokens"}[cut.kind]
     limits = recipe.budget.limits if recipe.budget and cut.kind != "tokens" else {}
     told = ", ".join(f"{unit} {amount}" for unit, amount in limits.items())

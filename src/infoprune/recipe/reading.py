@@ -18,9 +18,10 @@ from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
 from infoprune.importance import importances
 from infoprune.layerwise import layerwise
+from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
 from infoprune.recipe.networks import check_name
-from infoprune.recipe.values import converted, refuse, section
+from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import Registry, nearest
 
@@ -189,6 +190,21 @@ def _tokens(given: Any, path: str) -> s.TokensSection:
     return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
 
 
+def _split(given: Any, path: str) -> s.SplitSection:
+    own, _ = section(s.SplitSection, given, path)
+    found = s.SplitSection(**own)
+    if not 0 < found.share <= 1:
+        refuse(f"{path}.share", found.share, "the share of features that travel best, above 0 and at most 1")
+    if found.qp is not None and not 0 <= found.qp <= 51:
+        refuse(f"{path}.qp", found.qp, "a quality from 0 (finest) to 51")
+    if found.patch < 1:
+        refuse(f"{path}.patch", found.patch, "a whole number, at least 1")
+    for task in found.tasks:
+        if task not in TASKS:
+            refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}", nearest_word(task, TASKS))
+    return found
+
+
 def _finetune(given: Any, path: str) -> s.Training:
     own, _ = section(s.Training, given, path)
     return _built(path, lambda: s.Training(**own))
@@ -218,6 +234,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "budget": _budget,
     "depth": _depth,
     "tokens": _tokens,
+    "split": _split,
     "finetune": _finetune,
     "export": _plain_section(s.ExportSection),
     "report": _report,
@@ -226,10 +243,15 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _check_together(recipe: s.Recipe) -> None:
-    if recipe.budget is None and recipe.depth is None and recipe.tokens is None:
-        raise BadRecipe("nothing would be pruned; add a section budget:, depth: or tokens:")
+    if not (recipe.budget or recipe.depth or recipe.tokens or recipe.split):
+        raise BadRecipe("nothing would be pruned; add a section budget:, depth:, tokens: or split:")
     if recipe.depth is not None and recipe.depth.joint and (recipe.budget is None or recipe.budget.rates is not None):
         raise BadRecipe("depth.joint shares a budget between blocks and channels; add a section budget: with a limit")
+    tuned = next((key for key in ("epochs", "reestimate") if getattr(recipe.finetune, key)), None)
+    if recipe.split is not None and tuned:
+        raise BadRecipe(
+            f"finetune.{tuned} must be 0 with split:, which chooses features of a network that stays as it is"
+        )
 
 
 # ------------------------------------------------------------------------------------------------- names, options
@@ -270,7 +292,7 @@ def _built(path: str, build: Callable[[], Any], *, evidence: bool = False) -> An
 
 def changed(old: s.Recipe, new: s.Recipe) -> str | None:
     """The first key in which two recipes differ, with both values; what only affects speed does not count."""
-    quiet = {"data": ("workers",), "finetune": ("save_seconds",)}
+    quiet = {"data": ("workers",), "finetune": ("save_seconds",), "report": ("tensorboard",)}
     for f in fields(s.Recipe):
         a, b = getattr(old, f.name), getattr(new, f.name)
         same = {key: getattr(b, key) for key in quiet.get(f.name, ())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ import torch
 
 from infoprune.artifact import read_config
 from infoprune.finetune import Workers
-from infoprune.measure import measure
+from infoprune.measure import Measurement, measure
 from infoprune.recipe.folder import RECIPE
 from infoprune.recipe.running import ARTEFACT, BASELINES
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Report, State, Step, Verdict
+from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State, Step, Verdict
 from infoprune.timing import LatencyComparison, compare_latency
 
 if TYPE_CHECKING:
@@ -33,23 +34,23 @@ def report_of(run: _Run) -> Report:
 def _made(run: _Run) -> Report:
     dense, pruned = run.dense().cpu(), run.final().cpu()
     before, after = measure(dense, run.x), measure(pruned, run.x)
-    timed = compare_latency(dense, pruned, run.x, **_promise(run)) if run.recipe.report.latency else None
+    whole = all(cut.kind == "features" for cut in run.cuts)  # what travels is timed by bytes
+    timing = run.recipe.report.latency and not whole
+    timed = compare_latency(dense, pruned, run.x, **_promise(run)) if timing else None
     recipe, told = run.recipe, [run.folder.read_json(f"{cut.name}/told.json") for cut in run.cuts]
-    first = run.told(run.cuts[-1]) if run.cuts[-1].kind == "width" else None
+    allocation = run.told(run.cuts[-1]).allocation
     artefact = run.folder.path / ARTEFACT
     return Report(
         name=run.folder.path.resolve().name,
         model=recipe.model.name,
         data=recipe.data.name,
-        before=State(before.params, before.macs, _bytes(dense), _latency(timed, "dense"), _accuracy(run, "dense")),
-        after=State(
-            after.params, after.macs, _bytes(pruned), _latency(timed, "pruned"), _accuracy(run, run.cuts[-1].name)
-        ),
-        sites=first.sites if first else (),
+        before=_state(run, "dense", before, dense, _latency(timed, "dense")),
+        after=_state(run, run.cuts[-1].name, after, pruned, _latency(timed, "pruned")),
+        sites=tuple(_sites(run)),
         blocks_removed=tuple(name for cut in run.cuts for name in _blocks(run, cut)),
         steps=tuple(_steps(run)),
         certificate="; ".join(dict.fromkeys(t["certificate"] for t in told)),
-        allocation=first.allocation if first else None,
+        allocation=allocation,
         latency_ratio=None if timed is None else _inverse(timed),
         budgets=_verdicts(run, before, after, timed),
         baselines=tuple(_baselines(run)),
@@ -91,9 +92,29 @@ def _hits(run: _Run, phase: str) -> list[bool]:
     return run.folder.read_json(f"{phase}/hits.json")
 
 
-def _accuracy(run: _Run, phase: str) -> Interval:
-    right = _hits(run, phase)
-    return Interval.of_share(sum(right), len(right))
+def _state(run: _Run, phase: str, counted: Measurement, model: torch.nn.Module, latency: Interval | None) -> State:
+    accuracy, scores = None, ()
+    if run.task.kind == "labels":
+        right = _hits(run, phase)
+        accuracy = Interval.of_share(sum(right), len(right))
+    else:
+        scores = tuple(Score(s.name, s.unit, s.better, s.interval) for s in run.scores(phase))
+    return State(counted.params, counted.macs, _bytes(model), latency, accuracy, scores)
+
+
+def _sites(run: _Run) -> list[SiteChange]:
+    """Blocks as they were before the first cut, then what the other plans leave of their sites."""
+    gone = {name for cut in run.cuts for name in _blocks(run, cut)}
+    found: dict[tuple[str, str], SiteChange] = {}
+    for cut in run.cuts:
+        told, plan = run.told(cut).sites, run.folder.plan(cut.name)
+        edits = [e for e in plan.edits if e.site.kind != "block"] if plan else []
+        for site in told or [SiteChange(e.site.name, e.site.kind, e.site.size, e.keeps) for e in edits]:
+            if site.kind == "block":
+                found.setdefault((site.kind, site.name), replace(site, keeps=int(site.name not in gone)))
+            else:
+                found[site.kind, site.name] = site
+    return list(found.values())
 
 
 def _blocks(run: _Run, cut: Any) -> list[str]:
@@ -127,13 +148,21 @@ def _verdicts(run: _Run, before: Any, after: Any, timed: LatencyComparison | Non
 
 def _baselines(run: _Run) -> list[Baseline]:
     found = []
-    for cut in filter(run.compared, run.cuts):
-        ours = _hits(run, f"{cut.name}-ours")
+    for cut in run.cuts:
+        if cut.kind != "features" and not run.compared(cut):
+            continue
+        ours = cut.name if cut.kind == "features" else f"{cut.name}-ours"
         for name in BASELINES:
-            theirs = _hits(run, f"{cut.name}-{name}")
-            gain = Interval.of_paired(ours, theirs)
-            found.append(Baseline(name, Interval.of_share(sum(theirs), len(theirs)), gain))
+            found += _compared(run, name, ours, f"{cut.name}-{name}")
     return found
+
+
+def _compared(run: _Run, name: str, ours: str, theirs: str) -> list[Baseline]:
+    if run.task.kind != "labels":
+        pairs = zip(run.scores(ours), run.scores(theirs), strict=True)
+        return [Baseline(name, b.interval, a.gain_over(b), a.name, a.unit) for a, b in pairs]
+    right = _hits(run, theirs)
+    return [Baseline(name, Interval.of_share(sum(right), len(right)), Interval.of_paired(_hits(run, ours), right))]
 
 
 def _tuning(run: _Run) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -15,21 +14,26 @@ from torch import Tensor, nn
 
 from infoprune.artifact import save
 from infoprune.data import Task, datasets
-from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.errors import InfopruneError, Interrupted
 from infoprune.export import export
 from infoprune.finetune import Progress, Surroundings, Training, Workers, hits, joined, train
 from infoprune.finetune.checkpoints import load_tensors
 from infoprune.observe import kept_randomness
 from infoprune.planning import plan as plan_widths
+from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, Decision, baseline_rates, cuts_of, decide, example
 from infoprune.recipe.display import Display, Silent, Wish, stopping
 from infoprune.recipe.folder import METRICS, Folder, Metrics
+from infoprune.recipe.goals import GOALS
+from infoprune.recipe.judging import JUDGES, Judged
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.splitting import judged_over_the_wire, sent
 from infoprune.report.model import Allocation, Interval, Report, SiteChange
 from infoprune.surgery import Plan, certificate_of, prune_
 
 ARTEFACT, EXPORTED = "artefact", "model.onnx"
+HITS, SCORES = "hits.json", "scores.json"
 BASELINES: dict[str, Callable[[], Any]] = {
     "random": tp.importance.RandomImportance,
     "l2": lambda: tp.importance.MagnitudeImportance(p=2),
@@ -56,13 +60,14 @@ class _Run:
         self.recipe, self.display, self.wish = recipe, display, wish
         data = recipe.data
         self.task: Task = datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
+        check_kind(recipe, self.task)
         self.x = example(self.task)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dense = self._fresh()
-        self._check_classes(dense)
+        check_classes(recipe, self.task, dense, self._placed_x())
         self.cuts = cuts_of(recipe, dense, self.x)
         self.folder = Folder.opened(out, recipe)
-        self.metrics = Metrics(out / METRICS)
+        self.metrics = Metrics(out / METRICS, tensorboard=recipe.report.tensorboard)
         self.started = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------- phases
@@ -82,7 +87,7 @@ class _Run:
                 options = {"epochs": section.train_epochs, "lr": section.train_lr, "distill": 0.0, "reestimate": 0}
                 self._train("dense", model, replace(self.recipe.finetune, **options, minutes=None), teacher=None)
             self.folder.write_tensors("dense.safetensors", model.state_dict())
-        self._judge("dense", self.dense)
+        self._judge("dense", self.dense, features=self.recipe.split is not None)
 
     def _plan(self, cut: Cut) -> None:
         if self.folder.plan(cut.name) is not None:
@@ -101,6 +106,8 @@ class _Run:
             "certificate": str(certificate),
         }
         self.folder.write_json(f"{cut.name}/told.json", told)
+        for name, plan in made.simpler.items():
+            self.folder.write(f"{cut.name}-{name}/plan.json", plan.to_json())
         self.folder.write(f"{cut.name}/plan.json", made.plan.to_json())
 
     def _tune(self, cut: Cut) -> None:
@@ -109,7 +116,11 @@ class _Run:
             model = self._pruned(cut)
             self._train(cut.name, model, self.recipe.finetune, teacher=self.dense)
             self.folder.write_tensors(f"{cut.name}/weights.safetensors", model.state_dict())
-        self._judge(cut.name, lambda: self.model_after(cut))
+        if cut.kind == "features":
+            for phase in (cut.name, *(f"{cut.name}-{name}" for name in BASELINES)):
+                self._judge(phase, lambda: self.model_before(cut), features=True)
+        else:
+            self._judge(cut.name, lambda: self.model_after(cut))
 
     def _baselines(self, cut: Cut) -> None:
         """Random and L2, and the plan itself, at the same widths after the same short tuning."""
@@ -119,7 +130,7 @@ class _Run:
         short = replace(self.recipe.finetune, epochs=epochs, ema=None, minutes=None, warmup_epochs=0.0)
         for name in ("ours", *BASELINES):
             phase = f"{cut.name}-{name}"
-            if self.folder.has(f"{phase}/hits.json"):
+            if self.folder.has(f"{phase}/{self._judged}"):
                 continue
             self._pause()
             model = self._pruned(cut) if name == "ours" else self._alternative(cut, name)
@@ -136,18 +147,20 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------- models
 
-    def _fresh(self) -> nn.Module:
+    def _fresh(self, *, published: bool = True) -> nn.Module:
+        """The dense network before any training; its architecture alone without the `published` weights."""
         section = self.recipe.model
-        weights = None if section.weights is None else Path(section.weights)
-        classes = section.num_classes
-        if classes is None and not section.pretrained and weights is None:
-            classes = self.task.classes
+        given = section.pretrained or section.weights is not None
         return build_network(
-            section.name, num_classes=classes, weights=weights, pretrained=section.pretrained, seed=self.recipe.seed
+            section.name,
+            num_classes=section.num_classes or (None if given else self.task.classes),
+            weights=Path(section.weights) if published and section.weights else None,
+            pretrained=published and section.pretrained,
+            seed=self.recipe.seed,
         ).to(self.device)
 
     def dense(self) -> nn.Module:
-        return self._loaded(self._built(), "dense.safetensors")
+        return self._loaded(self._fresh(published=False), "dense.safetensors")
 
     def model_before(self, cut: Cut) -> nn.Module:
         """As the cuts before left it, built from files alone, so that interrupted runs see the same tensors."""
@@ -155,7 +168,7 @@ class _Run:
         return self.model_after(self.cuts[place - 1]) if place else self.dense()
 
     def model_after(self, cut: Cut) -> nn.Module:
-        model = self._built()
+        model = self._fresh(published=False)
         for earlier in self.cuts[: self.cuts.index(cut) + 1]:
             prune_(model, self._placed_x(), self._known(earlier), certify=False)
         return self._loaded(model, f"{cut.name}/weights.safetensors")
@@ -173,17 +186,6 @@ class _Run:
         plan = self.folder.plan(cut.name)
         assert plan is not None
         return plan
-
-    def _built(self) -> nn.Module:
-        """The architecture; weights come from a file of the run."""
-        section = self.recipe.model
-        if section.pretrained or section.weights is not None:
-            return self._fresh_shape()
-        return self._fresh()
-
-    def _fresh_shape(self) -> nn.Module:
-        section = self.recipe.model
-        return build_network(section.name, num_classes=section.num_classes, seed=self.recipe.seed).to(self.device)
 
     def _loaded(self, model: nn.Module, name: str) -> nn.Module:
         model.load_state_dict(load_tensors(self.folder.path / name))
@@ -233,6 +235,7 @@ class _Run:
             batch=min(self.recipe.data.batch, len(self.task.train)),
             seed=self.recipe.seed,
             classes=self.task.classes,
+            goal=GOALS[self.task.kind],
             teacher=teacher() if distilled and teacher is not None else None,
             around=around,
         )
@@ -243,19 +246,43 @@ class _Run:
         self.metrics.progress(phase, progress)
         self.display.progress(phase, progress)
 
-    def _judge(self, phase: str, model: Callable[[], nn.Module]) -> None:
-        """Which held-out examples the model names rightly; done once a phase."""
-        name = f"{phase}/hits.json"
-        if not self.folder.has(name):
-            data, precision = self.recipe.data, self.recipe.finetune.precision
-            right = hits(
-                model(), self.task.held_out, batch=max(data.batch, 256), precision=precision, workers=data.workers
-            )
-            self.folder.write_json(name, right)
-        right = self.folder.read_json(name)
-        accuracy = sum(right) / len(right)
-        self.metrics.add({"phase": phase, "accuracy": accuracy})
-        self.display.say(f"{phase}: {accuracy:.2%} of {len(right)} held-out pictures")
+    @property
+    def _judged(self) -> str:
+        return HITS if self.task.kind == "labels" else SCORES
+
+    def _judge(self, phase: str, model: Callable[[], nn.Module], *, features: bool = False) -> None:
+        """Which held-out examples the model names rightly, or its scores; done once a phase.
+
+        With `features` those of the phase's plan travel, or all of them as floats where it has none.
+        """
+        if not self.folder.has(f"{phase}/{self._judged}"):
+            self.folder.write_json(f"{phase}/{self._judged}", self._found(phase, model(), features))
+        if self.task.kind == "labels":
+            right = self.folder.read_json(f"{phase}/{HITS}")
+            accuracy = sum(right) / len(right)
+            self.metrics.add({"phase": phase, "accuracy": accuracy})
+            self.display.say(f"{phase}: {accuracy:.2%} of {len(right)} held-out pictures")
+            return
+        scores = self.scores(phase)
+        self.metrics.add({"phase": phase, "scores": {score.name: score.value for score in scores}})
+        self.display.say(f"{phase}: " + ", ".join(f"{s.name} {s.value:.4g} {s.unit}" for s in scores))
+
+    def _found(self, phase: str, model: nn.Module, features: bool) -> list[Any]:
+        data, precision, batch = self.recipe.data, self.recipe.finetune.precision, max(self.recipe.data.batch, 256)
+        if self.task.kind == "labels":
+            return hits(model, self.task.held_out, batch=batch, precision=precision, workers=data.workers)
+        if not features:
+            found = JUDGES[self.task.kind](model, self.task, batch=data.batch, precision=precision)
+        else:
+            assert self.recipe.split is not None
+            plan = self.folder.plan(phase)
+            selection = None if plan is None else sent(plan)
+            found = judged_over_the_wire(model, self.task, self.recipe.split.at, selection, batch=data.batch)
+        return [asdict(judged) for judged in found]
+
+    def scores(self, phase: str) -> list[Judged]:
+        rows = self.folder.read_json(f"{phase}/{SCORES}")
+        return [Judged(**{**row, "without": tuple(row["without"])}) for row in rows]
 
     def _pause(self) -> None:
         if self.wish.stop:
@@ -263,15 +290,6 @@ class _Run:
 
     def _placed_x(self) -> Tensor:
         return self.x.to(self.device)
-
-    def _check_classes(self, model: nn.Module) -> None:
-        with torch.no_grad():
-            found = copy.copy(model).eval()(self._placed_x())
-        if isinstance(found, Tensor) and found.dim() == 2 and found.shape[1] < self.task.classes:
-            raise Infeasible(
-                f"model.{self.recipe.model.name} has {found.shape[1]} classes and the data {self.task.classes}; set "
-                f"model.num_classes: {self.task.classes}"
-            )
 
 
 def _interval(told: dict[str, float] | None) -> Interval | None:

@@ -90,6 +90,22 @@ class TokensSection:
 
 
 @dataclass(frozen=True)
+class SplitSection:
+    """The network is cut behind the layer `at`, and `share` of its features travel, best first by information.
+
+    With `qp` the others travel as well, HEVC-coded at that quality; without it they are zero on arrival. `tasks` are
+    those whose information counts (all alike without), `patch` the side of the patches that are looked at.
+    """
+
+    at: str
+    share: float
+    qp: int | None = None
+    tasks: tuple[str, ...] = ()
+    patch: int = 2
+    estimate: Literal["corrected", "plug-in"] = "corrected"
+
+
+@dataclass(frozen=True)
 class ExportSection:
     """Write the pruned network for deployment as well, to model.onnx beside the artefact."""
 
@@ -98,10 +114,14 @@ class ExportSection:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """What is compared at the end. Random and L2 at the same widths are tuned for `baseline_epochs` (0: not)."""
+    """What is compared at the end. Random and L2 at the same widths are tuned for `baseline_epochs` (0: not).
+
+    With `tensorboard` the metrics are written to tensorboard/ in the run as well.
+    """
 
     latency: bool = True
     baseline_epochs: float = 1.0
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +135,7 @@ class Recipe:
     budget: BudgetSection | None = None
     depth: DepthSection | None = None
     tokens: TokensSection | None = None
+    split: SplitSection | None = None
     finetune: Training = field(default_factory=Training)
     export: ExportSection | None = None
     report: ReportSection = ReportSection()

@@ -8,7 +8,7 @@ from html import escape
 from infoprune.errors import UnusableData
 from infoprune.report import svg
 from infoprune.report.model import Interval, Report, State
-from infoprune.report.page import document, table
+from infoprune.report.parts import document, table
 
 
 def comparison(reports: Sequence[Report]) -> str:

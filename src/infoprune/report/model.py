@@ -47,19 +47,30 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Score:
+    """How well one task is done, in `unit`."""
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+    value: Interval
+
+
+@dataclass(frozen=True)
 class State:
-    """The model at one end of the run. `bytes` are those of its weights on disk."""
+    """The model at one end of the run: `bytes` of its weights on disk, accuracy, or `scores` of other tasks."""
 
     params: int
     macs: int
     bytes: int
     latency_ms: Interval | None = None
     accuracy: Interval | None = None
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True)
 class SiteChange:
-    """One site: units before and after, its share of the MACs, and the weight that the allocation gave it."""
+    """One site: units before and after, its share of the MACs, and what the plan weighed it by."""
 
     name: str
     kind: str
@@ -82,11 +93,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another importance at the same widths after the same tuning; `gain` is ours minus its accuracy, paired."""
+    """Another importance at the same widths after the same tuning; `gain` is how much better ours is, paired.
+
+    `accuracy` and `gain` are shares of the pictures, or the score of a `task` in `unit`.
+    """
 
     name: str
     accuracy: Interval
     gain: Interval
+    task: str = ""
+    unit: str = ""
+
+    @property
+    def told(self) -> str:
+        return f"{self.name} in {self.task}" if self.task else self.name
 
 
 @dataclass(frozen=True)

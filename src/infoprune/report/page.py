@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from infoprune.report import svg
-from infoprune.report.model import FILE, Baseline, Interval, Report, SiteChange, State
+from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State
+from infoprune.report.parts import card, code, document, folded, table
 
 PAGE = "report.html"
 PALE = "(pale before, strong after)"
+WEIGHTS = "Weight, site by site, with its 95 % interval"
+KNOWN = "Energy dependence on the labels, block by block, with its 95 % interval"
 MOST_SITES = 400  # in pictures: more are thinner than a pixel
 
 
@@ -35,20 +37,11 @@ def page(report: Report) -> str:
         _training(report),
         _baselines(report),
         _trust(report),
-        _block("Load the result", report.load),
+        code("Load the result", report.load),
         _environment(report),
-        _folded("The recipe as it was run", f"<pre>{escape(report.recipe)}</pre>") if report.recipe else "",
+        folded("The recipe as it was run", f"<pre>{escape(report.recipe)}</pre>") if report.recipe else "",
     ]
     return document(report.name, "\n".join(s for s in sections if s))
-
-
-def document(title: str, body: str) -> str:
-    style = files("infoprune.report").joinpath("style.css").read_text()
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
 
 
 # ------------------------------------------------------------------------------------------------ before and after
@@ -56,18 +49,15 @@ def document(title: str, body: str) -> str:
 
 def _cards(report: Report) -> str:
     before, after = report.before, report.after
-    cards = [
+    size = [
         _kept("MACs", before.macs, after.macs),
         _kept("parameters", before.params, after.params),
         _kept("bytes on disk", before.bytes, after.bytes),
         _latency(report),
-        _accuracy(before, after),
     ]
+    same = (before.macs, before.params) == (after.macs, after.params)  # a split network stays whole
+    cards = [*([] if same and after.scores else size), *_quality(before, after)]
     return f'<div class="cards">{"".join(cards)}</div>'
-
-
-def card(title: str, value: str, told: str, kind: str = "") -> str:
-    return f'<div class="card"><span>{title}</span><b class="{kind}">{value}</b><span>{told}</span></div>'
 
 
 def _kept(title: str, before: int, after: int) -> str:
@@ -84,6 +74,21 @@ def _latency(report: Report) -> str:
     if before and after:
         told += f"; {before.value:.3g} to {after.value:.3g} ms"
     return card("speed", f"{ratio.value:.2f}×", told, kind)
+
+
+def _quality(before: State, after: State) -> list[str]:
+    if not after.scores:
+        return [_accuracy(before, after)]
+    return [_score(was, now) for was, now in zip(before.scores, after.scores, strict=True)]
+
+
+def _score(was: Score, now: Score) -> str:
+    told = f"{now.unit}, was {svg.number(was.value.value)}; 95 % interval {_numbers(now.value)}"
+    return card(escape(now.name), svg.number(now.value.value), f"{escape(told)} ({now.better} is better)")
+
+
+def _numbers(interval: Interval) -> str:
+    return f"{svg.number(interval.low)} to {svg.number(interval.high)}"
 
 
 def _accuracy(before: State, after: State) -> str:
@@ -110,16 +115,33 @@ def _budgets(report: Report) -> str:
 def _plan(report: Report) -> str:
     if not report.sites and not report.blocks_removed:
         return "<h2>What went</h2><p>Nothing was removed.</p>"
-    pictures = [*_widths(report.sites), *_shares(report.sites), *_weights(report.sites)]
+    blocks, units = _by_kind(report.sites)
+    pictures = [*_strip(blocks), *_weights(blocks, KNOWN), *_widths(units), *_shares(units), *_weights(units, WEIGHTS)]
     removed = ", ".join(map(escape, report.blocks_removed))
-    blocks = f"<p>Blocks removed: {removed}.</p>" if removed else ""
-    table = _folded(f"All {len(report.sites)} sites", _sites(report.sites)) if report.sites else ""
-    return f'<h2>What went</h2>{blocks}<div class="pair">{"".join(pictures)}</div>{table}'
+    told = f"<p>Blocks removed: {removed}.</p>" if removed else ""
+    told += "".join(_travelling(s) for s in units if s.kind == "features")
+    table = folded(f"All {len(report.sites)} sites", _sites(report.sites)) if len(report.sites) > 1 else ""
+    return f'<h2>What went</h2>{told}<div class="pair">{"".join(pictures)}</div>{table}'
+
+
+def _by_kind(sites: Sequence[SiteChange]) -> tuple[list[SiteChange], list[SiteChange]]:
+    return [s for s in sites if s.kind == "block"], [s for s in sites if s.kind != "block"]
+
+
+def _travelling(site: SiteChange) -> str:
+    return f"<p>{site.keeps} of the {site.size} features of {escape(site.name)} travel.</p>"
+
+
+def _strip(blocks: Sequence[SiteChange]) -> list[str]:
+    if not blocks:
+        return []
+    title = f"{sum(s.keeps for s in blocks)} of {len(blocks)} blocks stay (filled)"
+    return [svg.strip([s.name for s in blocks], [bool(s.keeps) for s in blocks], title=title)]
 
 
 def _widths(sites: Sequence[SiteChange]) -> list[str]:
     shown = sites[:MOST_SITES]
-    if not shown:
+    if len(shown) < 2:
         return []
     names, sizes, keeps = [s.name for s in shown], [s.size for s in shown], [s.keeps for s in shown]
     return [svg.paired_bars(names, sizes, keeps, title=f"Units at each site {PALE}", y_name="units")]
@@ -135,13 +157,13 @@ def _shares(sites: Sequence[SiteChange]) -> list[str]:
     return [svg.paired_bars(names, before, after, title=title, y_name="share", shown=svg.percent)]
 
 
-def _weights(sites: Sequence[SiteChange]) -> list[str]:
+def _weights(sites: Sequence[SiteChange], title: str) -> list[str]:
     known = [(s.name, s.weight) for s in sites[:MOST_SITES] if s.weight is not None]
     if not known:
         return []
     names, weights = zip(*known, strict=True)
-    title = "Weight of each site, with its 95 % interval"
-    return [svg.intervals(names, weights, title=title, y_name="weight")]
+    x_name = f"{'blocks' if sites[0].kind == 'block' else 'sites'} in order"
+    return [svg.intervals(names, weights, title=title, x_name=x_name, y_name=title.split(",")[0].lower())]
 
 
 def _sites(sites: Iterable[SiteChange]) -> str:
@@ -151,13 +173,6 @@ def _sites(sites: Iterable[SiteChange]) -> str:
         for s in sites
     ]  # fmt: skip
     return table(("site", "kind", "was", "stays", "keep", ""), rows)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 # -------------------------------------------------------------------------------------------- training, baselines
@@ -181,29 +196,54 @@ def _training(report: Report) -> str:
 def _baselines(report: Report) -> str:
     if not report.baselines:
         return ""
-    rows = [(escape(b.name), f"{b.accuracy.value:.2%}", _range(b.accuracy, ".1%"), _gain(b)) for b in report.baselines]
-    head = ("importance, same widths", "accuracy", "95 % interval", "ours is better by")
+    rows = [(escape(b.told), *_reached(b), _gain(b)) for b in report.baselines]
+    alike, reached = ("same count", "score") if report.after.scores else ("same widths", "accuracy")
+    head = (f"importance, {alike}", reached, "95 % interval", "ours is better by")
     return f"<h2>Against simpler choices</h2>{table(head, rows)}<p>{sentence(report)}</p>"
+
+
+def _reached(baseline: Baseline) -> tuple[str, str]:
+    if not baseline.unit:
+        return f"{baseline.accuracy.value:.2%}", _range(baseline.accuracy, ".1%")
+    return f"{svg.number(baseline.accuracy.value)} {escape(baseline.unit)}", _numbers(baseline.accuracy)
 
 
 def _gain(baseline: Baseline) -> str:
     gain = baseline.gain
     kind = "good" if gain.low > 0 else "bad" if gain.high < 0 else "doubt"
-    return (
-        f'<span class="{kind}">{100 * gain.value:+.2f} points ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})</span>'
-    )
+    return f'<span class="{kind}">{escape(gained(baseline))} ({_ends(baseline)})</span>'
+
+
+def gained(baseline: Baseline) -> str:
+    """How much better ours is than a baseline, with its unit."""
+    if not baseline.unit:
+        return f"{100 * baseline.gain.value:+.2f} points"
+    return f"{baseline.gain.value:+.4g} {baseline.unit}"
+
+
+def _ends(baseline: Baseline) -> str:
+    scale, style = (1.0, "+.4g") if baseline.unit else (100.0, "+.2f")
+    return f"{scale * baseline.gain.low:{style}} to {scale * baseline.gain.high:{style}}"
 
 
 def sentence(report: Report) -> str:
     """What the comparison shows, in words that it supports."""
-    beaten = [b.name for b in report.baselines if b.gain.low > 0]
-    lost = [b.name for b in report.baselines if b.gain.high < 0]
-    open_ = [b.name for b in report.baselines if b.name not in (*beaten, *lost)]
+    beaten = _named(b for b in report.baselines if b.gain.low > 0)
+    lost = _named(b for b in report.baselines if b.gain.high < 0)
+    open_ = _named(b for b in report.baselines if b.gain.low <= 0 <= b.gain.high)
     told = [f"Better than {_listed(beaten)}."] if beaten else []
     told += [f"Worse than {_listed(lost)}."] if lost else []
     told += [f"There is no evidence of a gain over {_listed(open_)}."] if open_ else []
     after = f"All after the same tuning: {report.tuning}." if report.tuning else ""
     return escape(" ".join([*told, after]).strip())
+
+
+def _named(baselines: Iterable[Baseline]) -> list[str]:
+    """Each once, with the tasks that it is about."""
+    tasks: dict[str, list[str]] = {}
+    for b in baselines:
+        tasks.setdefault(b.name, []).extend([b.task] if b.task else [])
+    return [f"{name} in {_listed(of)}" if of else name for name, of in tasks.items()]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -226,15 +266,7 @@ def _trust(report: Report) -> str:
 
 def _environment(report: Report) -> str:
     rows = [(escape(name), escape(value)) for name, value in report.environment.items()]
-    return _folded("Environment", table(("", ""), rows)) if rows else ""
-
-
-def _block(title: str, code: str) -> str:
-    return f"<h2>{title}</h2><pre>{escape(code.strip())}</pre>" if code else ""
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+    return folded("Environment", table(("", ""), rows)) if rows else ""
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from infoprune.report.model import Interval
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 44
+PER_ROW = 18  # squares of a strip
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
 
 
@@ -44,10 +45,10 @@ def spanning(values: Sequence[float], start: float, end: float, *, zero: bool = 
     return Scale(low if zero else low - room, high + room, start, end)
 
 
-def chart(body: str, *, title: str, described: str) -> str:
+def chart(body: str, *, title: str, described: str, height: float = HEIGHT) -> str:
     """A figure that scales with the page; `described` is its text for those who can't see it."""
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height:g}" role="img" '
         f'aria-label="{escape(described, quote=True)}">{body}</svg></figure>'
     )
 
@@ -122,7 +123,25 @@ def paired_bars(names: Sequence[str], before: Sequence[float], after: Sequence[f
     return chart(body, title=title, described=f"{title}: {len(names)} pairs of bars, before and after")
 
 
-def intervals(names: Sequence[str], values: Sequence[Interval], *, title: str, y_name: str) -> str:
+def strip(names: Sequence[str], stays: Sequence[bool], *, title: str) -> str:
+    """A square a name in reading order, filled where it stays."""
+    columns = min(len(names), PER_ROW)
+    side = (WIDTH - 2 * RIGHT) / max(columns, 10)
+    height = side * math.ceil(len(names) / columns) + 2 * RIGHT
+    squares = []
+    for i, (name, stay) in enumerate(zip(names, stays, strict=True)):
+        row, column = divmod(i, columns)
+        told = f"{name} {'stays' if stay else 'is removed'}"
+        squares.append(
+            f'<rect class="{"after" if stay else "gone"}" x="{RIGHT + column * side + 2:.1f}" '
+            f'y="{RIGHT + row * side + 2:.1f}" width="{side - 4:.1f}" height="{side - 4:.1f}">'
+            f"<title>{escape(told)}</title></rect>"
+        )
+    described = f"{title}: {sum(stays)} squares of {len(names)} filled"
+    return chart("".join(squares), title=title, described=described, height=height)
+
+
+def intervals(names: Sequence[str], values: Sequence[Interval], *, title: str, x_name: str, y_name: str) -> str:
     """A dot a name with its interval."""
     x = Scale(0, len(names), LEFT, WIDTH - RIGHT)
     y = spanning([end for v in values for end in (v.low, v.high)], HEIGHT - BOTTOM, TOP)
@@ -131,7 +150,7 @@ def intervals(names: Sequence[str], values: Sequence[Interval], *, title: str, y
         + dot(x(i + 0.5), y(v.value), "after", f"{name}: {v.value:.3g} ({v.low:.3g} to {v.high:.3g})", 3)
         for i, (name, v) in enumerate(zip(names, values, strict=True))
     ]
-    body = axes(x, y, x_name="sites in order", y_name=y_name) + "".join(marks)
+    body = axes(x, y, x_name=x_name, y_name=y_name) + "".join(marks)
     return chart(body, title=title, described=f"{title}: {len(names)} values with intervals")
 
 

@@ -1,0 +1,38 @@
+"""What a recipe asks of its data and network beyond what its sections can know."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.data import Task
+from infoprune.errors import BadRecipe, Infeasible
+from infoprune.recipe.sections import Recipe
+
+
+def check_kind(recipe: Recipe, task: Task) -> None:
+    """Raise BadRecipe where sections need targets of another kind than the data have."""
+    name, tuning = f"data.{task.name}", recipe.finetune
+    if recipe.depth is not None and task.kind != "labels":
+        raise BadRecipe(f"depth looks at class labels, which {name} has none of; prune by budget:")
+    if recipe.split is not None and task.kind != "maps":
+        raise BadRecipe(f"split compares maps of several tasks, which {name} has none of; see infoprune list data")
+    if (tuning.mixup or tuning.cutmix) and task.kind != "labels":
+        raise BadRecipe(f"finetune.mixup and finetune.cutmix mix class labels, which {name} has none of; give 0")
+    if tuning.distill and task.kind == "objects":
+        raise BadRecipe(f"finetune.distill is {tuning.distill}; detectors learn from their targets alone, give 0")
+
+
+def check_classes(recipe: Recipe, task: Task, model: nn.Module, x: Tensor) -> None:
+    """Raise Infeasible where the network names fewer classes than the data hold."""
+    if task.kind != "labels":
+        return
+    with torch.no_grad():
+        found = copy.copy(model).eval()(x)
+    if isinstance(found, Tensor) and found.dim() == 2 and found.shape[1] < task.classes:
+        raise Infeasible(
+            f"model.{recipe.model.name} has {found.shape[1]} classes and the data {task.classes}; set "
+            f"model.num_classes: {task.classes}"
+        )
