@@ -1,0 +1,96 @@
+"""Fewer blocks or fewer channels, at equal measured latency: which is more accurate after the same tuning?
+
+    python benchmarks/depth_or_width.py [--nets resnet20 resnet56] [--keeps 0.7 0.5] [--seeds 0 1 2 3 4]
+
+Blocks leave first, down to a share of the MACs. Channels of another copy then leave until it takes as long: its share
+of MACs is halved in on by timing the candidates in turn with the shallow network (CPU time of one thread). How equal the
+times came out is in the rows, with an interval over rounds. Both are tuned on the same pictures. Blocks by clusters of
+energies, channels by L1 with the default allocation in steps of 8. Dense networks are those of task_digits.py.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch_pruning as tp
+from interleave import Ratio, interleaved, ratio
+from results_file import ResultsFile, arguments
+from safetensors.torch import save_file
+from task_digits import EXAMPLE, NETS, Contest, add_contest, contest_options, dense
+from torch import Tensor, nn
+
+import infoprune as ip
+
+L1 = tp.importance.MagnitudeImportance(p=1)
+BATCH, ROUNDS, HALVINGS = 16, 15, 5
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    add_contest(parser)
+    parser.add_argument("--keeps", type=float, nargs="+", default=[0.7, 0.5], help="of the MACs, for the blocks")
+    parser.set_defaults(nets=["resnet20", "resnet56"])
+    options = contest_options(parser)
+    if options.smoke:
+        smoke(options)
+    results = ResultsFile.of(options, "depth_or_width", ("net", "keep", "way", "seed", "images"))
+    for seed in options.seeds:
+        contest = Contest(seed, options.images)
+        for net in options.nets:
+            for keep in options.keeps:
+                key = {"net": net, "keep": keep, "seed": seed, "images": contest.images}
+                if not results.has(**key, way="channels"):
+                    for row in compared(dense(net, options.work), keep, contest):
+                        results.append({**key, **row})
+
+
+def smoke(options) -> None:
+    """The tiny network of the contests has no blocks; an untrained ResNet-20 does for a look."""
+    options.nets, options.keeps = ["resnet20"], [0.5]
+    model = NETS["resnet20"].build()
+    save_file(model.state_dict(), options.work / f"resnet20_{NETS['resnet20'].images}.safetensors")
+
+
+def compared(model: nn.Module, keep: float, contest: Contest) -> list[dict]:
+    """A row for the network with fewer blocks, and one for that with fewer channels."""
+    shallow = without_blocks(model, keep, contest)
+    narrow, equal = as_fast(model, shallow)
+    before = ip.measure(model, EXAMPLE).macs
+    found = []
+    for way, candidate in (("blocks", shallow), ("channels", narrow)):
+        about = {"way": way, "macs_keep": ip.measure(candidate, EXAMPLE).macs / before}
+        timed = {"time_over_blocks": equal.value, "interval_95": [equal.low, equal.high]} if way == "channels" else {}
+        found.append({**about, **timed, **contest.run(candidate)})
+    return found
+
+
+def without_blocks(model: nn.Module, keep: float, contest: Contest) -> nn.Module:
+    seen = ip.unit_energies(model, contest.calibration, EXAMPLE)
+    plan = ip.plan_depth(model, EXAMPLE, seen, budgets=ip.budgets.macs(keep=keep))
+    return ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False).eval()
+
+
+def as_fast(model: nn.Module, shallow: nn.Module) -> tuple[nn.Module, Ratio]:
+    """The copy whose time comes nearest to that of the shallow network, and the ratio of the two."""
+    x, low, high = torch.randn(BATCH, *EXAMPLE.shape[1:]), 0.1, 1.0
+    best = None
+    for _ in range(HALVINGS):
+        keep = (low + high) / 2
+        plan = ip.plan(model, EXAMPLE, L1, budgets=[ip.budgets.macs(keep=keep)], round_to=8)
+        narrow = ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False).eval()
+        measured = slower(narrow, shallow, x)
+        if best is None or abs(measured.value - 1) < abs(best[1].value - 1):
+            best = narrow, measured
+        low, high = (keep, high) if measured.value <= 1 else (low, keep)
+    return best
+
+
+@torch.inference_mode()
+def slower(narrow: nn.Module, shallow: nn.Module, x: Tensor) -> Ratio:
+    times = interleaved({"narrow": lambda: narrow(x), "shallow": lambda: shallow(x)}, ROUNDS, warm=3)
+    return ratio(times["narrow"], times["shallow"])
+
+
+if __name__ == "__main__":
+    main()
