@@ -3,7 +3,7 @@
     python benchmarks/depth_or_width.py [--nets resnet20 resnet56] [--keeps 0.7 0.5] [--seeds 0 1 2 3 4]
 
 Blocks leave first, down to a share of the MACs. Channels of another copy then leave until it takes as long: its share
-of MACs is halved in on by timing the candidates in turn with the shallow network (CPU time of one thread). How equal the
+of MACs is halved in on by timing candidates in turn with the shallow network (CPU time of one thread). How equal the
 times came out is in the rows, with an interval over rounds. Both are tuned on the same pictures. Blocks by clusters of
 energies, channels by L1 with the default allocation in steps of 8. Dense networks are those of task_digits.py.
 """
