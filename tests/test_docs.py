@@ -4,7 +4,6 @@ import doctest
 import importlib
 import pkgutil
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,13 @@ def blocks(page: Path) -> list[str]:
 def as_found(tmp_path, monkeypatch):
     """Pages write files and register names; all of it is gone afterwards. No page waits for the machine to be timed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules["infoprune.budgets.latency"], "_cached", without_noise)
+    monkeypatch.setattr(importlib.import_module("infoprune.budgets.latency"), "_cached", without_noise)
     torch.manual_seed(0)
     registries = [
         value
         for name in MODULES
-        if (module := sys.modules.get(name))
-        for value in vars(module).values()
+        if not name.startswith("infoprune.integrations")
+        for value in vars(importlib.import_module(name)).values()
         if isinstance(value, Registry)
     ]
     before, host = [(registry, dict(registry._factories)) for registry in registries], set(vars(tp.importance))

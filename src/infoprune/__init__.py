@@ -1,34 +1,95 @@
-"""Information-theoretic pruning and compression whose numbers hold."""
+"""Information-theoretic pruning and compression whose numbers hold.
 
-from infoprune import budgets as budgets
-from infoprune import errors as errors
-from infoprune import importance as importance
-from infoprune import layerwise as layerwise
-from infoprune import split as split
-from infoprune import tokens as tokens
-from infoprune.artifact import load as load
-from infoprune.artifact import save as save
-from infoprune.depth import DepthPath as DepthPath
-from infoprune.depth import plan_depth as plan_depth
-from infoprune.depth import plan_depth_and_width as plan_depth_and_width
-from infoprune.depth import skip_units as skip_units
-from infoprune.depth import stages as stages
-from infoprune.depth import unit_energies as unit_energies
-from infoprune.errors import InfopruneError as InfopruneError
-from infoprune.export import Exported as Exported
-from infoprune.export import export as export
-from infoprune.graph import Graph as Graph
-from infoprune.importance.host import register as register
-from infoprune.measure import Measurement as Measurement
-from infoprune.measure import measure as measure
-from infoprune.observe import Observations as Observations
-from infoprune.observe import observe as observe
-from infoprune.planning import plan as plan
-from infoprune.surgery import Certificate as Certificate
-from infoprune.surgery import Plan as Plan
-from infoprune.surgery import certificate_of as certificate_of
-from infoprune.surgery import prune_ as prune_
-from infoprune.surgery import rebuild_optimizer as rebuild_optimizer
-from infoprune.timing import LatencyComparison as LatencyComparison
-from infoprune.timing import compare_latency as compare_latency
-from infoprune.tokens import TokenPath as TokenPath
+Importing this loads nothing more: a name's module is imported when the name is first used.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what readers and type checkers see; the tables below say the same to Python
+    from infoprune import budgets as budgets
+    from infoprune import errors as errors
+    from infoprune import importance as importance
+    from infoprune import layerwise as layerwise
+    from infoprune import split as split
+    from infoprune import tokens as tokens
+    from infoprune.artifact import load as load
+    from infoprune.artifact import save as save
+    from infoprune.depth import DepthPath as DepthPath
+    from infoprune.depth import plan_depth as plan_depth
+    from infoprune.depth import plan_depth_and_width as plan_depth_and_width
+    from infoprune.depth import skip_units as skip_units
+    from infoprune.depth import stages as stages
+    from infoprune.depth import unit_energies as unit_energies
+    from infoprune.errors import InfopruneError as InfopruneError
+    from infoprune.export import Exported as Exported
+    from infoprune.export import export as export
+    from infoprune.graph import Graph as Graph
+    from infoprune.importance.host import register as register
+    from infoprune.measure import Measurement as Measurement
+    from infoprune.measure import measure as measure
+    from infoprune.observe import Observations as Observations
+    from infoprune.observe import observe as observe
+    from infoprune.planning import plan as plan
+    from infoprune.surgery import Certificate as Certificate
+    from infoprune.surgery import Plan as Plan
+    from infoprune.surgery import certificate_of as certificate_of
+    from infoprune.surgery import prune_ as prune_
+    from infoprune.surgery import rebuild_optimizer as rebuild_optimizer
+    from infoprune.timing import LatencyComparison as LatencyComparison
+    from infoprune.timing import compare_latency as compare_latency
+    from infoprune.tokens import TokenPath as TokenPath
+
+PACKAGES = ("budgets", "errors", "importance", "layerwise", "split", "tokens")
+NAMES = {
+    "artifact": ("load", "save"),
+    "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
+    "errors": ("InfopruneError",),
+    "export": ("Exported", "export"),
+    "graph": ("Graph",),
+    "importance.host": ("register",),
+    "measure": ("Measurement", "measure"),
+    "observe": ("Observations", "observe"),
+    "planning": ("plan",),
+    "surgery": ("Certificate", "Plan", "certificate_of", "prune_", "rebuild_optimizer"),
+    "timing": ("LatencyComparison", "compare_latency"),
+    "tokens": ("TokenPath",),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in NAMES.items() for name in names}
+
+
+class _Public(ModuleType):
+    """This package. Some functions are called as the module that defines them, and win over it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _HOMES:
+            found = getattr(import_module(_HOMES[name]), name)
+        elif name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        else:
+            found = _module(name)
+        vars(self)[name] = found
+        return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Python binds every submodule here once it is imported; functions of that name stay."""
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *PACKAGES, *_HOMES})
+
+
+def _module(name: str) -> ModuleType:
+    path = f"{__name__}.{name}"
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+sys.modules[__name__].__class__ = _Public

@@ -1,6 +1,6 @@
 """Networks to price; measurements stay out of the user's cache, and take moments."""
 
-import sys
+import importlib
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ import infoprune.budgets
 @pytest.fixture(autouse=True)
 def _quick_and_apart(tmp_path_factory, monkeypatch):
     assert infoprune.budgets.latency
-    module = sys.modules["infoprune.budgets.latency"]
+    module = importlib.import_module("infoprune.budgets.latency")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(module, "SECONDS", 0.001)
     monkeypatch.setattr(module, "NETWORK_ROUNDS", 5)

@@ -1,5 +1,5 @@
+import importlib
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import infoprune as ip
 from infoprune.budgets.calls import calls_of
 from infoprune.budgets.latency import cache_directory, milliseconds, non_negative_fit
 
-model_of_latency = sys.modules["infoprune.budgets.latency"]
+model_of_latency = importlib.import_module("infoprune.budgets.latency")
 
 
 def entries():
