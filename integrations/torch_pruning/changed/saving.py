@@ -1,0 +1,35 @@
+"""Saving: the pruned network comes back in another process."""
+
+import argparse
+
+import timm
+import torch
+import torch_pruning as tp
+
+import infoprune as ip
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--model", default="resnet18")
+parser.add_argument("--size", type=int, default=224)
+parser.add_argument("--to", default="pruned")
+options = parser.parse_args()
+
+model = timm.create_model(options.model, num_classes=10)
+example_inputs = torch.randn(1, 3, options.size, options.size)
+importance = tp.importance.MagnitudeImportance(p=2)
+
+pruner = tp.pruner.BasePruner(
+    model,
+    (example_inputs,),
+    importance,
+    pruning_ratio=0.5,
+    ignored_layers=[model.get_classifier()],
+)
+pruner.step()
+ip.save(options.to, model, from_pruner=pruner)
+
+again = ip.load(options.to)
+assert torch.equal(again(example_inputs), model.eval()(example_inputs))
+
+macs, parameters = tp.utils.count_ops_and_params(model, example_inputs)
+print(f"{macs:,.0f} MACs and {parameters:,} parameters are left")
