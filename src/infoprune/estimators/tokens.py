@@ -26,8 +26,7 @@ def token_capacity(tokens: Tensor, *, kernels: int) -> Tensor:
     >>> token_capacity(torch.tensor([[[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 9.0, 0.0]]]), kernels=4)
     tensor([[-1.,  1.]])
     """
-    products = _part_products(tokens, kernels)
-    return 1 - _entropy_nats(_sims(products, _squares(products))) / math.log(2)
+    return 1 - _entropy_nats(_squares_and_sims(tokens, kernels)[1]) / math.log(2)
 
 
 def token_independence(tokens: Tensor) -> Tensor:
@@ -49,23 +48,26 @@ def token_importance(tokens: Tensor, *, kernels: int, prefix: int = 0, sigma: fl
     Norm is min-max over the tokens of an image, small where they differ by no more than rounding and zero for equal
     tokens. One product of every token with itself serves both terms, constants and units cancel in Norm.
     """
-    products = _part_products(tokens, kernels)[..., prefix:, :, :]
-    parts = _squares(products)
-    patches, squares = tokens[..., prefix:, :], parts.sum(-1)
-    rare = torch.sub(squares, (patches @ patches.mean(-2).unsqueeze(-1)).squeeze(-1), alpha=2)
-    poor = _entropy_nats(_sims(products, parts))
-    eps = torch.finfo(tokens.dtype).eps
-    rounding = squares.amax(-1, keepdim=True) * (ROUNDINGS * eps) + torch.finfo(tokens.dtype).tiny
-    return torch.lerp(min_max(rare, rounding), min_max(-poor, ROUNDINGS * eps), sigma)
+    parts, sims = _squares_and_sims(tokens, kernels)
+    squares = parts.sum(-2)[..., prefix:]
+    mean = tokens[..., prefix:, :].mean(-2, keepdim=True)
+    rare = torch.sub(squares, (tokens @ mean.mT).squeeze(-1)[..., prefix:], alpha=2)
+    poor = _entropy_nats(sims[..., prefix:])
+    return _mixed(poor, rare, squares.amax(-1, keepdim=True), sigma)
 
 
 def paper_token_importance(tokens: Tensor, *, kernels: int, sigma: float = 0.8) -> Tensor:
     """`token_importance` with the Euclidean distances of eqs. 3 and 6 as printed, which takes all pairs of tokens."""
-    poor = _entropy_nats(_pairwise(_parts(tokens, kernels)).sum(-1))
+    poor = _entropy_nats(_pairwise(_parts(tokens, kernels)).sum(-1).mT)
     rare = _pairwise(tokens).sum(-1)
-    eps = torch.finfo(tokens.dtype).eps
-    rounding = rare.amax(-1, keepdim=True) * (ROUNDINGS * eps) + torch.finfo(tokens.dtype).tiny
-    return torch.lerp(min_max(rare, rounding), min_max(-poor, ROUNDINGS * eps), sigma)
+    return _mixed(poor, rare, rare.amax(-1, keepdim=True), sigma)
+
+
+def _mixed(poor: Tensor, rare: Tensor, scale: Tensor, sigma: float) -> Tensor:
+    """sigma Norm(-poor) + (1 - sigma) Norm(rare); spreads of `rare` are known up to rounding of `scale`."""
+    info = torch.finfo(rare.dtype)
+    rounding = (scale * (ROUNDINGS * info.eps)).clamp(min=info.tiny)
+    return torch.lerp(min_max(rare, rounding), min_max(-poor, ROUNDINGS * info.eps), sigma)
 
 
 def min_max(scores: Tensor, rounding: Tensor | float) -> Tensor:
@@ -88,25 +90,21 @@ def _parts(tokens: Tensor, kernels: int) -> Tensor:
     return tokens.unflatten(-1, (kernels, -1))
 
 
-def _part_products(tokens: Tensor, kernels: int) -> Tensor:
-    """w_q . w_q' within every token, [*batch, n, kernels, kernels]."""
-    parts = _parts(tokens, kernels)
-    flat = parts.flatten(0, -3)
-    return torch.bmm(flat, flat.mT).unflatten(0, parts.shape[:-2])
+def _squares_and_sims(tokens: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
+    """|w_q|^2, and sum_q' |w_q - w_q'|^2 less what is the same for all q; [*batch, kernels, n], which vectorises.
 
-
-def _squares(products: Tensor) -> Tensor:
-    """|w_q|^2"""
-    return products.diagonal(dim1=-2, dim2=-1)
-
-
-def _sims(products: Tensor, squares: Tensor) -> Tensor:
-    """kernels |w_q|^2 - 2 w_q . sum_q' w_q', which is sum_q' |w_q - w_q'|^2 less what is the same for all q."""
-    return torch.sub(squares * products.shape[-1], products.sum(-1), alpha=2)
+    One product of every token with itself holds both: the second is kernels |w_q|^2 - 2 w_q . sum_q' w_q'.
+    """
+    flat = _parts(tokens, kernels).flatten(0, -3)
+    products, shape = torch.bmm(flat, flat.mT), (*tokens.shape[:-1], kernels)
+    squares = products.diagonal(dim1=1, dim2=2).unflatten(0, shape[:-1]).mT
+    sums = (products.view(-1, kernels) @ products.new_ones(kernels, 1)).view(shape).mT
+    return squares, torch.sub(squares * kernels, sums, alpha=2)
 
 
 def _entropy_nats(sims: Tensor) -> Tensor:
-    return torch.special.entr(sims.softmax(-1)).sum(-1)
+    """Of the softmax over the last axis but one."""
+    return torch.special.entr(sims.softmax(-2)).sum(-2)
 
 
 def _pairwise(points: Tensor) -> Tensor:
