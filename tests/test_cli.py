@@ -83,13 +83,13 @@ def test_wrong_usage_is_exit_code_2(capsys):
 
 
 def test_help_teaches_with_an_example(capsys):
-    for verb in ("plan", "prune", "show", "doctor", "list"):
+    for verb in ("plan", "prune", "show", "doctor", "list"):  # the others: test_cli_running.py
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         assert f"example: infoprune {verb}" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("what", ["importances", "budgets", "solvers", "layerwise", "models"])
+@pytest.mark.parametrize("what", ["importances", "budgets", "data", "solvers", "layerwise", "models"])
 def test_lists_name_things(capsys, what):
     code, out, _ = run(capsys, "list", what)
     assert code == 0

@@ -11,7 +11,11 @@ from infoprune.recipe import read_recipe, recipe_of, run, to_yaml
 from infoprune.recipe.yaml_text import parsed
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
-QUICK = {"cifar10-resnet20-itpruner", "imagenet-deit_s-tokens"}
+# one of each kind; the others are the same code on larger networks, minutes of CPU together
+QUICK = {
+    "cifar10-resnet20-itpruner", "imagenet-deit_s-tokens", "stamps-mobilenetv2", "scenes-split", "cityscapes-split",
+    "quickstart",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names()])

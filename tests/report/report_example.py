@@ -62,7 +62,7 @@ def scored(classes: float, disparity: float, picture: float, sent: float) -> tup
         Score("segmentation", "mIoU", "higher", Interval(classes, classes - 0.012, classes + 0.012)),
         Score("disparity", "RMSE, px", "lower", Interval(disparity, disparity - 0.03, disparity + 0.03)),
         Score("reconstruction", "PSNR, dB", "higher", Interval(picture, picture - 0.2, picture + 0.2)),
-        Score("sent", "bytes an image", "lower", Interval(sent, sent - 0.01 * sent, sent + 0.01 * sent)),
+        Score("traffic", "bytes an image", "lower", Interval(sent, sent - 0.01 * sent, sent + 0.01 * sent)),
     )
 
 

@@ -6,18 +6,25 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from infoprune.artifact import load, read_config, save
 from infoprune.cli.commands import Result
-from infoprune.data import First, datasets
+from infoprune.data import First, Task, datasets
 from infoprune.errors import BadRecipe, Interrupted
 from infoprune.finetune import Surroundings, Workers, hits, joined, train
 from infoprune.observe import observe
 from infoprune.recipe import OnStderr, read_recipe, recipe_of, run
+from infoprune.recipe.checks import check_kind
 from infoprune.recipe.display import stopping
+from infoprune.recipe.goals import GOALS
+from infoprune.recipe.judging import JUDGES
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import SCHEMA, DataSection, Recipe
+from infoprune.recipe.splitting import pictures
 from infoprune.recipe.yaml_text import parsed
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
@@ -39,6 +46,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     config, out = read_config(arguments.artefact), arguments.out
     recipe = _for_data(arguments, "finetune")
     task, training, display = _task(recipe), recipe.finetune, OnStderr()
+    check_kind(recipe, task)
     model, teacher = load(arguments.artefact), None
     if arguments.dense:
         teacher = build_network(config.architecture.name, num_classes=task.classes, weights=arguments.dense)
@@ -53,19 +61,28 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         batch = min(recipe.data.batch, len(task.train))
         ended = train(
             model, task.train, training, batch=batch, seed=recipe.seed, classes=task.classes, teacher=teacher,
-            around=around,
+            goal=GOALS[task.kind], around=around,
         )  # fmt: skip
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
-        right = hits(model, task.held_out, precision=training.precision, workers=recipe.data.workers)
+        told, judged = _judged(model, task, recipe)
         if workers.first:
             save(out, model, config.plans)
         Workers.now().wait()
+    data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
+    return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
+
+
+def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """What the model reaches on held-out pictures, in words and as data."""
+    precision = recipe.finetune.precision
+    if task.kind != "labels":
+        scores = JUDGES[task.kind](model, task, batch=recipe.data.batch, precision=precision)
+        told = ", ".join(f"{s.name} {s.value:.4g} {s.unit}" for s in scores)
+        return told, {"scores": {s.name: asdict(s.interval) for s in scores}}
+    right = hits(model, task.held_out, precision=precision, workers=recipe.data.workers)
     accuracy = Interval.of_share(sum(right), len(right))
-    data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, "accuracy": asdict(accuracy)}
-    return Result(
-        f"{ended.steps} steps, accuracy {_percent(accuracy)}\nload it with  {config.architecture.call(out)}", data
-    )
+    return f"accuracy {_percent(accuracy)}", {"accuracy": asdict(accuracy)}
 
 
 def observe_command(arguments: argparse.Namespace) -> Result:
@@ -80,7 +97,7 @@ def observe_command(arguments: argparse.Namespace) -> Result:
     )
     with joined() as us:
         loader = First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed, us.rank, us.world)
-        seen = observe(model, loader)
+        seen = observe(model, loader if task.kind == "labels" else list(pictures(loader)))
         seen = seen.all_reduce() if us.world > 1 else seen
         if us.first:
             seen.save(arguments.out)
@@ -108,7 +125,7 @@ def _for_data(arguments: argparse.Namespace, verb: str) -> Recipe:
     return recipe_of(told)
 
 
-def _task(recipe: Recipe):
+def _task(recipe: Recipe) -> Task:
     data: DataSection = recipe.data
     return datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
 

@@ -39,10 +39,16 @@ def three_errors(found: Any, classes: Tensor, disparity: Tensor, picture: Tensor
     known = disparity > 0
     near = F.smooth_l1_loss(found["disparity"].float()[known], disparity[known], reduction="sum")
     return (
-        F.cross_entropy(found["segmentation"].float(), classes, ignore_index=NOT_SEEN)
+        _class_error(found["segmentation"].float(), classes)
         + DISPARITY * near / known.sum().clamp(min=1)
         + RECONSTRUCTION * F.l1_loss(found["reconstruction"].float(), picture)
     )
+
+
+def _class_error(logits: Tensor, classes: Tensor) -> Tensor:
+    if classes.is_floating_point():
+        return F.cross_entropy(logits, classes)
+    return F.cross_entropy(logits, classes, ignore_index=NOT_SEEN)
 
 
 @dataclass(frozen=True)

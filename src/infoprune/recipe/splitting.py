@@ -77,7 +77,7 @@ def judged_over_the_wire(
     ordered = [everywhere[place] for place in sorted(everywhere)]
     joined = {name: torch.cat([one[name] for one in ordered]) for name in ordered[0]}
     mean, *without = with_and_without(joined["sent"], lambda total: total[0] / total[1])
-    length = Judged("sent", "bytes an image", "lower", mean, tuple(without))
+    length = Judged("traffic", "bytes an image", "lower", mean, tuple(without))
     return [*(from_sums(name, metric, joined[name]) for name, metric in metrics.items()), length]
 
 
