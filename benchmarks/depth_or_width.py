@@ -5,7 +5,7 @@
 Blocks leave first, down to a share of the MACs. Channels of another copy then leave until it takes as long: its share
 of MACs is halved in on by timing candidates in turn with the shallow network (CPU time of one thread). How equal the
 times came out is in the rows, with an interval over rounds. Both are tuned on the same pictures. Blocks by clusters of
-energies, channels by L1 with the default allocation in steps of 8. Dense networks are those of task_digits.py.
+energies, channels by L1 with the default allocation in steps of 4. Dense networks are those of task_digits.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import infoprune as ip
 
 L1 = tp.importance.MagnitudeImportance(p=1)
-BATCH, ROUNDS, HALVINGS = 16, 15, 5
+BATCH, ROUNDS, HALVINGS, ROUND_TO = 16, 15, 5, 4
 
 
 def main() -> None:
@@ -77,7 +77,11 @@ def as_fast(model: nn.Module, shallow: nn.Module) -> tuple[nn.Module, Ratio]:
     best = None
     for _ in range(HALVINGS):
         keep = (low + high) / 2
-        plan = ip.plan(model, EXAMPLE, L1, budgets=[ip.budgets.macs(keep=keep)], round_to=8)
+        try:
+            plan = ip.plan(model, EXAMPLE, L1, budgets=[ip.budgets.macs(keep=keep)], round_to=ROUND_TO)
+        except ip.errors.Infeasible:
+            low = keep
+            continue
         narrow = ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False).eval()
         measured = slower(narrow, shallow, x)
         if best is None or abs(measured.value - 1) < abs(best[1].value - 1):

@@ -3,13 +3,12 @@
     python benchmarks/growth.py [--curves importance observe ...]    # a few minutes; finished points are skipped
     python benchmarks/growth.py --plot docs/images/growth.png        # only draws what is on file
 
-Each point is the median CPU time of a few rounds in turn, in one process. The exponent b of cost = a n^b is the slope
+Each point is the least CPU time of a few rounds in turn, in one process. The exponent b of cost = a n^b is the slope
 of least squares through the logarithms over all points of a curve; sizes double.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from results_file import ResultsFile, arguments, read
 from torch import Tensor, nn
 
 Jobs = dict[str, Callable[[], object]]
+MOST_ROUNDS = 20
 
 
 def importance(channels: int) -> Jobs:
@@ -166,15 +166,20 @@ def main() -> None:
         for n in sizes[:1] if options.smoke else sizes:
             if not results.has(curve=curve, n=n):
                 torch.manual_seed(0)
-                found = interleaved(make(n), options.rounds)
-                results.append({"curve": curve, "n": n, "unit": unit, "ms": found})
+                results.append({"curve": curve, "n": n, "unit": unit, "ms": timed(make(n), options.rounds)})
+
+
+def timed(jobs: Jobs, least: int) -> dict[str, list[float]]:
+    """Short jobs get more rounds, up to half a second's worth."""
+    once = sum(times[0] for times in interleaved(jobs, 1).values())
+    return interleaved(jobs, max(least, min(MOST_ROUNDS, int(500 / once))))
 
 
 def lines_of(rows: list[dict], curve: str) -> Iterator[tuple[str, list[int], list[float], float]]:
-    """(name, sizes, median milliseconds, exponent) of everything on one panel."""
+    """(name, sizes, least milliseconds, exponent) of everything on one panel."""
     points = sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["n"])
     for name in points[0]["ms"] if points else ():
-        sizes, costs = [row["n"] for row in points], [statistics.median(row["ms"][name]) for row in points]
+        sizes, costs = [row["n"] for row in points], [min(row["ms"][name]) for row in points]
         yield name, sizes, costs, exponent(sizes, costs) if len(sizes) > 1 else float("nan")
 
 
@@ -191,7 +196,7 @@ def plot(rows: list[dict], path: Path) -> None:
             axis.loglog(sizes, costs, marker="o", ms=4, lw=1.4, label=f"{name}: n^{power:.1f}")
         axis.set_title(curve, fontsize=10)
         axis.set_xticks(sizes, [str(n) for n in sizes])
-        axis.minorticks_off()
+        axis.set_xticks([], minor=True)
         axis.set_xlabel(CURVES[curve][2])
         axis.set_ylim(bottom=axis.get_ylim()[0], top=4 * axis.get_ylim()[1])
         axis.legend(frameon=False, fontsize=7.5, loc="upper left")

@@ -27,6 +27,7 @@ ORDER = (
     "importance",
     "observation",
     "allocation",
+    "growth",
     "latency",
     "wire",
     "depth",
@@ -34,6 +35,7 @@ ORDER = (
     "detection",
     "transformers",
     "split",
+    "machine",
 )
 
 

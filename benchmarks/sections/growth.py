@@ -15,6 +15,11 @@ def fields() -> dict[str, str]:
         if not found:
             continue
         (ours, sizes, costs, power), *others = found
-        about = "; ".join(f"{name} {b:.1f}, {c[-1] / costs[-1]:.2g} times" for name, _, c, b in others)
-        lines.append((curve, f"{sizes[0]} to {sizes[-1]} {unit}", f"{ours} {power:.1f}", about))
-    return {"table": table(("curve", "size", "exponent of ours", "others: exponent, time at the largest size"), lines)}
+        ends = ((name, b, c[0] / costs[0], c[-1] / costs[-1]) for name, _, c, b in others)
+        about = "; ".join(f"{name} n^{b:.1f}, {brief(first)} to {brief(last)}" for name, b, first, last in ends)
+        lines.append((curve, f"{sizes[0]} to {sizes[-1]} {unit}", f"{ours} n^{power:.1f}", about))
+    return {"table": table(("curve", "size", "exponent of ours", "others: exponent, time over ours"), lines)}
+
+
+def brief(times: float) -> str:
+    return f"{times:.0f}" if times >= 10 else f"{times:.2g}"

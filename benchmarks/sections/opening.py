@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from results_file import FOLDER, read
 
+from sections.machine import seconds_of
+
 
 def fields() -> dict[str, str]:
     everything = [row for path in sorted(FOLDER.glob("*.jsonl")) for row in read(path)]
-    seconds = [row.get("cpu_s", row.get("cpu_seconds")) for row in everything]
+    seconds = [seconds_of(row) for row in everything]
     timed = [s for s in seconds if s is not None]
     transcribed = sum(row.get("transcribed", False) for row in everything)
     return {
