@@ -79,7 +79,8 @@ class _Public(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *PACKAGES, *_HOMES})
+        own = (name for name in super().__dir__() if name.startswith("__"))
+        return sorted({*own, *PACKAGES, *_HOMES})
 
 
 def _module(name: str) -> ModuleType:
