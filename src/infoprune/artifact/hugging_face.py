@@ -34,10 +34,10 @@ def described(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
 
     The dense config is told, also where a pruned one has taken its place.
     """
-    config = getattr(model, "config", None)
+    config, name = getattr(model, "config", None), type(model).__name__
     told = getattr(config, "infoprune", None)
-    kind = told["architecture"]["arguments"]["model_type"] if isinstance(told, Mapping) else type(config).model_type
-    name = type(model).__name__
+    pruned = isinstance(told, Mapping)
+    kind = told["architecture"]["arguments"]["model_type"] if pruned else getattr(type(config), "model_type", None)
     if not listed(kind, name):
         return None
     return name, {"model_type": kind, "config": plain(json.loads(config.to_json_string(use_diff=False)))}
