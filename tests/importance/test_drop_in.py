@@ -7,7 +7,9 @@ import torch_pruning as tp
 import torchvision
 from torch import nn
 
+import infoprune as ip
 from infoprune.importance import CapacityImportance, CapacityIndependenceImportance, IndependenceImportance
+from infoprune.models import resnet20_cifar
 
 NETWORKS = [
     "resnet18",
@@ -112,3 +114,16 @@ def test_prunes_every_network_in_every_way(name, way):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_prunes_every_network_by_each_part(name, importance):
     assert prune_and_run(name, importance(), "local") < 0.5
+
+
+def test_sites_that_own_a_part_of_a_layer_have_that_part_s_gradients():
+    """Padding with zeros splits what conv2 gives out: in the middle it meets the shortcut, at the ends it does not."""
+    torch.manual_seed(0)
+    net = resnet20_cifar().eval()
+    nn.functional.cross_entropy(net(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()
+    taylor = tp.importance.GroupTaylorImportance(group_reduction="first", normalizer=None)
+    graph = ip.Graph.trace(net, torch.zeros(1, 3, 32, 32))
+    layer = net.layer2[0].conv2
+    moved = (layer.weight * layer.weight.grad).abs().sum((1, 2, 3)).detach()
+    for site, rows in (("layer2.0.conv2", slice(0, 8)), ("layer2.0.conv2#2", slice(24, 32))):
+        torch.testing.assert_close(taylor(graph.group(site)[0]), moved[rows])

@@ -110,12 +110,22 @@ def _whole(part: _Part) -> _Part:
         return part
     layer = copy.copy(part.layer)
     layer._parameters = dict(part.layer._parameters)
-    weight = part.layer.weight.detach().index_select(part.axis, torch.from_numpy(part.index))
-    layer.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
+    layer.register_parameter("weight", _selected(part.layer.weight, part))
+    if part.role != "in" and part.layer._parameters.get("bias") is not None:
+        layer.register_parameter("bias", _selected(part.layer.bias, part._replace(axis=0)))
     for name in ("out_features", "out_channels", "num_features"):
         if part.role != "in" and hasattr(layer, name):
             setattr(layer, name, len(part.index))
     return part._replace(layer=layer, index=np.arange(len(part.index)))
+
+
+def _selected(parameter: nn.Parameter, part: _Part) -> nn.Parameter:
+    """The part's own indices, with the gradients that some importances read."""
+    index = torch.from_numpy(part.index).to(parameter.device)
+    own = nn.Parameter(parameter.detach().index_select(part.axis, index), requires_grad=False)
+    if parameter.grad is not None:
+        own.grad = parameter.grad.index_select(part.axis, index)
+    return own
 
 
 def _node(part: _Part) -> Node:
