@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from safetensors.torch import save_file
 
 import infoprune as ip
 from infoprune.cli import main
+from infoprune.errors import MissingExtra
+from infoprune.recipe.board import Board
 
 VERBS = (
     *("run", "finetune", "observe", "completion", "report", "bench"),
@@ -82,6 +85,12 @@ def test_tensorboard_gets_what_metrics_get(finished):
     told = {row["step"]: row["loss"] for row in rows if row["phase"] == "cut-1" and "step" in row}
     assert {e.step: e.value for e in events.Scalars("cut-1/loss")} == pytest.approx(told)
     assert events.Scalars("cut-1/accuracy")
+
+
+def test_a_missing_tensorboard_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtra, match=r"install infoprune\[tensorboard\]"):
+        Board(tmp_path / "tensorboard", [])
 
 
 def test_the_same_command_again_prints_the_same_report(finished, capsys):
