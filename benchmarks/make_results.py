@@ -29,6 +29,7 @@ ORDER = (
     "allocation",
     "growth",
     "latency",
+    "runtimes",
     "wire",
     "depth",
     "estimators",
