@@ -57,14 +57,13 @@ def in_openvino(path):
     return Session(lambda x: compiled(x)[0].copy())
 
 
-def ready(model, runtime, folder):
+def ready(model, runtime, path):
     if runtime == "torch":
         return model
     if runtime == "torch.compile":
-        torch.compiler.reset()
         return torch.compile(model)
-    path = Path(folder) / "model.onnx"
-    ip.export(model, x, path)
+    if not path.exists():
+        ip.export(model, x, path)
     return (in_onnxruntime if runtime == "onnxruntime" else in_openvino)(path)
 
 
@@ -81,17 +80,17 @@ title = f"{options.model}, {options.batch} x 3 x {options.size} x {options.size}
 print(f"{title}, {plan.prices['macs'].keep:.1%} of the MACs\n")
 print("| runtime | dense, ms | pruned, ms | pruned / dense (99.5 % interval) | rounds | off torch by |")
 print("|---|--:|--:|---|--:|--:|")
-for runtime in options.runtimes:
-    if runtime == "openvino" and find_spec("openvino") is None:
-        print(f"openvino is not installed; pip install 'infoprune[{RUNTIMES[runtime]}]'")
-        continue
-    with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b, torch.inference_mode():
-        pair = ready(dense, runtime, a), ready(pruned, runtime, b)
+with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+    for runtime in options.runtimes:
+        if runtime == "openvino" and find_spec("openvino") is None:
+            print(f"openvino is not installed; pip install 'infoprune[{RUNTIMES[runtime]}]'")
+            continue
+        pair = [ready(m, runtime, Path(folder, f"{n}.onnx")) for n, m in (("dense", dense), ("pruned", pruned))]
         expected = pruned(x)
         off = float((pair[1](x) - expected).abs().max() / expected.abs().max())
         told = ip.compare_latency(*pair, x, seconds=options.seconds)
-    low, high = told.ratio_interval
-    print(
-        f"| {runtime} | {told.dense_ms:.2f} | {told.pruned_ms:.2f} | {told.ratio:.3f} ({low:.3f} to {high:.3f}) | "
-        f"{told.rounds} | {off:.0e} |"
-    )
+        low, high = told.ratio_interval
+        print(
+            f"| {runtime} | {told.dense_ms:.2f} | {told.pruned_ms:.2f} | {told.ratio:.3f} ({low:.3f} to {high:.3f}) | "
+            f"{told.rounds} | {off:.0e} |"
+        )

@@ -21,27 +21,20 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+HERE = ("torch", "onnxruntime", *(["openvino"] if find_spec("openvino") else []))
+
+
 @pytest.mark.filterwarnings("ignore")  # exporters and runtimes warn about themselves
-@pytest.mark.parametrize(
-    "runtime",
-    [
-        "torch",
-        pytest.param("torch.compile", marks=pytest.mark.slow),  # compiles two networks
-        "onnxruntime",
-        pytest.param(
-            "openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
-        ),
-    ],
-)
-def test_a_pruned_network_computes_in_every_runtime_what_it_does_in_torch(runtime, monkeypatch, capsys):
-    *_, row = run(monkeypatch, capsys, "--runtimes", runtime)
-    name, dense, pruned, ratio, rounds, off = cells(row)
-    assert name == runtime
-    assert float(dense) > 0
-    assert float(pruned) > 0
-    assert "to" in ratio
-    assert int(rounds) >= 31
-    assert float(off) < 1e-4
+@pytest.mark.parametrize("runtimes", [HERE, pytest.param(("torch.compile",), marks=pytest.mark.slow)], ids=len)
+def test_a_pruned_network_computes_in_every_runtime_what_it_does_in_torch(runtimes, monkeypatch, capsys):
+    rows = [cells(line) for line in run(monkeypatch, capsys, "--runtimes", *runtimes)[-len(runtimes) :]]
+    assert [row[0] for row in rows] == list(runtimes)
+    for _, dense, pruned, ratio, rounds, off in rows:
+        assert float(dense) > 0
+        assert float(pruned) > 0
+        assert "to" in ratio
+        assert int(rounds) >= 31
+        assert float(off) < 1e-4
 
 
 def test_an_absent_runtime_is_one_sentence_naming_the_extra(monkeypatch, capsys):
