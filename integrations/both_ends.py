@@ -13,14 +13,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (
+    "torch-pruning==1.6.0", "lightning==2.6.0", "pytorch-lightning==2.6.0",
     "timm==1.0.12", "transformers==4.46.0", "tokenizers>=0.20,<0.21", "huggingface_hub>=0.24,<1", "accelerate==1.0.1",
-    "requests", "urllib3", "idna", "certifi", "charset_normalizer",
+    "openvino==2025.0.0", "requests", "urllib3", "idna", "certifi", "charset_normalizer",
 )  # fmt: skip
-TESTS = ("tests/integrations/test_timm.py", "tests/integrations/test_hugging_face.py")
+TESTS = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "artifact/test_from_pruner", "integrations/test_torch_pruning", "integrations/test_lightning",
+        "integrations/test_timm", "integrations/test_hugging_face", "integrations/test_runtimes",
+    )
+)  # fmt: skip
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--folder", default="/tmp/infoprune-oldest", help="of the second environment")
 parser.add_argument("--ends", nargs="+", choices=["newest", "oldest"], default=["newest", "oldest"])
+parser.add_argument("--tests", nargs="+", default=TESTS, help="files of tests, all of these integrations by default")
 options = parser.parse_args()
 
 
@@ -39,10 +47,11 @@ def environment(folder: Path) -> Path:
 
 
 def tested(python: str | Path, *settings: str) -> int:
-    told = "import timm, transformers as t; print('timm', timm.__version__, 'and transformers', t.__version__)"
-    subprocess.run([python, "-W", "ignore", "-c", told], check=True)
+    names = ("torch-pruning", "lightning", "timm", "transformers")
+    told = f"from importlib.metadata import version; print(*(f'{{n}} {{version(n)}}' for n in {names}), sep=', ')"
+    subprocess.run([python, "-c", told], check=True)
     quiet = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    return subprocess.run([python, "-m", "pytest", *settings, *TESTS], cwd=ROOT, env=quiet).returncode
+    return subprocess.run([python, "-m", "pytest", *settings, *options.tests], cwd=ROOT, env=quiet).returncode
 
 
 def newest() -> int:
