@@ -88,11 +88,11 @@ def test_interactive_pruning_is_saved(tmp_path):
 @pytest.mark.parametrize("whole_heads", [False, True])
 def test_a_transformer_whose_heads_the_script_sets_is_saved(tmp_path, whole_heads):
     model = network("test_vit", img_size=64, depth=2)
-    heads = {m.qkv: m.num_heads for m in model.modules() if isinstance(m, timm.layers.Attention)}
+    heads = {m.qkv: m.num_heads for m in model.modules() if isinstance(m, timm.models.vision_transformer.Attention)}
     how = {"prune_num_heads": True, "prune_head_dims": False, "head_pruning_ratio": 0.5} if whole_heads else {}
     pruner = stock(model, num_heads=heads, **how)
     pruner.step()
-    for m in (m for m in model.modules() if isinstance(m, timm.layers.Attention)):
+    for m in (m for m in model.modules() if isinstance(m, timm.models.vision_transformer.Attention)):
         m.num_heads = pruner.num_heads[m.qkv]
         m.attn_dim = m.qkv.out_features // 3
         m.head_dim = m.attn_dim // m.num_heads

@@ -15,7 +15,7 @@ model = timm.create_model(options.model, num_classes=10, img_size=options.size)
 example_inputs = torch.randn(1, 3, options.size, options.size)
 importance = tp.importance.GroupMagnitudeImportance(p=2)
 
-attentions = [m for m in model.modules() if isinstance(m, timm.layers.Attention)]
+attentions = [m for m in model.modules() if isinstance(m, timm.models.vision_transformer.Attention)]
 pruner = tp.pruner.BasePruner(
     model,
     (example_inputs,),
