@@ -1,6 +1,6 @@
 """What predicts accuracy after tuning? Random widths at equal MACs, tuned alike, and a regression on them.
 
-    python benchmarks/allocation_landscape.py --nets resnet20 --keep 0.1 --draws 48
+    python benchmarks/allocation_landscape.py --nets resnet20 --keep 0.1 --draws 30
 
 Keep fractions are drawn log-normally around one ratio (per site, and per third of the network) and scaled to the
 budget.
@@ -9,9 +9,13 @@ budget.
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
-from allocations import L1
+from allocations import L1, measured, observed
 from results_file import ResultsFile, arguments
 from task_digits import EXAMPLE, Contest, add_contest, contest_options, dense
 from torch import nn
@@ -20,13 +24,14 @@ import infoprune as ip
 from infoprune.graph import Graph
 
 KEY = ("net", "keep", "draw", "images")
+UTILITIES = (1.0, 0.0, -0.5, -1.0, -2.0)
 
 
 def main() -> None:
     parser = arguments(__doc__)
     add_contest(parser)
     parser.add_argument("--keep", type=float, default=0.1)
-    parser.add_argument("--draws", type=int, default=48)
+    parser.add_argument("--draws", type=int, default=30)
     options = contest_options(parser)
     results = ResultsFile.of(options, "allocation_landscape", KEY)
     for net in options.nets:
@@ -36,7 +41,41 @@ def main() -> None:
             key = {"net": net, "keep": options.keep, "draw": draw, "images": options.images}
             if not results.has(**key):
                 kept = drawn(graph, options.keep, draw)
-                results.append({**key, "kept": kept, **contest.run(built(model, kept))})
+                told = {"kept": kept, "utilities": utilities(graph, weights_of(net, options.work), kept)}
+                results.append({**key, **told, **contest.run(built(model, kept))})
+
+
+@cache
+def weights_of(net: str, work: Path) -> dict[str, dict[str, float]]:
+    """Everything that may predict: what sites weigh by each layer importance."""
+    model, contest = dense(net, work), Contest(0)
+    graph = Graph.trace(copy.deepcopy(model), EXAMPLE)
+    seen, found = observed(model, contest), measured(model, contest)
+    sizes = np.array([site.size for site in graph.sites], float)
+    shares = ip.budgets.macs(keep=1.0).cost(graph).gradient(sizes) * sizes
+    return {
+        "layers": ip.layerwise.uniform()(graph),
+        "share of MACs": dict(zip((site.name for site in graph.sites), shares.tolist(), strict=True)),
+        "nHSIC": ip.layerwise.nhsic(seen)(graph),
+        "relevance": ip.layerwise.nhsic_relevance(seen)(graph),
+        "curves": replace(found, trust=1.0)(graph),
+        "curves and layers": replace(found, trust=0.5)(graph),
+    }
+
+
+def utilities(graph: Graph, weights: dict[str, dict[str, float]], kept: dict[str, int]) -> dict[str, list[float]]:
+    """What these widths are worth by each layer importance, at each p of UTILITIES."""
+    shares = {site.name: kept[site.name] / site.size for site in graph.sites}
+    return {
+        name: [
+            sum(weight * worth(shares[site], p) for site, weight in of.items()) / sum(of.values()) for p in UTILITIES
+        ]
+        for name, of in weights.items()
+    }
+
+
+def worth(share: float, p: float) -> float:
+    return math.log(share) if p == 0 else (share**p - 1) / p
 
 
 def drawn(graph: Graph, keep: float, draw: int) -> dict[str, int]:

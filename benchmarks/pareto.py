@@ -10,9 +10,11 @@ dense network. Latency is that of batches of 16, measured in turn with the dense
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from statistics import mean
 
 import torch
 import torch_pruning as tp
@@ -84,6 +86,32 @@ def entered(model: nn.Module, recipe: Recipe, keep: float, contest: Contest) -> 
     times = compare_latency(model, candidate.to(memory_format=torch.contiguous_format), BATCH)
     low, high = times.ratio_interval
     return {**told, "latency": times.ratio, "latency_low": low, "latency_high": high}
+
+
+def plot(rows: Sequence[dict], dense_accuracy: Mapping[str, float], path: Path) -> None:
+    """Accuracy against latency, a panel a network, a line a recipe through its budgets."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    figure, axes = plt.subplots(1, len(nets), figsize=(7 * len(nets), 4.2), squeeze=False, layout="constrained")
+    for axis, net in zip(axes[0], nets, strict=True):
+        axis.plot([1], [100 * dense_accuracy[net]], "k*", markersize=11, label="dense")
+        for recipe in dict.fromkeys(row["recipe"] for row in rows):
+            mine = [row for row in rows if row["net"] == net and row["recipe"] == recipe]
+            keeps = sorted({row["keep"] for row in mine})
+            at = [[row for row in mine if row["keep"] == keep] for keep in keeps]
+            x, y = ([mean(row[of] for row in group) for group in at] for of in ("latency", "after"))
+            ours = recipe.startswith("ours")
+            axis.plot(
+                x, [100 * value for value in y], "o-" if ours else "s--", linewidth=2 if ours else 1, label=recipe
+            )
+        axis.set(xlabel="latency / dense latency, measured", ylabel="accuracy after tuning, %", title=net)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from depth_task import ResNet
 from results_file import FOLDER, ResultsFile, arguments
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ import infoprune as ip
 from infoprune.data.digits_on_photos import Digits
 from infoprune.finetune.loss import softened_divergence
 from infoprune.finetune.norms import reestimate_
-from infoprune.models import densenet40_cifar, resnet20_cifar, resnet56_cifar, vgg16_bn_cifar
+from infoprune.models import densenet40_cifar, resnet20_cifar, vgg16_bn_cifar
 
 BATCH = 128
 WORK = FOLDER / "digits_work"
@@ -45,7 +46,7 @@ class Net:
 
 NETS = {
     "resnet20": Net(resnet20_cifar, 96_000, 0.2),
-    "resnet56": Net(resnet56_cifar, 64_000, 0.1),
+    "resnet56": Net(lambda: ResNet(56), 64_000, 0.2),  # projections where the shape changes, as in the depth benchmarks
     "vgg16": Net(lambda: vgg16_bn_cifar(width=0.5), 64_000, 0.1),
     "densenet40": Net(densenet40_cifar, 32_000, 0.2),
     "tiny": Net(lambda: vgg16_bn_cifar(width=0.125), 256, 0.1),
