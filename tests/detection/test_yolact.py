@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.models import yolact_resnet18_fpn, yolact_resnet50_fpn
-from infoprune.models.yolact import assembled
+from infoprune.models.yolact import RawHeads, assembled
 from infoprune.models.yolact_boxes import anchors_of, decode, encode, fast_nms
 
 L2 = tp.importance.MagnitudeImportance(p=2)
@@ -113,6 +113,16 @@ def test_it_prunes_exactly_and_comes_back_from_disk(model, tmp_path):
     with torch.no_grad():
         for mine, theirs in zip(model(x), again(x), strict=True):
             assert all(torch.equal(mine[k], theirs[k]) for k in ("boxes", "labels", "scores", "masks"))
+
+
+def test_a_pruned_ones_raw_heads_export(model, tmp_path):
+    """Batch axis free; suppression depends on values and stays outside."""
+    pytest.importorskip("onnxruntime")
+    x = picture()
+    ip.prune_(model, x, ip.plan(model, x, L2, rates=0.5), certify=False)
+    told = ip.export(RawHeads(model), x, tmp_path / "heads.onnx")
+    assert told.batch == "batch"
+    assert told.scale > 0
 
 
 def test_outputs_of_heads_are_never_sites_and_everything_else_is(model):

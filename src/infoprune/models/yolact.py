@@ -100,7 +100,7 @@ class SharedHead(nn.Module):
 
 def _by_anchor(maps: Tensor, values: int) -> Tensor:
     """n x (anchors * values) x h x w to n x (h * w * anchors) x values."""
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, values)
+    return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, values)
 
 
 class Yolact(nn.Module):
@@ -135,8 +135,7 @@ class Yolact(nn.Module):
     def forward(
         self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
     ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
-        levels = self.pyramid(list(self.body((images - self.mean) / self.std).values()))
-        heads = Heads(**self.head(levels), prototypes=self.protonet(levels[0]))
+        levels, heads = self.raw(images)
         if self.training and targets is None:
             return heads._asdict()
         height, width = images.shape[-2:]
@@ -144,6 +143,11 @@ class Yolact(nn.Module):
         if self.training:
             return losses(*heads, anchors, targets)
         return self.postprocess_detections(heads, anchors, (height, width))
+
+    def raw(self, images: Tensor) -> tuple[list[Tensor], Heads]:
+        """The pyramid's levels, and what the heads give out."""
+        levels = self.pyramid(list(self.body((images - self.mean) / self.std).values()))
+        return levels, Heads(**self.head(levels), prototypes=self.protonet(levels[0]))
 
     def postprocess_detections(self, heads: Heads, anchors: Tensor, size: tuple[int, int]) -> list[dict[str, Tensor]]:
         """Boxes that survive fast non-maximum suppression, with their masks."""
@@ -156,6 +160,17 @@ class Yolact(nn.Module):
             masks = assembled(prototypes, coefficients[chosen.rows], kept, size)
             found.append({"boxes": kept, "labels": chosen.columns + 1, "scores": chosen.scores, "masks": masks})
         return found
+
+
+class RawHeads(nn.Module):
+    """A YOLACT without post-processing: box deltas, class logits, mask coefficients and prototypes, for `export`."""
+
+    def __init__(self, yolact: Yolact):
+        super().__init__()
+        self.yolact = yolact
+
+    def forward(self, images: Tensor) -> Heads:
+        return self.yolact.raw(images)[1]
 
 
 def assembled(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
