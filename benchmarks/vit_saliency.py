@@ -1,4 +1,4 @@
-"""Mask IoU of a real ViT-S/14 against what is left of its tokens, heads and MLP widths, without any training.
+"""Mask IoU of a real ViT-S/14 against what is left of its tokens, heads and MLP widths, alone and together, untrained.
 
     python benchmarks/vit_saliency.py --data DATA            # goes on where it was stopped; about 15 CPU minutes
     python benchmarks/vit_saliency.py --table                # the tables and the plot of what was measured so far
@@ -38,6 +38,7 @@ SCORES = ("capacity+independence", "capacity", "independence", "class-attention"
 KEEPS = (0.7, 0.9, 0.5)
 WIDTHS = {"heads": (2 / 6, 1 / 6, 3 / 6), "mlp": (0.25, 0.1, 0.5)}  # rates
 SITE = {"heads": ".attn.qkv", "mlp": ".mlp.fc1"}
+BUDGETS = {0.854: 0.9, 0.624: 0.7}  # of MACs, with the keep ratio at which tokens alone cost as much
 IMPORTANCES = {
     "capacity+independence": lambda: ip.importance.CapacityIndependenceImportance(),
     "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
@@ -54,6 +55,10 @@ def tasks() -> Iterator[dict]:
         for what, rates in WIDTHS.items():
             for name in IMPORTANCES:
                 yield {"what": what, "how": name, "keep": 1 - rates[place]}
+    for keep in BUDGETS:
+        yield {"what": "one budget", "how": "heads and MLPs", "keep": keep}
+        for score in ("capacity+independence", "random"):
+            yield {"what": "one budget", "how": f"heads, MLPs, tokens by {score}", "keep": keep}
 
 
 def thinned(vit: nn.Module, task: dict) -> nn.Module:
@@ -66,7 +71,18 @@ def thinned(vit: nn.Module, task: dict) -> nn.Module:
         image = torch.randn(1, 3, SIZE, SIZE)
         rates = {f"blocks.{i}{SITE[task['what']]}": 1 - task["keep"] for i in range(len(vit.blocks))}
         return ip.prune_(vit, image, ip.plan(vit, image, IMPORTANCES[task["how"]](), rates=rates))
+    if task["what"] == "one budget":
+        return within(vit, task["keep"], score=task["how"].partition(" by ")[2])
     return vit
+
+
+def within(vit: nn.Module, keep: float, *, score: str) -> nn.Module:
+    """Heads and MLP widths share a budget of MACs, and tokens too where a score is named."""
+    image, importance = torch.randn(1, 3, SIZE, SIZE), IMPORTANCES["capacity+independence"]()
+    tokens = ip.TokenPath(STAGES, score=score) if score else None
+    plan = ip.plan(vit, image, importance, budgets=[ip.budgets.macs(keep=keep)], tokens=tokens)
+    print(plan, file=sys.stderr)
+    return ip.prune_(vit, image, plan, certify=False)
 
 
 def measure(data: Path, results: Path) -> None:
@@ -105,15 +121,36 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def table(rows: list[dict]) -> None:
     dense = next(row for row in rows if row["what"] == "dense")
     print(f"dense: {dense['macs']:,} MACs, IoU {told(dense)} over {len(dense['iou'])} images")
-    chance = {(row["what"], row["keep"]): np.array(row["iou"]) for row in rows if row["how"] == "random"}
+    chance = {(row["what"], row["keep"]): row for row in rows if row["how"] == "random"}
     for what in ("tokens", "heads", "mlp"):
         print(f"\n| {what}: keep | MACs | by | IoU (95 %) | minus random (95 %) |\n|---|---|---|---|---|")
         for row in sorted((row for row in rows if row["what"] == what), key=lambda row: -row["keep"]):
             against = "-"
             if row["how"] != "random" and (what, row["keep"]) in chance:
-                gap = np.array(row["iou"]) - chance[what, row["keep"]]
-                against = f"{gap.mean():+.3f} ({interval(gap)[0]:+.3f} to {interval(gap)[1]:+.3f})"
+                against = gap(row, chance[what, row["keep"]])
             print(f"| {row['keep']:.3g} | {row['macs'] / dense['macs']:.1%} | {row['how']} | {told(row)} | {against} |")
+
+
+def budget_table(rows: list[dict]) -> None:
+    """All axes under one budget, against tokens alone and against heads and MLPs at the same MACs."""
+    dense = next(row for row in rows if row["what"] == "dense")
+    print("\n| one budget | MACs | by | IoU (95 %) | minus tokens alone (95 %) | minus heads and MLPs (95 %) |")
+    print("|---|---|---|---|---|---|")
+    for keep, ratio in sorted(BUDGETS.items(), reverse=True):
+        alone = {row["how"]: row for row in rows if row["what"] == "tokens" and row["keep"] == ratio}
+        shared = {row["how"]: row for row in rows if row["what"] == "one budget" and row["keep"] == keep}
+        best = max(alone.values(), key=lambda row: np.mean(row["iou"]))
+        print(f"| {keep:.1%} | {best['macs'] / dense['macs']:.1%} | tokens by {best['how']} | {told(best)} | - | - |")
+        for how, row in shared.items():
+            gaps = [gap(row, best), gap(row, shared["heads and MLPs"]) if row is not shared["heads and MLPs"] else "-"]
+            print(f"| {keep:.1%} | {row['macs'] / dense['macs']:.1%} | {how} | {told(row)} | {' | '.join(gaps)} |")
+
+
+def gap(row: dict, other: dict) -> str:
+    """The mean difference, image by image."""
+    values = np.array(row["iou"]) - np.array(other["iou"])
+    low, high = interval(values)
+    return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def told(row: dict) -> str:
@@ -169,6 +206,7 @@ def main() -> None:
         measure(options.data, options.results)
     rows = [json.loads(line) for line in options.results.read_text().splitlines()]
     table(rows)
+    budget_table(rows)
     plot(rows, PLOT)
 
 

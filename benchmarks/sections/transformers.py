@@ -16,7 +16,7 @@ def fields() -> dict[str, str]:
     gaps = {
         (r["what"], r["how"], r["keep"]): against_random(r, saliency)
         for r in saliency
-        if r["how"] not in ("-", "random")
+        if r["what"] in ("tokens", "heads", "mlp") and r["how"] != "random"
     }
     tokens = [gap.verdict for (what, _, _), gap in gaps.items() if what == "tokens"]
     widths = [gap.verdict for (what, _, _), gap in gaps.items() if what != "tokens"]
@@ -44,6 +44,7 @@ def fields() -> dict[str, str]:
         "widths": str(len(widths)),
         "widths_better": str(widths.count("better")),
         "widths_worse": str(widths.count("worse")),
+        "budgets": budgets(saliency, dense),
         "joint": joint(),
     }
 
@@ -81,9 +82,32 @@ def saliency_table(what: str, everything: list[Row], dense: Row, gaps: dict[tupl
     return table((f"{what}: keep", "MACs", "by", "IoU (95 %)", "minus random (95 %)"), lines)
 
 
+ALONE = {0.854: 0.9, 0.624: 0.7}  # the keep ratio at which tokens alone cost as much as a budget
+
+
+def budgets(everything: list[Row], dense: Row) -> str:
+    """Tokens alone by the best score, heads and MLPs, and all of them, at equal MACs."""
+    lines = []
+    for keep, ratio in ALONE.items():
+        tokens = [r for r in everything if r["what"] == "tokens" and r["keep"] == ratio]
+        best = max(tokens, key=lambda r: mean(r["iou"]))
+        shared = [r for r in everything if r["what"] == "one budget" and r["keep"] == keep]
+        widths = next(r for r in shared if r["how"] == "heads and MLPs")
+        for found in (best, *shared):
+            how = f"tokens by {found['how']}" if found is best else found["how"]
+            gaps = ["-" if found is other else f"{against(found, other):.3f}" for other in (best, widths)]
+            lines.append((f"{100 * found['macs'] / dense['macs']:.1f} %", how, told(found), *gaps))
+    return table(("MACs", "what leaves", "IoU (95 %)", "minus tokens alone", "minus heads and MLPs"), lines)
+
+
+def against(found: Row, other: Row) -> Difference:
+    return paired(by_picture(found), by_picture(other))
+
+
 def joint() -> str:
-    axes, lines = ("tokens", "heads and MLPs", "MLPs", "all"), []
-    for found in rows("token_joint"):
-        kept = ", ".join(f"{100 * share:.0f} %" for share in found["kept"])
-        lines.append((f"{100 * found['keep']:.0f} %", *(f"{found['values'][axis]:.2f}" for axis in axes), kept))
-    return table(("MACs", *axes, "kept of all: tokens, heads, MLP width"), lines, "rrrrrr")
+    lines, found = [], rows("token_joint")
+    for r in found:
+        values = ("cannot" if value is None else f"{value:.1f}" for value in r["values"].values())
+        lines.append((f"{100 * r['keep']:.0f} %", *values, ", ".join(f"{100 * v:.0f} %" for v in r["kept"].values())))
+    header = ("MACs", *found[0]["values"], f"kept of all: {', '.join(found[0]['kept'])}")
+    return table(header, lines, "r" * len(header))

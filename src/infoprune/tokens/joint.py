@@ -23,7 +23,6 @@ from infoprune.budgets import Budget
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import evaluating, structural_copy
-from infoprune.layerwise import uniform
 from infoprune.planning import Planned, Scored, spent
 from infoprune.surgery.plan import Plan, Price, carry_out
 from infoprune.surgery.token_scores import token_scores
@@ -39,7 +38,7 @@ class TokenPath:
 
     `blocks` are numbers or names, by default those at a quarter, a half and three quarters of the depth; `score` and
     `fuse` are those of `infoprune.tokens.sparsify_`. A stage counts in the utility with the share that it keeps of the
-    arriving tokens, and weighs as many as layers give out what is left: four in each usual block behind it.
+    arriving tokens, and weighs as much as all sites in the blocks behind it.
     """
 
     blocks: Sequence[int | str] = ()
@@ -109,11 +108,10 @@ class Stages:
         return [self.edit(block, self.layout.patches, self.layout.patches - 1) for block in self.blocks]
 
     def weights(self, scored: Scored) -> np.ndarray:
-        """Linear layers in the blocks that follow, on the scale of the sites' weights."""
+        """As much as the sites in the blocks that follow, together."""
         names = self.layout.blocks
-        layers = [sum(isinstance(m, nn.Linear) for m in self.model.get_submodule(name).modules()) for name in names]
-        scale = sum(scored.weights.values()) / sum(uniform()(scored.graph).values())
-        return scale * np.array([max(1, sum(layers[names.index(block) :])) for block in self.blocks])
+        of_block = [sum(w for site, w in scored.weights.items() if site.startswith(f"{b}.")) for b in names]
+        return np.array([sum(of_block[names.index(block) :]) or 1.0 for block in self.blocks])
 
     def utility(self, edits: Sequence[KeepTokens], scored: Scored) -> float:
         """What the shares that stay are worth, 0 where all do."""
