@@ -19,7 +19,6 @@ from infoprune.artifact.hub import TIMM_FIELDS
 from infoprune.artifact.loading import Config, pruned, read_weights
 from infoprune.artifact.saving import WEIGHTS
 from infoprune.errors import BadArtifact
-from infoprune.integrations.timm.heads import tell_widths, with_classes
 
 
 @register_model
@@ -49,9 +48,8 @@ def infoprune(
         model: nn.Module = _features(place, config, pretrained, kwargs)
     else:
         model = _network(place, config, pretrained, kwargs)
-        tell_widths(model)
-        if num_classes is not None:
-            with_classes(model, num_classes)
+        if num_classes not in (None, getattr(model, "num_classes", None)):
+            model.reset_classifier(num_classes)
     _describe(model, place, dict(pretrained_cfg_overlay or {}))
     return model
 
