@@ -36,6 +36,7 @@ ORDER = (
     "detection",
     "transformers",
     "split",
+    "importing",
     "machine",
 )
 
@@ -66,9 +67,13 @@ def main() -> None:
     PAGE.write_text(page(), encoding="utf-8")
     if options.plots:
         import growth
+        import pareto
         from results_file import FOLDER, read
 
-        growth.plot(read(FOLDER / "growth.jsonl"), HERE.parent / "docs" / "images" / "growth.png")
+        images = HERE.parent / "docs" / "images"
+        growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
+        dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
+        pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")
 
 
 if __name__ == "__main__":
