@@ -169,8 +169,8 @@ class RawHeads(nn.Module):
         super().__init__()
         self.yolact = yolact
 
-    def forward(self, images: Tensor) -> Heads:
-        return self.yolact.raw(images)[1]
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.yolact.raw(images)[1])
 
 
 def assembled(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
