@@ -31,12 +31,18 @@ def test_every_section_names_its_command():
         assert COMMAND.search(before_figures), section.splitlines()[0]
 
 
+def with_imports(program: Path) -> str:
+    """The text of a program and of the modules beside it that it imports, where shared options are defined."""
+    text = program.read_text(encoding="utf-8")
+    beside = [program.with_name(f"{name}.py") for name in re.findall(r"^from (\w+) import", text, re.MULTILINE)]
+    return text + "".join(path.read_text(encoding="utf-8") for path in beside if path.exists())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_a_page_exist_with_their_options(page):
     for program, *options in commands(page):
         assert (ROOT / program).exists(), program
-        source = (ROOT / program).read_text(encoding="utf-8")
-        source += (ROOT / "benchmarks/results_file.py").read_text() if "arguments(" in source else ""
+        source = with_imports(ROOT / program)
         for option in (word for word in options if word.startswith("--")):
             assert f'"{option}"' in source, f"{program} has no {option}"
 
