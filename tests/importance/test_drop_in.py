@@ -9,6 +9,7 @@ from torch import nn
 
 import infoprune as ip
 from infoprune.importance import CapacityImportance, CapacityIndependenceImportance, IndependenceImportance
+from infoprune.importance.base import members_of
 from infoprune.models import resnet20_cifar
 
 NETWORKS = [
@@ -127,3 +128,16 @@ def test_sites_that_own_a_part_of_a_layer_have_that_part_s_gradients():
     moved = (layer.weight * layer.weight.grad).abs().sum((1, 2, 3)).detach()
     for site, rows in (("layer2.0.conv2", slice(0, 8)), ("layer2.0.conv2#2", slice(24, 32))):
         torch.testing.assert_close(taylor(graph.group(site)[0]), moved[rows])
+
+
+def test_sites_that_own_a_part_of_a_layer_are_scored_by_that_part_s_responses():
+    torch.manual_seed(0)
+    net = resnet20_cifar().eval()
+    seen = ip.observe(net, [(torch.randn(32, 3, 32, 32), torch.arange(32) % 4)], progress=False)
+    importance = ip.importance.EnergyImportance(seen)
+    graph = ip.Graph.trace(net, torch.zeros(1, 3, 32, 32))
+    responses, labels = seen.responses.of("layer2.0.conv2"), seen.responses.labels
+    scores = importance.dependence(responses, labels).float()
+    for site, rows in (("layer2.0.conv2", slice(0, 8)), ("layer2.0.conv2#2", slice(24, 32))):
+        own = [m for m in members_of(graph.group(site)[0]) if m.name == "layer2.0.conv2"]
+        torch.testing.assert_close(importance.score(own[0]), scores[rows])

@@ -14,7 +14,7 @@ from torch_pruning._helpers import GroupItem
 from torch_pruning.dependency import Dependency, Group, Node
 from torch_pruning.pruner.function import PrunerBox
 
-from infoprune.graph.member import Member, Role
+from infoprune.graph.member import Member, PartOf, Role
 from infoprune.graph.slots import Coupling, Slot
 
 
@@ -115,6 +115,7 @@ def _whole(part: _Part) -> _Part:
         layer.register_parameter("bias", _selected(part.layer.bias, part._replace(axis=0)))
     for name in ("out_features", "out_channels", "num_features"):
         if part.role != "in" and hasattr(layer, name):
+            layer.part_of = PartOf(getattr(layer, name), torch.from_numpy(part.index))
             setattr(layer, name, len(part.index))
     return part._replace(layer=layer, index=np.arange(len(part.index)))
 

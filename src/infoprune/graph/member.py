@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 Role = Literal["out", "in", "depthwise", "norm", "parameter"]
@@ -22,3 +23,16 @@ class Member(NamedTuple):
     role: Role
     index: Tensor
     root: Tensor
+
+
+class PartOf(NamedTuple):
+    """What a stand-in for some channels of a layer knows of the layer itself: its `part_of`."""
+
+    size: int
+    index: Tensor
+
+
+def part_of(layer: nn.Module) -> PartOf:
+    """Where this layer's output channels are among those that the model's own layer gives out."""
+    size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    return getattr(layer, "part_of", PartOf(size, torch.arange(size)))

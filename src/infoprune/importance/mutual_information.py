@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from infoprune.graph.member import Member
+from infoprune.graph.member import Member, part_of
 from infoprune.importance.base import About, Importance, importances
 from infoprune.observe.tasks import Estimate, TaskObservations, TaskWeights
 
@@ -39,8 +39,6 @@ class MutualInformationImportance(Importance):
     def score(self, member: Member) -> Tensor | None:
         if member.role not in ("out", "depthwise") or member.name not in self.seen.layers:
             return None
-        layer = member.layer
-        self.seen.require_channels(
-            member.name, layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        )
-        return self.seen.scores(member.name, self.task, self.estimate).float()[member.index]
+        part = part_of(member.layer)
+        self.seen.require_channels(member.name, part.size)
+        return self.seen.scores(member.name, self.task, self.estimate).float()[part.index[member.index]]

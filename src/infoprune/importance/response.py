@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from infoprune.errors import StaleObservations, UnusableData
-from infoprune.graph.member import Member
+from infoprune.graph.member import Member, part_of
 from infoprune.importance.base import Importance
 from infoprune.observe import Observations
 
@@ -53,7 +52,7 @@ class ResponseImportance(Importance):
             return None
         index, counts = self.seen.responses.labels.unique(return_inverse=True, return_counts=True)[1:]
         common = counts[index] >= LEAST
-        wanted = member.index.to(found.device)
+        wanted = part_of(member.layer).index[member.index].to(found.device)
         return self.dependence(found[wanted][:, common], index[common]).float()
 
     def _responses(self, member: Member) -> Tensor | None:
@@ -61,14 +60,10 @@ class ResponseImportance(Importance):
         layers, name = self.seen.responses.layers, member.name
         if name not in layers and name in self.seen.silent:
             return None
-        now = _channels(member.layer)
+        now = part_of(member.layer).size
         if name not in layers or layers[name][0] != now:
             was = f"with {layers[name][0]} channels" if name in layers else "nowhere"
             raise StaleObservations(
                 f"{name} has {now} channels and was observed {was}; observe() the model as it is now"
             )
         return self.seen.responses.of(name)
-
-
-def _channels(layer: torch.nn.Module) -> int:
-    return layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels
