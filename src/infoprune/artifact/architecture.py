@@ -186,13 +186,19 @@ def _timm_arguments(model: nn.Module) -> Iterator[dict[str, Any]]:
     if isinstance(classes := getattr(model, "num_classes", None), int):
         arguments["num_classes"] = classes
         yield dict(arguments)
-    if isinstance(channels := getattr(model, "in_chans", None), int):
+    if isinstance(channels := _input_channels(model), int):
         yield {**arguments, "in_chans": channels}
     size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     if isinstance(size, tuple) and all(isinstance(n, int) for n in size):
         yield {**arguments, "img_size": list(size)}
     if isinstance(channels, int) and isinstance(size, tuple):
         yield {**arguments, "img_size": list(size), "in_chans": channels}
+
+
+def _input_channels(model: nn.Module) -> int | None:
+    """What the model says, or its first convolution where older releases of timm say nothing."""
+    first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    return getattr(model, "in_chans", first)
 
 
 def _class_counts(model: nn.Module, dense: Shapes) -> Iterator[dict[str, Any]]:
