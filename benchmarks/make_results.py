@@ -27,6 +27,7 @@ ORDER = (
     "importance",
     "observation",
     "allocation",
+    "contest",
     "growth",
     "latency",
     "runtimes",

@@ -42,6 +42,7 @@ def fields() -> dict[str, str]:
             ("random", "L1"),
         ),
         "recipes": recipe_table(recipes),
+        "distilled": distilled(recipes),
     }
 
 
@@ -141,3 +142,10 @@ def priced(found: Sequence[Row], name: str, column: tuple[str, float]) -> str:
     if not here:
         return "-"
     return f"{100 * mean(r['after'] for r in here):.1f} at {mean(r['latency'] for r in here):.2f}"
+
+
+def distilled(found: Sequence[Row]) -> str:
+    """What the dense network's answers add to the host's own recipe, at each budget."""
+    plain = "host isomorphic L1"
+    at = [gap(found, "recipe", f"{plain}, distilled", plain, lambda r, c=c: setting(r) == c) for c in settings(found)]
+    return " and ".join(f"{g.mean:.1f}" for g in at if g)
