@@ -48,7 +48,7 @@ def measured(side: int) -> dict:
         "certificate": certificate.verdict, "difference": certificate.difference / certificate.scale,
         "loaded_equal": all(torch.equal(mine[k], found[k]) for k in mine),
         "found": {k: [str(v.dtype).removeprefix("torch."), list(v.shape)] for k, v in found.items()},
-        "losses": {k: round(float(v), 3) for k, v in losses.items()},
+        "losses": {k: round(float(v.detach()), 3) for k, v in losses.items()},
         "gradients_finite": all(bool(p.grad.isfinite().all()) for p in again.parameters() if p.grad is not None),
     }  # fmt: skip
 
