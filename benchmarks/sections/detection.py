@@ -15,6 +15,7 @@ def fields() -> dict[str, str]:
         lines.append(
             (found["what"], f"{found['macs'] / 1e9:.2f} G{change}", *giga, f"{found['params'] / 1e6:.2f} M{fewer}")
         )
+    mask = row("mask_rcnn", side=800)
     header = ("", "multiply-adds", "counted by layers (biases, batch norms)", "published", "parameters")
     return {
         "table": table(header, lines, "lrrrr"),
@@ -24,4 +25,9 @@ def fields() -> dict[str, str]:
         "difference": f"{pruned['difference']:.1e}",
         "scale": f"{pruned['scale']:.1f}",
         "sites": str(pruned["sites"]),
+        "mask_macs": " to ".join(f"{macs / 1e9:.1f}" for macs in mask["macs"]),
+        "mask_agree": "equal" if mask["macs_counted"] == mask["macs"][1] else "differ",
+        "mask_certificate": mask["certificate"],
+        "mask_difference": f"{mask['difference']:.1e}",
+        "mask_loaded": "bitwise equal" if mask["loaded_equal"] else "not equal",
     }
