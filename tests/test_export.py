@@ -47,6 +47,28 @@ def test_onnx_runtime_gives_the_pruned_network_s_outputs_at_any_batch(tmp_path):
     assert max(told.differences.values()) < 1e-5
 
 
+class Windows(nn.Module):
+    """Attention within windows: five axes go into it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.qkv, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 24), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).mT.unflatten(1, (4, 16))  # four windows of sixteen places
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).permute(3, 0, 1, 4, 2, 5).unbind(0)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(-2)
+        return self.head(mixed.mean((1, 2)))
+
+
+def test_attention_within_windows_is_exported(tmp_path):
+    torch.manual_seed(0)
+    model = Windows().eval()
+    told = ip.export(model, X, tmp_path / "m.onnx")
+    x = torch.randn(4, 3, 32, 32)
+    np.testing.assert_allclose(ran(told.path, x)[0], model(x).detach().numpy(), atol=1e-5)
+
+
 def test_opset_and_free_axis_are_recorded_in_the_file(tmp_path):
     told = ip.export(small_net(), X, tmp_path / "m.onnx", opset=18)
     written = onnx.load(told.path)

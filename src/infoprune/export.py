@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -92,7 +93,7 @@ def export(
 
 def _program(model: nn.Module, inputs: tuple) -> tuple[torch.export.ExportedProgram, str | None]:
     """The model as a program whose batch is free if it can be, with the name of that axis."""
-    with _quiet():
+    with _quiet(), _attention_in_four_axes():
         if _batch_of(inputs) is not None:
             shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
             try:
@@ -248,3 +249,21 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _attention_in_four_axes() -> Iterator[None]:
+    """ONNX's exporter translates attention over batch x heads x places x numbers alone; windows are a fifth axis."""
+    attention = F.scaled_dot_product_attention
+
+    def folded(query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        if query.dim() <= 4 or arguments or options.get("attn_mask") is not None:
+            return attention(query, key, value, *arguments, **options)
+        parts = [part.flatten(0, -4) for part in (query, key, value)]
+        return attention(*parts, **options).unflatten(0, query.shape[:-3])
+
+    F.scaled_dot_product_attention = folded
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = attention
