@@ -38,6 +38,7 @@ ORDER = (
     "transformers",
     "split",
     "importing",
+    "runs",
     "machine",
 )
 

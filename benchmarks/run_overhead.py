@@ -1,6 +1,6 @@
 """How much of a run's CPU time is spent outside forward and backward passes; the quickstart by default.
 
-    OMP_NUM_THREADS=1 python benchmarks/run_overhead.py [RECIPE] [--set SECTION.KEY=VALUE] [--out DIR]
+    OMP_NUM_THREADS=1 python benchmarks/run_overhead.py [RECIPE] [--set SECTION.KEY=VALUE]
 
 Times are the process's CPU time, all threads together. A pass is the outermost call of a network, or `backward`;
 everything else is outside: importing, reading data, optimizer steps, planning, certificates, checkpoints, the report.
@@ -8,8 +8,6 @@ everything else is outside: importing, reading data, optimizer steps, planning, 
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -18,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-STARTED = time.process_time()
+from results_file import ResultsFile, arguments
+
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+SMALL = ("model.train_epochs=1", "finetune.epochs=1", "report.baseline_epochs=0")
 
 
 class Clock:
@@ -65,12 +65,13 @@ def watched(clock: Clock) -> Iterator[None]:
 
 
 def measured(recipe: Path, changes: list[str], out: Path) -> dict[str, Any]:
+    started = time.process_time()
     import torch
 
     from infoprune.recipe import read_recipe, run
 
     torch.set_num_threads(1)
-    imported, clock, wall = time.process_time() - STARTED, Clock(), time.perf_counter()
+    imported, clock, wall = time.process_time() - started, Clock(), time.perf_counter()
     begun = time.process_time()
     with watched(clock):
         report = run(read_recipe(recipe, changes), out)
@@ -94,13 +95,14 @@ def measured(recipe: Path, changes: list[str], out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("recipe", type=Path, nargs="?", default=QUICKSTART)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--out", type=Path, help="directory of the run (default: one that is removed again)")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    changes = [*options.set, *(SMALL if options.smoke else ())]
+    results = ResultsFile.of(options, "run_overhead", ("recipe",))
     with tempfile.TemporaryDirectory() as scratch:
-        print(json.dumps(measured(arguments.recipe, arguments.set, arguments.out or Path(scratch) / "run"), indent=1))
+        results.append(measured(options.recipe, changes, Path(scratch) / "run"))
 
 
 if __name__ == "__main__":
