@@ -19,6 +19,7 @@ NAMES = {
     "mobilenetv2": "MobileNetV2",
     "lite0": "EfficientNet-Lite0",
 }
+HOST = ("host global L1", "host isomorphic L1", "host group L2", "host isomorphic L1, distilled")
 DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
 OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
 
@@ -42,6 +43,7 @@ def fields() -> dict[str, str]:
             ("random", "L1"),
         ),
         "recipes": recipe_table(recipes),
+        "recipe_gaps": gaps(recipes, "recipe", ("ours, width, distilled",), HOST),
         "distilled": distilled(recipes),
     }
 
