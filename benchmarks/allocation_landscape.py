@@ -1,4 +1,4 @@
-"""What predicts accuracy after tuning? Random widths at equal MACs, tuned alike, and a regression on them.
+"""What predicts accuracy after tuning? Random widths at equal MACs, tuned alike, beside what each utility says of them.
 
     python benchmarks/allocation_landscape.py --nets resnet20 --keep 0.1 --draws 30
 

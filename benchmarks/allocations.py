@@ -140,7 +140,7 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
 
 def main() -> None:
     parser = arguments(__doc__)
-    add_contest(parser)
+    add_contest(parser, STAMP_NETS)
     add_stamps(parser)
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.1])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))

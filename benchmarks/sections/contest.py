@@ -106,7 +106,7 @@ def gaps(found: Sequence[Row], by: str, ours: Sequence[str], theirs: Sequence[st
 
 def averages(found: Sequence[Row]) -> str:
     """Ours minus theirs over all networks of a budget, each network and seed one pair."""
-    keeps = sorted({r["keep"] for r in found}, reverse=True)
+    keeps = sorted({r["keep"] for r in found if r["way"] in OTHERS}, reverse=True)
     lines = []
     for one in (DEFAULT, MEASURED):
         for other in OTHERS:
