@@ -21,6 +21,8 @@ NAMES = {
 }
 HOST = ("host global L1", "host isomorphic L1", "host group L2", "host isomorphic L1, distilled")
 DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
+CRITERIA = ("capacity and independence", "capacity", "independence", "energy", "HSIC")
+SHORT, LONG = 3_200, 12_800  # pictures of tuning
 OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
 
 
@@ -35,16 +37,20 @@ def fields() -> dict[str, str]:
         "widths_gaps": gaps(widths, "way", (DEFAULT, MEASURED), OTHERS),
         "widths_average": averages(widths),
         "landscape": landscape(),
-        "criteria": contest_table(criteria, "criterion"),
-        "criteria_gaps": gaps(
-            criteria,
-            "criterion",
-            ("capacity and independence", "capacity", "independence", "energy", "HSIC"),
-            ("random", "L1"),
-        ),
+        **criteria_after("short", SHORT, criteria),
+        **criteria_after("long", LONG, criteria),
         "recipes": recipe_table(recipes),
         "recipe_gaps": gaps(recipes, "recipe", ("ours, width, distilled",), HOST),
         "distilled": distilled(recipes),
+    }
+
+
+def criteria_after(tuning: str, images: int, found: Sequence[Row]) -> dict[str, str]:
+    """What every criterion came to after that much tuning, and ours against random channels and L1."""
+    here = [r for r in found if r["images"] == images]
+    return {
+        f"criteria_{tuning}": contest_table(here, "criterion"),
+        f"criteria_{tuning}_gaps": gaps(here, "criterion", CRITERIA, ("random", "L1")),
     }
 
 
@@ -116,8 +122,14 @@ def averages(found: Sequence[Row]) -> str:
 
 
 def landscape() -> str:
-    """Rank correlation with accuracy after tuning over random widths, a line a layer importance, a column a utility."""
+    """A table a network."""
     found = newest("allocation_landscape", ("net", "keep", "draw", "images"))
+    nets = dict.fromkeys(r["net"] for r in found)
+    return "\n\n".join(landscape_of(net, [r for r in found if r["net"] == net]) for net in nets)
+
+
+def landscape_of(net: str, found: Sequence[Row]) -> str:
+    """Rank correlation with accuracy after tuning over random widths, a line a layer importance, a column a utility."""
     after = [r["after"] for r in found]
     lines = [
         (name, *(f"{spearmanr([r['utilities'][name][i] for r in found], after)[0]:+.2f}" for i in range(5)))
@@ -125,7 +137,7 @@ def landscape() -> str:
     ]
     lines.append(("accuracy before tuning", f"{spearmanr([r['before'] for r in found], after)[0]:+.2f}", *["-"] * 4))
     spread = f"{100 * np.mean(after):.1f} ± {100 * np.std(after):.1f} %"
-    head = (f"{len(found)} draws, {spread}", *(f"p = {p:g}" for p in (1, 0, -0.5, -1, -2)))
+    head = (f"{NAMES[net]}, {len(found)} draws, {spread}", *(f"p = {p:g}" for p in (1, 0, -0.5, -1, -2)))
     return table(head, lines, "lrrrrr")
 
 
