@@ -2,17 +2,18 @@
 
     python benchmarks/detection_coverage.py [name ...]
 
-Random weights, pictures of 128 pixels (SSD chooses its own), 16 proposals and 8 detections; prints rows of markdown.
+Random weights, pictures of 128 pixels (SSD chooses its own), 16 proposals and 8 detections. What is on file is not
+measured again unless it is named; at the end comes the table of docs/detection.md.
 """
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import torch
 import torch_pruning as tp
 import torchvision
+from results_file import ResultsFile, arguments
 from torch import nn
 
 import infoprune as ip
@@ -39,7 +40,7 @@ def built(name: str) -> tuple[nn.Module, Any]:
     return model, (picture[None] if name in SEGMENTERS else ([picture],))
 
 
-def row(name: str) -> str:
+def measured(name: str) -> dict[str, Any]:
     model, x = built(name)
     plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), rates=0.5)
     certificate = ip.certificate_of(model, x, plan)
@@ -47,19 +48,31 @@ def row(name: str) -> str:
     after = ip.measure(model, x)
     price = plan.prices["macs"]
     assert after.macs == price.after, (after, price)
-    sites, quarantined = len(plan.edits), len(plan.made_by.get("quarantined", ()))
-    verdict = f"{certificate.verdict} ({certificate.difference / certificate.scale:.0e})"
-    return f"| {name} | {sites} / {quarantined} | {price.before / 1e9:.2f} G | {price.keep:.1%} | {verdict} |"
+    return {
+        "model": name, "sites": len(plan.edits), "quarantined": len(plan.made_by.get("quarantined", ())),
+        "macs": [price.before, price.after], "certificate": certificate.verdict,
+        "difference": certificate.difference / certificate.scale,
+    }  # fmt: skip
+
+
+def line(row: dict[str, Any]) -> str:
+    before, after = row["macs"]
+    verdict = f"{row['certificate']} ({row['difference']:.0e})"
+    sites = f"{row['sites']} / {row['quarantined']}"
+    return f"| {row['model']} | {sites} | {before / 1e9:.2f} G | {after / before:.1%} | {verdict} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="networks; without any, all")
+    parser = arguments(__doc__)
+    parser.add_argument("names", nargs="*", help="networks to do again; without any, all that are not done")
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = ResultsFile.of(options, "detection_coverage", ("model",))
+    everything = ("lraspp_mobilenet_v3_large",) if options.smoke else (*DETECTORS, *SEGMENTERS)
+    for name in options.names or (n for n in everything if not results.has(model=n)):
+        results.append(measured(name))
     print("| network | sites / quarantined | multiply-adds | remain | certificate (relative difference) |")
-    print("|---|---|--:|--:|---|")
-    for name in options.names or (*DETECTORS, *SEGMENTERS):
-        print(row(name), flush=True)
+    print("|---|---|--:|--:|---|", *(line(row) for row in results.rows()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ loses, which `vit_saliency.py` measures.
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import timm
 import torch
 import torch_pruning as tp
+from results_file import ResultsFile, arguments
 
 import infoprune as ip
 from infoprune.allocation import Allocation, Problem, allocate
@@ -25,18 +23,18 @@ from infoprune.errors import Infeasible
 from infoprune.planning import Scored, Terms
 from infoprune.tokens.joint import Stages
 
-RESULTS = Path(__file__).parent / "results" / "token_joint.jsonl"
+MODEL, BLOCKS = "deit_small_patch16_224", (3, 6, 9)
 KEEPS = (0.8, 0.63, 0.5)
 WORDS = {"tokens": "tokens before", "embedding": "patch_embed", "heads": ".qkv", "MLP widths": ".mlp"}
 
 
-def problem(keep: float) -> Problem:
-    """All axes of DeiT-S under one budget of MACs."""
-    model = timm.create_model("deit_small_patch16_224").eval()
+def problem(name: str, blocks: tuple[int, ...], keep: float) -> Problem:
+    """All axes of a transformer under one budget of MACs."""
+    model = timm.create_model(name).eval()
     budget = ip.budgets.macs(keep=keep)
-    image, importance = torch.zeros(1, 3, 224, 224), tp.importance.MagnitudeImportance(p=2)
+    image, importance = torch.zeros(1, *model.pretrained_cfg["input_size"]), tp.importance.MagnitudeImportance(p=2)
     scored = Scored.of(model, image, importance, Terms(budgets=[budget]))
-    return Stages.of(scored, ip.TokenPath(blocks=(3, 6, 9))).problem(scored, [budget])
+    return Stages.of(scored, ip.TokenPath(blocks=blocks)).problem(scored, [budget])
 
 
 def held(whole: Problem, free: np.ndarray, keep: float) -> Problem:
@@ -51,23 +49,20 @@ def axes(whole: Problem) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
-    whole = problem(KEEPS[0])
+    results = ResultsFile.of(options, "token_joint", ("keep",))
+    keeps = [keep for keep in KEEPS[: 1 if options.smoke else None] if not results.has(keep=keep)]
+    if not keeps:
+        return
+    whole = problem(*(("test_vit", (2, 4)) if options.smoke else (MODEL, BLOCKS)), KEEPS[0])
     print(f"dense {whole.costs[0](whole.sizes):,.0f} MACs; value of the best plan (0 is dense, higher is better)")
-    RESULTS.unlink(missing_ok=True)
-    for keep in KEEPS:
+    for keep in keeps:
         made = {axis: best(held(whole, free, keep)) for axis, free in axes(whole).items()}
         kept = made["all"].counts / whole.sizes
-        row = {
-            "keep": keep,
-            "values": {axis: None if found is None else round(found.value, 3) for axis, found in made.items()},
-            "kept": {axis: round(float(kept[axes(whole)[axis]].mean()), 3) for axis in WORDS},
-            "command": "python benchmarks/token_joint.py",
-        }
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
+        values = {axis: None if found is None else round(found.value, 3) for axis, found in made.items()}
+        shares = {axis: round(float(kept[axes(whole)[axis]].mean()), 3) for axis in WORDS}
+        results.append({"keep": keep, "values": values, "kept": shares})
 
 
 def best(wanted: Problem) -> Allocation | None:

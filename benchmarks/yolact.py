@@ -8,18 +8,18 @@ measured is the plan's price, the built model's, and that the artefact computes 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from results_file import ResultsFile, arguments
 from torch import nn
 
 import infoprune as ip
-from infoprune.models import yolact_resnet50_fpn
+from infoprune.models import yolact_resnet18_fpn, yolact_resnet50_fpn
 
-PUBLISHED, KEEP = 59.29e9, 1 - 0.343
+PUBLISHED, KEEP = (59.29e9, 38.97e9), 1 - 0.343
 
 
 def counted_by_layers(model: nn.Module, x: torch.Tensor) -> int:
@@ -38,28 +38,40 @@ def counted_by_layers(model: nn.Module, x: torch.Tensor) -> int:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    options = arguments(__doc__).parse_args()
+    torch.set_num_threads(1)
+    results = ResultsFile.of(options, "yolact", ("what",))
+    if results.has(what="dense") and results.has(what="pruned"):
+        return
     torch.manual_seed(0)
-    model, x = yolact_resnet50_fpn().eval(), torch.rand(1, 3, 550, 550)
+    model, side = (yolact_resnet18_fpn(), 138) if options.smoke else (yolact_resnet50_fpn(), 550)
+    model, x = model.eval(), torch.rand(1, 3, side, side)
     dense = ip.measure(model, x)
-    by_layers = counted_by_layers(model, x)
-    print(f"dense: {dense.macs / 1e9:.2f} G multiply-adds, {dense.params / 1e6:.2f} M parameters")
-    print(f"with biases and batch norms, as by layers: {by_layers / 1e9:.2f} G; published {PUBLISHED / 1e9:.2f} G")
+    counts = {"macs": dense.macs, "by_layers": counted_by_layers(model, x), "params": dense.params}
+    results.append({"what": "dense", **counts, "published": PUBLISHED[0]})
+    results.append({"what": "pruned", **pruned(model, x, dense), "published": PUBLISHED[1]})
+
+
+def pruned(model: nn.Module, x: torch.Tensor, dense: ip.Measurement) -> dict:
+    """What the plan promises, what the built model has, and what comes back from its folder."""
     started = time.process_time()
     importance = ip.importance.CapacityIndependenceImportance()
     plan = ip.plan(model, x, importance, budgets=[ip.budgets.macs(keep=KEEP)])
-    print(f"planned in {time.process_time() - started:.0f} s of CPU: {len(plan.edits)} sites shrink")
-    print(f"certificate: {ip.certificate_of(model, x, plan)}")
+    planned_s = round(time.process_time() - started, 1)
+    certificate = ip.certificate_of(model, x, plan)
     ip.prune_(model, x, plan, certify=False)
     after = ip.measure(model, x)
-    print(f"planned {plan.prices['macs'].after:,}, counted {after.macs:,} ({after.macs / dense.macs - 1:+.2%})")
-    print(f"parameters {after.params / 1e6:.2f} M ({after.params / dense.params - 1:+.1%})")
-    print(f"pruned, counted by layers: {counted_by_layers(model, x) / 1e9:.2f} G")
     with tempfile.TemporaryDirectory() as place, torch.no_grad():
         again = ip.load(ip.save(Path(place) / "yolact", model, plan))
         mine, theirs = model(x)[0], again(x)[0]
-        same = all(torch.equal(mine[name], theirs[name]) for name in mine)
-        print(f"loaded: {len(theirs['boxes'])} detections, {'bitwise the same' if same else 'DIFFERENT'}")
+    return {
+        "macs": after.macs, "planned": plan.prices["macs"].after, "macs_change": after.macs / dense.macs - 1,
+        "by_layers": counted_by_layers(model, x), "params": after.params,
+        "params_change": after.params / dense.params - 1, "certificate": certificate.verdict,
+        "difference": certificate.difference, "scale": certificate.scale, "sites": len(plan.edits),
+        "planned_s": planned_s, "detections": len(theirs["boxes"]),
+        "loaded_equal": all(torch.equal(mine[name], theirs[name]) for name in mine),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
