@@ -1,7 +1,6 @@
 """Which units should stay: the heads of clusters, the largest energies, or any? (the paper's fig. 1)
 
-    python benchmarks/depth_strategies.py run              # resumable: one JSON line a stage
-    python benchmarks/depth_strategies.py run --smoke      # minutes shrunk to seconds, to see that it works
+    python benchmarks/depth_strategies.py run              # resumable: a row a stage
     python benchmarks/depth_strategies.py table [--plot docs/images/depth_strategies.png]
 
 A ResNet-56 is trained on digits on photographs once a seed (or `--network 0`: all seeds start from the network of
@@ -15,17 +14,17 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from depth_task import Digits, ResNet, accuracy, train
+from results_file import ResultsFile, arguments, read
 
 import infoprune as ip
+from infoprune.artifact import read_config
 
-HERE = Path(__file__).parent
 STRATEGIES = ("clusters", "largest", "random")
 STAGES = (20, 15, 10, 6)  # of 27 units
 X = torch.zeros(1, 3, 32, 32)
@@ -33,9 +32,8 @@ LEARNED = 0.3  # the least accuracy of a dense network, at ten classes, from whi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "depth_strategies.jsonl")
+    parser = arguments(__doc__)
+    parser.add_argument("what", nargs="?", default="run", choices=["run", "table"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--network", type=int, help="the seed of one dense network for all seeds")
     parser.add_argument("--width", type=int, default=16)
@@ -44,56 +42,61 @@ def main() -> None:
     parser.add_argument("--retrain", type=int, default=19_200, help="images after each stage")
     parser.add_argument("--pictures", type=int, default=4000, help="to test on")
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--smoke", action="store_true")
+    parser.set_defaults(depth=56, stages=STAGES)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.what == "table":
-        show(options)
-        return
     if options.smoke:
         options.seeds, options.width, options.images, options.retrain, options.pictures = [0], 4, 256, 128, 200
-        options.out = options.out.with_name("depth_strategies_smoke.jsonl")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    run(options)
+        options.depth, options.stages = 20, (6, 4)
+    results = ResultsFile.of(options, "depth_strategies", ("seed", "strategy", "stage", "width"))
+    if options.what == "table":
+        show(results.path, options.plot)
+        return
+    results.path.parent.mkdir(parents=True, exist_ok=True)
+    run(options, results)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, results: ResultsFile) -> None:
     test = Digits(train=False, seed=9)
     pictures = test.sample(options.pictures)
     for seed in options.seeds:
-        dense = trained(options, seed, pictures)
+        dense = trained(options, results, seed, pictures)
         if not options.smoke and accuracy(dense, *pictures) < LEARNED:
             print(f"seed {seed}: the dense network did not learn; give more --images or a lower --rate", flush=True)
             continue
         for strategy in STRATEGIES:
-            follow(options, seed, strategy, dense, pictures)
+            follow(options, results, seed, strategy, dense, pictures)
 
 
-def trained(options: argparse.Namespace, seed: int, pictures: tuple) -> ResNet:
+def trained(options: argparse.Namespace, results: ResultsFile, seed: int, pictures: tuple) -> ResNet:
     """The dense network of this seed, or of all of them, from its checkpoint if there is one."""
     own = seed if options.network is None else options.network
     torch.manual_seed(own)
-    model, begun = ResNet(56, options.width), time.process_time()
-    checkpoint = options.out.with_name(f"{options.out.stem}_{options.width}_{options.images}_{own}.pt")
+    model, begun = ResNet(options.depth, options.width), time.process_time()
+    checkpoint = results.path.with_name(f"{results.path.stem}_{options.width}_{options.images}_{own}.pt")
     if checkpoint.exists():
         model.load_state_dict(torch.load(checkpoint, weights_only=True))
     else:
         train(model, Digits(train=True, seed=100 + own), options.images, rate=options.rate)
         torch.save(model.state_dict(), checkpoint)
-    key = {"seed": seed, "strategy": "dense", "stage": -1}
-    if key_of(key) not in done(options):
-        record(options, {**key, "network": own, **measured(model, pictures, begun)})
+    key = {"seed": seed, "strategy": "dense", "stage": -1, "width": options.width}
+    if not results.has(**key):
+        results.append({**key, "network": own, **measured(model, pictures, begun), **budget(options)})
     return model.eval()
 
 
-def follow(options: argparse.Namespace, seed: int, strategy: str, dense: ResNet, pictures: tuple) -> None:
+def follow(
+    options: argparse.Namespace, results: ResultsFile, seed: int, strategy: str, dense: ResNet, pictures: tuple
+) -> None:
     """All stages of one strategy; those on file are loaded from their checkpoint."""
-    model = copy.deepcopy(dense)
-    for stage, count in enumerate(STAGES):
-        key = {"seed": seed, "strategy": strategy, "stage": stage}
-        folder = options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
-        if key_of(key) in done(options) and folder.exists():
-            model = ip.load(folder / "model", factory=lambda: ResNet(56, options.width))
+    model, plans = copy.deepcopy(dense), []
+    for stage, count in enumerate(options.stages):
+        key = {"seed": seed, "strategy": strategy, "stage": stage, "width": options.width}
+        work = results.path.with_name(f"{results.path.stem}_work")
+        folder = work / f"{seed}_{strategy}_{options.width}_{stage}" / "model"
+        if results.has(**key) and folder.exists():
+            model = ip.load(folder, factory=lambda: ResNet(options.depth, options.width))
+            plans = list(read_config(folder).plans)
             continue
         begun = time.process_time()
         digits = Digits(train=True, seed=1000 * (seed + 1) + stage)  # all strategies retrain on the same pictures
@@ -103,19 +106,10 @@ def follow(options: argparse.Namespace, seed: int, strategy: str, dense: ResNet,
         ip.prune_(model, X, plan)
         before = accuracy(model, *pictures)
         train(model, digits, options.retrain, rate=0.05)
-        plans = [*plans_of(options, seed, strategy, stage - 1), plan]
-        ip.save(folder / "model", model.to(memory_format=torch.contiguous_format), plans)
+        plans.append(plan)
+        ip.save(folder, model.to(memory_format=torch.contiguous_format), plans)
         told = {"units": count, "stay": plan.made_by["stay"], "before_retraining": before, "seen": dict(seen)}
-        record(options, {**key, **measured(model, pictures, begun), **told})
-
-
-def plans_of(options: argparse.Namespace, seed: int, strategy: str, stage: int) -> list:
-    if stage < 0:
-        return []
-    from infoprune.artifact import read_config
-
-    folder = options.out.with_name(f"{options.out.stem}_work") / f"{seed}_{strategy}_{options.width}_{stage}"
-    return list(read_config(folder / "model").plans)
+        results.append({**key, **measured(model, pictures, begun), **told, **budget(options)})
 
 
 def measured(model: ResNet, pictures: tuple, begun: float) -> dict:
@@ -124,32 +118,17 @@ def measured(model: ResNet, pictures: tuple, begun: float) -> dict:
     return {**found, "cpu_s": round(time.process_time() - begun, 1)}
 
 
-def record(options: argparse.Namespace, row: dict) -> None:
-    row = {**row, "width": options.width, "images": options.images, "retrain": options.retrain}
-    with options.out.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    print({k: v for k, v in row.items() if k not in ("seen", "stay")}, flush=True)
+def budget(options: argparse.Namespace) -> dict:
+    return {"images": options.images, "retrain": options.retrain}
 
 
-def rows_of(options: argparse.Namespace) -> list[dict]:
-    return [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-
-
-def done(options: argparse.Namespace) -> set:
-    return {key_of(row) for row in rows_of(options) if row["width"] == options.width}
-
-
-def key_of(row: dict) -> tuple:
-    return row["seed"], row["strategy"], row["stage"]
-
-
-def show(options: argparse.Namespace) -> None:
+def show(path: Path, picture: Path | None) -> None:
     """Accuracy by strategy and stage, and the differences between strategies, paired by seed."""
-    rows = rows_of(options)
+    rows = read(path)
     everyone = {r["seed"]: r for r in rows if r["strategy"] == "dense"}
     dense = {seed: r for seed, r in everyone.items() if r["accuracy"] >= LEARNED}
     if not dense:
-        raise SystemExit(f"{options.out} holds no results; run first")
+        raise SystemExit(f"{path} holds no results; run first")
     if lost := sorted(everyone.keys() - dense.keys()):
         print(f"left out, since their dense networks did not learn: seeds {lost}")
     rows = [r for r in rows if r["seed"] in dense]
@@ -172,8 +151,8 @@ def show(options: argparse.Namespace) -> None:
             seeds = sorted(mine["accuracy"].keys() & theirs["accuracy"].keys())
             gaps = [100 * (mine["accuracy"][s] - theirs["accuracy"][s]) for s in seeds]
             print(f"| {one} - {other} | {mine['units']} | {len(seeds)} | {spread(gaps, digits=2)} |")
-    if options.plot:
-        plot(lines, dense, options.plot)
+    if picture:
+        plot(lines, dense, picture)
 
 
 def by_strategy(rows: list[dict], whole: dict) -> dict[str, list[dict]]:
