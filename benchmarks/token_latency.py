@@ -3,79 +3,88 @@
     python benchmarks/token_latency.py scores            # CPU time of each score over that of the block, interleaved
     python benchmarks/token_latency.py models            # dense against sparsified DeiT-S, interleaved, with intervals
 
-One thread. CPU time, so that other programs on the machine count little; the models are timed by the wall, in turn.
+Without either word, both. One thread. Scores are compared by CPU time, so that other programs on the machine count
+little, in two runs; the models are timed by the wall, in turn. What is on file is not measured again.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
+import statistics
 
-import numpy as np
 import timm
 import torch
-from torch import nn
+from interleave import interleaved
+from results_file import ResultsFile, arguments
 
 import infoprune as ip
 import infoprune.tokens
+from infoprune.graph.counting import count_macs
 from infoprune.surgery.tokens import TokenSelection
-from infoprune.timing import compare_latency, median_interval
+from infoprune.timing import compare_latency
 
-SCHEDULES = {"-37 % MACs": {3: 0.7, 6: 0.7, 9: 0.7}}
-
-
-def scores(batch: int, rounds: int) -> None:
-    """Score alone, and with choosing and gathering; shares of the block's time, medians and 99.5 % intervals."""
-    block = timm.create_model("deit_small_patch16_224").eval().blocks[3]
-    x = torch.randn(batch, 197, 384)
-    runs: dict[str, Callable[[], object]] = {"block": lambda: block(x)}
-    for name in infoprune.tokens.scores:
-        arriving = infoprune.tokens.Arriving(x, 1, block, 6)
-        runs[name] = lambda name=name, arriving=arriving: infoprune.tokens.scores[name](arriving)
-    selection = TokenSelection(196, 138, prefix=1, score="capacity+independence", kernels=6, fuse=False)
-    runs["capacity+independence, choose and gather"] = lambda: selection(x, block)
-    times = {name: np.array(seconds) for name, seconds in interleaved(runs, rounds).items()}
-    print(f"batch {batch}: block {1e3 * np.median(times['block']):.1f} ms of CPU")
-    for name in (n for n in runs if n != "block"):
-        shares = times[name] / times["block"]
-        low, high = median_interval(shares)
-        print(f"  {name:42} {np.median(shares):6.2%}  ({low:.2%} to {high:.2%})")
+MODEL, SCHEDULE = "deit_small_patch16_224", {3: 0.7, 6: 0.7, 9: 0.7}
+DEFAULT, GATHERED = "capacity+independence", "choose and gather"
+RUNS = 2
 
 
-def interleaved(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in runs}
+def scores(model: str, batch: int, rounds: int, results: ResultsFile) -> None:
+    """Each score alone, and the default with choosing and gathering: median shares of the block's time, by run."""
+    names = [n for n in infoprune.tokens.scores if not results.has(what="scores", batch=batch, score=n)]
+    vit = timm.create_model(model).eval()
+    block, x = vit.blocks[3], torch.randn(batch, *vit.pos_embed.shape[1:])
+    kernels = block.attn.num_heads
+    jobs = {"block": lambda: block(x)}
+    for name in names:
+        arriving = infoprune.tokens.Arriving(x, 1, block, kernels)
+        jobs[name] = lambda name=name, arriving=arriving: infoprune.tokens.scores[name](arriving)
+    patches = x.shape[1] - 1
+    selection = TokenSelection(patches, round(0.7 * patches) + 1, prefix=1, score=DEFAULT, kernels=kernels, fuse=False)
+    jobs[GATHERED] = lambda: selection(x, block)
     with torch.inference_mode():
-        for _ in range(2 + rounds):
-            for name, run in runs.items():
-                before = time.process_time()
-                run()
-                found[name].append(time.process_time() - before)
-    return {name: seconds[2:] for name, seconds in found.items()}
+        runs = [interleaved(jobs, rounds, warm=2) for _ in range(RUNS if names else 0)]
+    for name in names:
+        more = {}
+        if name == DEFAULT:
+            macs_share = count_macs(selection, (x[:1], block)) / count_macs(block, (x[:1],))
+            more = {"with_gathering": shares(runs, GATHERED), "macs_share": round(macs_share, 5)}
+        results.append({"what": "scores", "batch": batch, "score": name, "shares": shares(runs, name), **more})
 
 
-def models(batch: int, rounds: int) -> None:
-    dense = timm.create_model("deit_small_patch16_224").eval()
-    images = torch.randn(batch, 3, 224, 224)
-    for name, schedule in SCHEDULES.items():
-        thinned = ip.tokens.sparsify_(timm.create_model("deit_small_patch16_224").eval(), schedule=schedule)
-        print(f"batch {batch}, {name}: {told(dense, thinned, images, rounds)}", flush=True)
+def shares(runs: list[dict[str, list[float]]], name: str) -> list[float]:
+    """The least and the largest over runs."""
+    found = [statistics.median(a / b for a, b in zip(run[name], run["block"], strict=True)) for run in runs]
+    return [round(min(found), 4), round(max(found), 4)]
 
 
-def told(dense: nn.Module, thinned: nn.Module, images: torch.Tensor, rounds: int) -> str:
+def models(model: str, batch: int, rounds: int, results: ResultsFile) -> None:
+    if results.has(what="models", batch=batch, score=None):
+        return
+    dense = timm.create_model(model).eval()
+    schedule = {at: keep for at, keep in SCHEDULE.items() if at < len(dense.blocks)}
+    thinned = ip.tokens.sparsify_(timm.create_model(model).eval(), schedule=schedule)
+    images = torch.randn(batch, *dense.pretrained_cfg["input_size"])
+    macs = [ip.measure(each, images[:1]).macs for each in (thinned, dense)]
     found = compare_latency(dense, thinned, images, rounds=rounds, seconds=1.0)
-    return f"{1 / found.ratio:.2f} times as fast; {found}"
+    times = {"ratio": found.ratio, "interval": list(found.ratio_interval)}
+    about = {"what": "models", "batch": batch, "score": None, "rounds": rounds}
+    results.append({**about, "macs": macs[0], "dense_macs": macs[1], **times})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("scores", "models"))
+    parser = arguments(__doc__)
+    parser.add_argument("what", nargs="?", choices=("scores", "models"))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, help="by default 31 for one image and 11 for more")
     options = parser.parse_args()
+    if options.smoke:
+        options.batches, options.rounds = [1], 3
     torch.set_num_threads(1)
+    results = ResultsFile.of(options, "token_latency", ("what", "batch", "score"))
+    jobs = [job for job in (scores, models) if options.what in (None, job.__name__)]
     for batch in options.batches:
-        {"scores": scores, "models": models}[options.what](batch, options.rounds or (31 if batch == 1 else 11))
+        for job in jobs:
+            name = "test_vit" if options.smoke else MODEL
+            job(name, batch, options.rounds or (31 if batch == 1 else 11), results)
 
 
 if __name__ == "__main__":
