@@ -70,12 +70,14 @@ def main() -> None:
     if options.plots:
         import growth
         import pareto
+        import vit_saliency
         from results_file import FOLDER, read
 
         images = HERE.parent / "docs" / "images"
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
         dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
         pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")
+        vit_saliency.plot(read(FOLDER / "vit_saliency.jsonl"), images / "vit-saliency.png")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Which features does which task need? Hard and soft selection on trained scenes networks, with bytes really coded.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/split_scenes.py run --runs runs/scenes --out split_scenes.jsonl
-    python benchmarks/split_scenes.py table --out split_scenes.jsonl [--plots docs/images]
+    python benchmarks/split_scenes.py run --runs runs
+    python benchmarks/split_scenes.py table [--plots docs/images]
 
-`run` needs the checkpoints of split_train.py and appends one JSON line a configuration (finished ones are skipped):
+`run` needs the folder of split_train.py and writes a row a configuration (those on file are skipped):
 rankings by information (plug-in, and the excess over permuted labels along principal axes; a ranking for each task),
 by l1, l2, geometric median and at random; hard selection of 100 to 50 % of the features, soft selection with 75 and
 50 % as base and the others HEVC-coded at QP 10 to 40. Scores come with 100 resamplings of the images, the same
@@ -12,12 +12,13 @@ for every configuration, so that differences can be judged image by image.
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import split_train
 import torch
+from results_file import ResultsFile, arguments
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
@@ -29,13 +30,13 @@ from infoprune.split import evaluation as ev
 from infoprune.wire import HEVC, Selection
 
 AT, PATCH = "backbone.neck", 2  # a quarter of the maps' height, as the paper's 8 of 32
-METRICS = {"segmentation": ip.split.MeanIoU(classes=len(CLASSES)), "disparity": ip.split.RMSE()}
-METRICS |= {"reconstruction": ip.split.PSNR()}
+METRICS = split_train.METRICS
+KEY = ("kind", "view", "patch", "seed", "ranking", "mode", "share", "qp")
 VIEWS = {"plug-in": ip.split.WholePatches(PATCH), "corrected": ip.split.PrincipalAxes(PATCH)}
 ESTIMATES = {"plug-in": "value", "corrected": "excess"}
 BLIND = {"l1": ip.split.l1, "l2": ip.split.l2, "gm": ip.split.geometric_median}
 HARD, BASE, QPS = (0.9375, 0.875, 0.75, 0.5), (0.5, 0.75), (10, 20, 30, 40)
-DRAWS = 100
+DRAWS, PATCHES = 100, (1, 2, 4, 8)
 
 
 def outputs_of(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -50,9 +51,9 @@ def observed(model: torch.nn.Module, images: Tensor, view: object) -> ip.split.T
     return ip.split.observe_tasks(model, batches, layers=[AT], view=view, outputs=outputs_of, progress=False)
 
 
-def saturation(model: torch.nn.Module, images: Tensor) -> Iterator[dict]:
+def saturation(model: torch.nn.Module, images: Tensor, sizes: Sequence[int]) -> Iterator[dict]:
     """How much of the labels' entropy permuted labels still score, by patch size and estimate."""
-    for size in (1, 2, 4, 8):
+    for size in sizes:
         for name, view in (("plug-in", ip.split.WholePatches(size)), ("corrected", ip.split.PrincipalAxes(size))):
             seen = observed(model, images, view)
             found = seen.layer().information
@@ -95,28 +96,33 @@ def configurations(order: dict[str, Tensor]) -> Iterator[tuple[dict, Selection |
 
 
 @torch.no_grad()
-def run_seed(seed: int, runs: Path, out: Path, images: int, calibration: int, modes: tuple[str, ...]) -> None:
+def run_seed(seed: int, runs: Path, results: ResultsFile, images: int, calibration: int, smoke: bool) -> None:
     model = small_three_task(len(CLASSES))
     model.load_state_dict(load_file(runs / f"three_task_{seed}.safetensors"))
     model.eval()
     train: SceneSet = torch.load(runs / "train.pt", weights_only=False)
     held_out: SceneSet = torch.load(runs / "held_out.pt", weights_only=False)
     calibrating = train[torch.arange(calibration)][0]
-    done = {key_of(line) for line in lines_of(out)}
-    if seed == 0 and ("saturation", 8) not in done:
-        for line in saturation(model, calibrating):
-            append(out, line)
+    sizes = [s for s in PATCHES if not results.has(kind="saturation", view="corrected", patch=s)] if seed == 0 else []
+    for row in saturation(model, calibrating, sizes[: 1 if smoke else None]):
+        append(results, row)
     order = orders({name: observed(model, calibrating, view) for name, view in VIEWS.items()}, seed)
     pictures = held_out[torch.arange(images)][0]
     split = ip.split.SplitModel(model, at=AT)
     features = [split.edge(batch) for batch in pictures.split(32)]
     wanted = [held_out[chosen][1] for chosen in torch.arange(images).split(32)]
-    wanted_now = (each for each in configurations(order) if each[0]["mode"] in modes)
-    left = [each for each in wanted_now if key_of({"seed": seed, **each[0]}) not in done]
+    left = [each for each in configurations(order) if not results.has(kind="selection", seed=seed, **each[0])]
+    left = [*left[:4], left[-1]] if smoke else left
     for about, selection in tqdm(left, desc=f"seed {seed}", disable=None):
         batches = slice(1) if about["mode"] == "soft" else slice(None)
         found = ev.evaluate(split, features[batches], wanted[batches], METRICS, selection)
-        append(out, {"kind": "selection", "seed": seed, **about, "images": len(found.bytes_per_image)} | summary(found))
+        row = {"kind": "selection", "seed": seed, **about, "images": len(found.bytes_per_image)}
+        append(results, row | summary(found))
+
+
+def append(results: ResultsFile, row: dict) -> None:
+    """What a row of its kind has no word on is none."""
+    results.append({**dict.fromkeys(KEY), **row})
 
 
 def summary(found: ev.Evaluation) -> dict:
@@ -128,40 +134,31 @@ def summary(found: ev.Evaluation) -> dict:
     return {"bytes": round(found.bytes_per_image.mean().item(), 1), "scores": scores, "resampled": drawn}
 
 
-def key_of(line: dict) -> tuple:
-    if line.get("kind") == "saturation":
-        return ("saturation", line["patch"])
-    return tuple(line[name] for name in ("seed", "ranking", "mode", "share", "qp"))
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def append(path: Path, line: dict) -> None:
-    with path.open("a") as file:
-        print(json.dumps(line), file=file, flush=True)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "table"])
+    parser = arguments(__doc__)
+    parser.add_argument("command", nargs="?", default="run", choices=["run", "table"])
     parser.add_argument("--runs", type=Path, help="folder of split_train.py")
-    parser.add_argument("--out", type=Path, default=Path("split_scenes.jsonl"), help="results, a line a configuration")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=64, help="held-out scenes scored; 32 of them in soft selection")
     parser.add_argument("--calibration", type=int, default=300, help="training scenes that rankings are made from")
     parser.add_argument("--plots", type=Path, help="folder for pictures")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.command == "table":
+    results = ResultsFile.of(options, "split_scenes", KEY)
+    if options.command == "table":
         from split_tables import write
 
-        write(lines_of(arguments.out), arguments.plots)
+        write(results.rows(), options.plots)
         return
-    for modes in (("float", "hard"), ("soft",)):
-        for seed in arguments.seeds:
-            run_seed(seed, arguments.runs, arguments.out, arguments.images, arguments.calibration, modes)
+    if options.smoke:
+        options.runs, options.seeds = Path(tempfile.mkdtemp(prefix="smoke-")), [0]
+        options.calibration, options.images = split_train.SMALL
+        training = ResultsFile(options.runs / "split_train.jsonl", ("seed", "epochs"))
+        split_train.filled(options.runs, training, options.seeds, 1, *split_train.SMALL)
+    elif options.runs is None:
+        parser.error("give --runs, the folder that split_train.py filled, or --smoke")
+    for seed in options.seeds:
+        run_seed(seed, options.runs, results, options.images, options.calibration, options.smoke)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
 """Trains the three-task network on rendered streets, one checkpoint a seed; what the other split benchmarks need.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/split_train.py --out runs/scenes [--seeds 0 1 2] [--epochs 12]
+    python benchmarks/split_train.py --runs runs [--seeds 0 1 2] [--epochs 12]
 
-Renders 1,500 scenes once (kept in the same folder), then trains in bfloat16; finished seeds are skipped. Each
-checkpoint is a safetensors file; `training.jsonl` gets a line an evaluation.
+Renders 1,500 scenes once (kept in the folder `--runs`), then trains in bfloat16. Each checkpoint is a safetensors file
+in the same folder; seeds that have one are skipped. A row says what a network scores on scenes it was not trained on.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
+import tempfile
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from results_file import ResultsFile, arguments, cpu_seconds
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,12 +22,9 @@ from infoprune.models.three_task import small_three_task
 from infoprune.split.metrics import PSNR, RMSE, MeanIoU
 
 SCENES, HELD_OUT, BATCH = 1500, 200, 16
+SMALL = 32, 8  # scenes and held-out scenes of a small run
 WEIGHTS = torch.tensor([1, 1, 1, 1, 1, 2, 2, 1.5])  # of the classes: persons and poles are small
 METRICS = {"segmentation": MeanIoU(classes=len(CLASSES)), "disparity": RMSE(), "reconstruction": PSNR()}
-
-
-def cpu_seconds() -> float:
-    return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 
 
 def rendered(path: Path, count: int, *, train: bool, seed: int) -> SceneSet:
@@ -49,13 +45,12 @@ def mirrored(image: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, dict[st
     return image.flip(-1), {task: target.flip(-1) for task, target in targets.items()}
 
 
-def train(model: nn.Module, scenes: SceneSet, held_out: SceneSet, epochs: int, seed: int, log: Path) -> None:
-    """AdamW with one cycle of the learning rate."""
+def train(model: nn.Module, scenes: SceneSet, held_out: SceneSet, epochs: int, seed: int) -> dict[str, float]:
+    """AdamW with one cycle of the learning rate; the scores at its end."""
     generator = torch.Generator().manual_seed(seed)
     steps = epochs * (len(scenes) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    start = cpu_seconds()
     for epoch in range(1, epochs + 1):
         model.train()
         for chosen in torch.randperm(len(scenes), generator=generator).split(BATCH)[: len(scenes) // BATCH]:
@@ -69,10 +64,9 @@ def train(model: nn.Module, scenes: SceneSet, held_out: SceneSet, epochs: int, s
             optimizer.step()
             schedule.step()
         if epoch % 4 == 0 or epoch == epochs:
-            line = {"seed": seed, "epoch": epoch, "cpu_s": round(cpu_seconds() - start)} | scores(model, held_out)
-            with log.open("a") as file:
-                print(json.dumps(line), file=file)
-            print(line, flush=True)
+            found = scores(model, held_out)
+            print({"seed": seed, "epoch": epoch, "cpu_s": round(cpu_seconds()), **found}, flush=True)
+    return found
 
 
 @torch.no_grad()
@@ -89,25 +83,36 @@ def scores(model: nn.Module, scenes: SceneSet) -> dict[str, float]:
     return {name: round(metric.score(totals[name]).item(), 4) for name, metric in METRICS.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for scenes, checkpoints and the log")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=12)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    scenes = rendered(arguments.out / "train.pt", SCENES, train=True, seed=0)
-    held_out = rendered(arguments.out / "held_out.pt", HELD_OUT, train=False, seed=7)
-    print(f"{len(scenes)} + {len(held_out)} scenes after {cpu_seconds():.0f} CPU s", flush=True)
-    for seed in arguments.seeds:
-        checkpoint = arguments.out / f"three_task_{seed}.safetensors"
+def filled(runs: Path, results: ResultsFile, seeds: list[int], epochs: int, scenes: int, held_out: int) -> None:
+    """The folder gets the scenes and the checkpoints that it lacks."""
+    runs.mkdir(parents=True, exist_ok=True)
+    learn = rendered(runs / "train.pt", scenes, train=True, seed=0)
+    judge = rendered(runs / "held_out.pt", held_out, train=False, seed=7)
+    for seed in seeds:
+        checkpoint = runs / f"three_task_{seed}.safetensors"
         if checkpoint.exists():
             continue
         torch.manual_seed(seed)
         model = small_three_task(len(CLASSES)).to(memory_format=torch.channels_last)
-        train(model, scenes, held_out, arguments.epochs, seed, arguments.out / "training.jsonl")
+        found = train(model, learn, judge, epochs, seed)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, checkpoint)
+        results.append({"seed": seed, "epochs": epochs, "miou": found.pop("segmentation"), **found})
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=Path, help="folder for scenes and checkpoints")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=12)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = ResultsFile.of(options, "split_train", ("seed", "epochs"))
+    if options.smoke:
+        filled(Path(tempfile.mkdtemp(prefix="smoke-")), results, [0], 1, *SMALL)
+    elif options.runs:
+        filled(options.runs, results, options.seeds, options.epochs, SCENES, HELD_OUT)
+    else:
+        parser.error("give --runs, the folder for scenes and checkpoints, or --smoke")
 
 
 if __name__ == "__main__":
