@@ -10,17 +10,14 @@ Heads that start at zero are drawn first, for otherwise all outputs would be zer
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import zoo_coverage
+from results_file import FOLDER, ResultsFile, arguments
 
-RESULTS = zoo_coverage.HERE / "results" / "export_coverage.jsonl"
 LIMIT_S = 1200
 TORCHVISION = (
     "resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121",
@@ -77,29 +74,8 @@ def one(name: str) -> dict:
     return {"model": name, "difference": difference, "batch": told.batch, "opset": told.opset, "cpu_s": cpu_s}
 
 
-def run(names: list[str], again: bool) -> None:
-    done = set() if again else {row["model"] for row in results()}
-    for name in [n for n in names if n not in done]:
-        command = [sys.executable, "-W", "ignore", __file__, "--one", name]
-        try:
-            child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
-            lines = (child.stdout or child.stderr).strip().splitlines() or ["no output"]
-            row = json.loads(lines[-1]) if child.returncode == 0 else {"model": name, "reason": lines[-1][:300]}
-        except subprocess.TimeoutExpired:
-            row = {"model": name, "reason": f"not done after {LIMIT_S} s"}
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-
-
-def results() -> list[dict]:
-    """The newest row of each model."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    return list({row["model"]: row for row in rows}.values())
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="models to do again; without any, all that are not done")
     parser.add_argument(
         "--others", action="store_true", help="members of other libraries' families instead of the list"
@@ -109,12 +85,14 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options.names[0])))
         return
-    if options.others:
-        run(OTHERS, again=False)
-        return
-    pruned = [row["model"] for row in zoo_coverage.results() if row["outcome"] == "pruned"]
-    run(options.names or pruned, again=bool(options.names))
-    zoo_coverage.write_table()
+    results = ResultsFile.of(options, "export_coverage", ("model",))
+    zoo = ResultsFile(FOLDER / "zoo_coverage.jsonl", ("model",)).rows()
+    pruned = [row["model"] for row in zoo if row["outcome"] == "pruned"]
+    wanted = [zoo_coverage.SMOKE] if options.smoke else OTHERS if options.others else pruned
+    for name in options.names or [n for n in wanted if not results.has(model=n)]:
+        results.append(zoo_coverage.child(__file__, name, LIMIT_S))
+    if not (options.smoke or options.others):
+        zoo_coverage.write_table(zoo)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ a failure, which is a defect.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import subprocess
@@ -20,11 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from results_file import FOLDER, ResultsFile, arguments, read
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "zoo_coverage.jsonl"
 TABLE = HERE.parent / "docs" / "coverage.md"
 PACKAGED = HERE.parent / "src" / "infoprune" / "coverage.json"
 LIMIT_S = 120
+SMOKE = "test_resnet"
 
 
 def one(name: str) -> dict:
@@ -76,40 +77,21 @@ def _since(started: float) -> float:
     return round(time.process_time() - started, 2)
 
 
-def run(names: list[str], again: bool) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    done = {} if again else {row["model"] for row in results()}
-    for name in [n for n in names if n not in done]:
-        started = time.perf_counter()
-        try:
-            child = subprocess.run(
-                [sys.executable, "-W", "ignore", __file__, "--one", name],
-                capture_output=True,
-                text=True,
-                timeout=LIMIT_S,
-            )
-            row = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else _crash(name, child.stderr)
-        except subprocess.TimeoutExpired:
-            row = {"model": name, "outcome": "failed", "reason": f"not done after {LIMIT_S} s"}
-        row["wall_s"] = round(time.perf_counter() - started, 1)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(f"{name:34} {row['outcome']:8} {row.get('keep', 0):.2%} {row.get('reason', '')[:90]}", flush=True)
+def child(program: str, name: str, limit_s: float) -> dict:
+    """The row that the program prints of one model in a process of its own, or the reason why there is none."""
+    command = [sys.executable, "-W", "ignore", program, "--one", name]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return {"model": name, "reason": f"not done after {limit_s} s"}
+    if ended.returncode == 0:
+        return json.loads(ended.stdout.splitlines()[-1])
+    return {"model": name, "reason": (ended.stderr.strip().splitlines() or ["no output"])[-1][:300]}
 
 
-def _crash(name: str, stderr: str) -> dict:
-    return {"model": name, "outcome": "failed", "reason": (stderr.strip().splitlines() or ["no output"])[-1][:300]}
-
-
-def results() -> list[dict]:
-    """The newest row of each model."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    return list({row["model"]: row for row in rows}.values())
-
-
-def write_table() -> None:
+def write_table(rows: list[dict]) -> None:
     order = {name: i for i, name in enumerate(zoo())}
-    rows = sorted(results(), key=lambda row: order.get(row["model"], len(order)))
+    rows = sorted(rows, key=lambda row: order.get(row["model"], len(order)))
     count = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("pruned", "refused", "failed")}
     exports = _exports()
     lines = [
@@ -154,8 +136,7 @@ def write_table() -> None:
 
 def _exports() -> dict[str, str]:
     """model -> what became of its export."""
-    path = RESULTS.with_name("export_coverage.jsonl")
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read(FOLDER / "export_coverage.jsonl")
     return {row["model"]: f"{row['difference']:.0e}" if "difference" in row else row["reason"][:80] for row in rows}
 
 
@@ -173,7 +154,7 @@ def zoo() -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="timm models to do again; without any, all that are not done")
     parser.add_argument("--table", action="store_true", help="only write docs/coverage.md from the results")
     parser.add_argument("--one", action="store_true", help="do one model here and print its row (for the children)")
@@ -181,9 +162,12 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options.names[0])))
         return
-    if not options.table:
-        run(options.names or zoo(), again=bool(options.names))
-    write_table()
+    results = ResultsFile.of(options, "zoo_coverage", ("model",))
+    wanted = [] if options.table else [SMOKE] if options.smoke else zoo()
+    for name in options.names or [n for n in wanted if not results.has(model=n)]:
+        results.append({"outcome": "failed", **child(__file__, name, LIMIT_S)})
+    if not options.smoke:
+        write_table(results.rows())
 
 
 if __name__ == "__main__":
