@@ -81,11 +81,13 @@ def energies(options: argparse.Namespace, results: ResultsFile, pictures: Path) 
     for unit, (value, error) in seen.items():
         print(f"{unit:<10} {value:>7.3f}  {error:>5.3f}   {'yes' if unit in plan.made_by['stay'] else ''}")
     ip.prune_(model, X, plan)
-    shortcuts = sum(isinstance(m, Shortcut) for m in model.modules())
+    shortcuts, after = sum(isinstance(m, Shortcut) for m in model.modules()), accuracy(model, *judge)
+    print(f"accuracy {before:.4f}, after removal without retraining {after:.4f}")
+    print(f"{len(plan.edits)} units removed, {shortcuts} of them down to their projection")
     for unit, price in plan.prices.items():
         print(f"{unit}: {price.before:,} -> {price.after:,} ({price.keep:.1%})")
     told = {"energies": dict(seen), "stay": plan.made_by["stay"], "removed": len(plan.edits), "shortcuts": shortcuts}
-    results.append({**key, "accuracy": [before, accuracy(model, *judge)], **told})
+    results.append({**key, "accuracy": [before, after], **told})
 
 
 def trade_off(options: argparse.Namespace, results: ResultsFile, pictures: Path) -> None:
@@ -101,10 +103,11 @@ def trade_off(options: argparse.Namespace, results: ResultsFile, pictures: Path)
         budgets=ip.budgets.macs(keep=0.5), depths=range(units, units // 3, -1),
         probe=lambda pruned: accuracy(reestimate_(pruned, learn[0].split(200)), *judge),
     )  # fmt: skip
-    print(found)
+    dense = accuracy(model, *judge)
+    print(f"dense: accuracy {dense:.4f}\n{found}")
     report.trade_off(found).savefig(pictures / "depth_trade_off.png", dpi=120)
     depths = [{"units": each.units, "worth": each.worth, "width": each.width} for each in found.depths]
-    results.append({**key, "accuracy": accuracy(model, *judge), "depths": depths})
+    results.append({**key, "accuracy": dense, "depths": depths})
 
 
 def trained(options: argparse.Namespace) -> tuple[ResNet, tuple, tuple]:
