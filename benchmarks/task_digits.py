@@ -83,12 +83,14 @@ def add_contest(parser: argparse.ArgumentParser, others: Sequence[str] = ()) -> 
 
 
 def contest_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The parsed options; a smoke run competes with one tiny network."""
+    """The parsed options; a smoke run competes with one tiny network at the first budget."""
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.smoke:
         options.nets, options.seeds, options.images = ["tiny"], [0], 256
         options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
+        if "keeps" in options:
+            options.keeps = options.keeps[:1]
     return options
 
 
