@@ -72,6 +72,9 @@ CRITERIA: dict[str, Criterion] = {
     "capacity": by(ip.importance.CapacityImportance()),
     "independence": by(ip.importance.IndependenceImportance()),
     "capacity and independence": by(ip.importance.CapacityIndependenceImportance()),
+    "independence, readers": by(ip.importance.IndependenceImportance(readers=True)),
+    "capacity and independence, readers": by(ip.importance.CapacityIndependenceImportance(readers=True)),
+    "both alike, readers": by(ip.importance.CapacityIndependenceImportance(sigma=0.5, readers=True)),
     "energy": by_responses(ip.importance.EnergyImportance),
     "HSIC": by_responses(ip.importance.HSICImportance),
 }

@@ -9,13 +9,15 @@ import torch_pruning as tp
 from coupled_nets import NETS, groups_of, traced
 from torch import nn
 
+from infoprune.errors import BadWeights
+from infoprune.graph import Graph, Member
 from infoprune.importance import (
     CapacityImportance,
     CapacityIndependenceImportance,
     IndependenceImportance,
     saturation,
 )
-from infoprune.importance.base import kernels_of
+from infoprune.importance.base import kernels_of, reading_filters
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(5, 7, 3),
@@ -163,3 +165,113 @@ def test_options_are_frozen_and_comparable():
     assert CapacityImportance(nearest=3) == CapacityImportance(nearest=3)
     with pytest.raises(AttributeError):
         CapacityImportance().nearest = 2
+
+
+# ------------------------------------------------------------------------------------------------------- the readers
+
+
+def read_by(layer):
+    """What every input channel's kernels are, output by output; of its own group of outputs where there are groups."""
+    weight = layer.weight.detach()
+    if isinstance(layer, nn.Linear):
+        return weight.T.unsqueeze(2)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return weight.flatten(2)
+    inputs, outputs = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    return torch.stack(
+        [
+            torch.stack([weight[g * outputs + o, c].flatten() for o in range(outputs)])
+            for g in range(layer.groups)
+            for c in range(inputs)
+        ]
+    )
+
+
+READERS = {kind: LAYERS[kind] for kind in LAYERS.keys() - {"depthwise"}}
+
+
+def reader_of(layer):
+    """A group of this layer's inputs and of the layer that computes them."""
+    inputs = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    if isinstance(layer, nn.Linear):
+        writer, x = nn.Linear(3, inputs), torch.randn(2, 3)
+    else:
+        dims = layer.weight.ndim - 2
+        writer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](3, inputs, 1)
+        x = torch.randn(2, 3, *[7] * dims)
+    prune = tp.prune_linear_out_channels if x.ndim == 2 else tp.prune_conv_out_channels
+    graph = traced(nn.Sequential(writer, layer), (x,))
+    return writer, graph.get_pruning_group(writer, prune, list(range(inputs)))
+
+
+@pytest.mark.parametrize("kind", sorted(READERS))
+def test_readers_are_rated_like_writers(kind):
+    layer = READERS[kind]()
+    writer, group = reader_of(layer)
+    for importance, rated in [
+        (CapacityImportance(readers=True), reference.capacity),
+        (IndependenceImportance(readers=True), reference.independence),
+        (CapacityIndependenceImportance(sigma=0.6, readers=True), lambda w: reference.mix(w, 0.6)),
+    ]:
+        close(importance(group), (rated(kernels_of(writer, "writer")) + rated(read_by(layer))) / 2)
+
+
+def test_readers_have_no_say_unless_asked():
+    writer, group = reader_of(nn.Conv2d(6, 9, 3))
+    close(IndependenceImportance()(group), reference.independence(kernels_of(writer, "writer")))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [4, 1, 5]])
+def test_a_linear_reader_of_flattened_maps_is_the_convolution_that_it_amounts_to(order):
+    conv, linear = nn.Conv2d(6, 10, (2, 3)), nn.Linear(36, 10)
+    linear.weight.data = conv.weight.data.flatten(1)
+    writer, x = nn.Conv2d(3, 6, 1), torch.randn(2, 3, 2, 3)
+    importance = CapacityIndependenceImportance(readers=True, reduction="max")  # an entry a pixel would weigh a mean
+    scores = [
+        importance(traced(net, (x,)).get_pruning_group(writer, tp.prune_conv_out_channels, order))
+        for net in (nn.Sequential(writer, conv), nn.Sequential(writer, nn.Flatten(), linear))
+    ]
+    torch.testing.assert_close(scores[0], scores[1])
+
+
+class PixelsFirst(nn.Sequential):
+    """Reads maps pixel by pixel, so that a channel's inputs are not neighbours."""
+
+    def forward(self, x):
+        return self[1](self[0](x).permute(0, 2, 3, 1).flatten(1))
+
+
+def test_inputs_that_are_no_neighbours_are_rated_one_by_one():
+    net, x = PixelsFirst(nn.Conv2d(3, 4, 1), nn.Linear(16, 5)), torch.randn(2, 3, 2, 2)
+    graph = Graph.trace(net, x)
+    group, _ = graph.group(graph.sites[0].name)
+    each = reference.independence(net[1].weight.detach().T.unsqueeze(2))
+    expected = (reference.independence(kernels_of(net[0], "0")) + each.view(4, 4).sum(0)) / 5
+    close(IndependenceImportance(readers=True)(group), expected)
+    strided, root = torch.arange(16).view(4, 4).T.flatten(), torch.arange(4).repeat_interleave(4)
+    by_channel = Member("1", net[1], "in", strided, root)
+    weights, of_entry = reading_filters(by_channel)
+    assert weights.shape == (16, 5, 1)
+    assert torch.equal(of_entry, by_channel.index)
+
+
+def test_nan_in_a_reader_is_an_error():
+    layer = nn.Conv2d(6, 9, 3)
+    layer.weight.data[2, 3] = float("nan")
+    _, group = reader_of(layer)
+    IndependenceImportance()(group)
+    with pytest.raises(BadWeights, match="the weight of 1 holds NaN"):
+        IndependenceImportance(readers=True)(group)
+
+
+@pytest.mark.parametrize("kind", sorted(NETS))
+@pytest.mark.parametrize("criterion", [CapacityImportance, IndependenceImportance, CapacityIndependenceImportance])
+def test_readers_of_every_kind_of_group(criterion, kind):
+    net, inputs = NETS[kind]()
+    more = 0
+    for group in groups_of(net, inputs):
+        alone, all_told = criterion()(group), criterion(readers=True)(group)
+        assert all_told.shape == (len(group[0].idxs),)
+        assert all_told.isfinite().all()
+        more += not torch.equal(alone, all_told) if alone is not None else 1
+    assert more

@@ -112,6 +112,33 @@ def filters(member: Member) -> Tensor:
     return kernels_of(member.layer, member.name)
 
 
+def reading_filters(member: Member) -> tuple[Tensor, Tensor]:
+    """What reads each input channel of the member's layer, as that channel's filter: [inputs, kernels, weights].
+
+    Kernel k is what the layer's k-th output reads of the channel. Where a linear layer reads flattened maps, a channel
+    has one input a pixel, and they are one kernel together, as in the convolution that the layer amounts to. The
+    second tensor says which filter each entry of `member.index` belongs to.
+    """
+    layer, name = member.layer, member.name
+    weight = layer.weight.detach()
+    if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        weight = _swapped(weight, getattr(layer, "groups", 1))
+    pixels = _pixels(member) if isinstance(layer, nn.Linear) else 1
+    if pixels > 1:
+        weight = weight.unflatten(0, (-1, pixels)).transpose(1, 2)
+    return _as_filters(weight, name), member.index // pixels
+
+
+def _pixels(member: Member) -> int:
+    """How many inputs in a row belong to one channel, throughout a layer that reads flattened maps; otherwise 1."""
+    pixels = len(member.index) // max(1, len(member.root.unique()))
+    if pixels < 2 or len(member.index) % pixels or member.layer.in_features % pixels:
+        return 1
+    index, root = member.index.view(-1, pixels), member.root.view(-1, pixels)
+    in_rows = (index == index[:, :1] + torch.arange(pixels)).all() and not (index[:, 0] % pixels).any()
+    return pixels if in_rows and (root == root[:, :1]).all() else 1
+
+
 def kernels_of(layer: nn.Module, name: str) -> Tensor:
     """A layer's weight as filters of kernels: [output units, kernels of a filter, weights of a kernel].
 
@@ -125,18 +152,22 @@ def kernels_of(layer: nn.Module, name: str) -> Tensor:
     """
     weight = layer.weight.detach()
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-        weight = _untransposed(weight, layer.groups)
+        weight = _swapped(weight, layer.groups)
+    return _as_filters(weight, name)
+
+
+def _swapped(weight: Tensor, groups: int) -> Tensor:
+    """[in, out / groups, ...] as [out, in / groups, ...], and the other way round."""
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _as_filters(weight: Tensor, name: str) -> Tensor:
+    """[filters, kernels, ...] with the weights of a kernel in one axis, in single precision or better, and finite."""
     weight = weight.flatten(2) if weight.ndim > 2 else weight.unsqueeze(2)
     weight = weight if weight.dtype == torch.float64 else weight.float()
     if not weight.sum().isfinite() and not weight.isfinite().all():
         raise BadWeights(f"the weight of {name} holds NaN or infinite values; repair it before pruning")
     return weight
-
-
-def _untransposed(weight: Tensor, groups: int) -> Tensor:
-    """[in, out / groups, ...] as [out, in / groups, ...]."""
-    grouped = weight.unflatten(0, (groups, -1))
-    return grouped.transpose(1, 2).flatten(0, 1)
 
 
 def members_of(group: Sequence[GroupItem]) -> Iterator[Member]:

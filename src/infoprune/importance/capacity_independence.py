@@ -1,13 +1,14 @@
 """Information capacity and independence of filters, from their weights alone.
 
 Tang et al., "Filter pruning based on information capacity and independence", section III. F_i is filter i of
-a layer and w_q its q-th kernel; a linear layer's neuron is a filter of 1x1 kernels. Members whose inputs a
-group couples say nothing: a filter belongs to the layer that computes it.
+a layer and w_q its q-th kernel; a linear layer's neuron is a filter of 1x1 kernels. In the paper a filter
+belongs to the layer that computes a channel; with `readers` those that read the channel have their say too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from infoprune.estimators.distances import Distance, check_distance, check_nearest, distance_sums
 from infoprune.estimators.entropy import double_kernel_distance_entropy
 from infoprune.graph.member import Member
-from infoprune.importance.base import About, Importance, filters, importances
+from infoprune.importance.base import About, Importance, filters, importances, reading_filters
 from infoprune.importance.normalisation import min_max
 from infoprune.importance.saturation import report
 
@@ -23,9 +24,34 @@ PAPER = "capacity-independence"
 FILTER_ROLES = ("out", "depthwise")
 
 
+@dataclass(frozen=True)
+class FilterImportance(Importance):
+    """Rates the filters of each layer that computes the channels of a group.
+
+    With `readers` the layers that read them are rated as well, which the paper does not: the kernels that meet
+    channel c are the c-th filter there. `reduction` merges what they all say.
+    """
+
+    readers: bool = field(default=False, kw_only=True)
+
+    @abstractmethod
+    def rate(self, weights: Tensor, name: str) -> Tensor:
+        """One score a filter, from the [filters, kernels, weights of a kernel] of the layer `name`."""
+
+    def score(self, member: Member) -> Tensor | None:
+        if member.role in FILTER_ROLES:
+            weights, of_entry, name = filters(member), member.index, member.name
+        elif self.readers and member.role == "in":
+            weights, of_entry = reading_filters(member)
+            name = f"{member.name} as a reader"
+        else:
+            return None
+        return self.rate(weights, name).to(weights.dtype)[of_entry]
+
+
 @importances.register("capacity")
 @dataclass(frozen=True)
-class CapacityImportance(Importance):
+class CapacityImportance(FilterImportance):
     """IM_cap(F_i) = 1 - H(F_i), H the entropy of the filter's kernels in bits (eqs. 1-5).
 
     From 1 - log2(kernels) to 1, and 1 for every filter of a single kernel, such as a depthwise one: it says
@@ -33,7 +59,7 @@ class CapacityImportance(Importance):
     apart; `nearest` is the M of eq. 4.
 
     >>> CapacityImportance(nearest=8)
-    CapacityImportance(reduction='mean', normalizer=None, nearest=8, distance='euclidean')
+    CapacityImportance(reduction='mean', normalizer=None, readers=False, nearest=8, distance='euclidean')
     """
 
     about: ClassVar[About] = About(PAPER, "filters x kernels^2, n log n for 1x1 kernels", needs_data=False)
@@ -46,17 +72,13 @@ class CapacityImportance(Importance):
         check_nearest(self.nearest)
         check_distance(self.distance)
 
-    def score(self, member: Member) -> Tensor | None:
-        if member.role not in FILTER_ROLES:
-            return None
-        weights = filters(member)
-        scores = capacity(weights, member.name, self.nearest, self.distance)
-        return scores.to(weights.dtype)[member.index]
+    def rate(self, weights: Tensor, name: str) -> Tensor:
+        return capacity(weights, name, self.nearest, self.distance)
 
 
 @importances.register("independence")
 @dataclass(frozen=True)
-class IndependenceImportance(Importance):
+class IndependenceImportance(FilterImportance):
     """IM_ind(F_i) = sum_i' |F_i - F_i'|, how far a filter lies from all others of its layer (eq. 6).
 
     Never negative and in the units of the weights, so it grows with a layer's width and with the scale of its
@@ -71,15 +93,13 @@ class IndependenceImportance(Importance):
         super().__post_init__()
         check_distance(self.distance)
 
-    def score(self, member: Member) -> Tensor | None:
-        if member.role not in FILTER_ROLES:
-            return None
-        return independence(filters(member), self.distance)[member.index]
+    def rate(self, weights: Tensor, name: str) -> Tensor:
+        return independence(weights, self.distance)
 
 
 @importances.register("capacity_independence")
 @dataclass(frozen=True)
-class CapacityIndependenceImportance(Importance):
+class CapacityIndependenceImportance(FilterImportance):
     """sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind), Norm being min-max over the filters of a layer (eq. 7).
 
     In [0, 1]. What does not vary in a layer has Norm zero, so that depthwise layers rest on independence
@@ -103,14 +123,10 @@ class CapacityIndependenceImportance(Importance):
         check_nearest(self.nearest)
         check_distance(self.distance)
 
-    def score(self, member: Member) -> Tensor | None:
-        if member.role not in FILTER_ROLES:
-            return None
-        weights = filters(member)
-        rich = min_max(capacity(weights, member.name, self.nearest, self.distance))
+    def rate(self, weights: Tensor, name: str) -> Tensor:
+        rich = min_max(capacity(weights, name, self.nearest, self.distance))
         rare = min_max(independence(weights, self.distance))
-        scores = self.sigma * rich + (1 - self.sigma) * rare
-        return scores.to(weights.dtype)[member.index]
+        return self.sigma * rich + (1 - self.sigma) * rare
 
 
 def capacity(weights: Tensor, name: str, nearest: int | None, distance: Distance) -> Tensor:
