@@ -48,7 +48,7 @@ NETS = {
     "resnet20": Net(resnet20_cifar, 96_000, 0.2),
     "resnet56": Net(lambda: ResNet(56), 64_000, 0.2),  # projections where the shape changes, as in the depth benchmarks
     "vgg16": Net(lambda: vgg16_bn_cifar(width=0.5), 64_000, 0.1),
-    "densenet40": Net(densenet40_cifar, 32_000, 0.2),
+    "densenet40": Net(densenet40_cifar, 64_000, 0.1),
     "tiny": Net(lambda: vgg16_bn_cifar(width=0.125), 256, 0.1),
 }
 

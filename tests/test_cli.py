@@ -10,6 +10,7 @@ import torch
 
 import infoprune as ip
 from infoprune.cli import main
+from infoprune.recipe import build_network
 
 MODEL = ["mobilenetv2_035", "--input", "1x3x64x64", "--num-classes", "5"]
 
@@ -36,6 +37,16 @@ def test_plan_as_json_is_a_plan_that_can_be_read_back_and_shown(capsys, tmp_path
     assert json.loads(out) == json.loads(plan.to_json())
     assert plan.prices["macs"].keep <= 0.5
     assert run(capsys, "show", tmp_path / "p.json")[1].rstrip() == str(plan)
+
+
+def test_units_are_ranked_by_readers_too_unless_told(capsys):
+    def kept(*options):
+        return json.loads(run(capsys, "plan", *MODEL, "--macs", 0.5, "--json", *options)[1])
+
+    ours = ip.importance.CapacityIndependenceImportance(sigma=0.5, readers=True)
+    model, x = build_network(MODEL[0], num_classes=5), torch.zeros(1, 3, 64, 64)
+    expected = ip.plan(model, x, ours, budgets=[ip.budgets.macs(keep=0.5)])
+    assert kept() == json.loads(expected.to_json()) != kept("--importance", "capacity_independence")
 
 
 def test_prune_writes_an_artefact_that_loads_and_shows(capsys, tmp_path):

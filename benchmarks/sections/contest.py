@@ -16,6 +16,7 @@ NAMES = {
     "resnet20": "ResNet-20",
     "resnet56": "ResNet-56",
     "vgg16": "VGG-16, half width",
+    "densenet40": "DenseNet-40",
     "mobilenetv2": "MobileNetV2",
     "lite0": "EfficientNet-Lite0",
 }

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from infoprune.cli import main
 from infoprune.errors import Infeasible, InfopruneError, Interrupted
-from infoprune.recipe import recipe_of, run, running
+from infoprune.recipe import build_network, recipe_of, run, running
+from infoprune.recipe.cuts import Cut, decide
 from infoprune.recipe.display import Wish
 from infoprune.report.model import Report
 
@@ -47,6 +48,18 @@ def recipe(root, **sections):
 
 def weights(out):
     return (out / "artefact" / "model.safetensors").read_bytes(), (out / "artefact" / "config.json").read_bytes()
+
+
+def kept_by(**importance):
+    """The units that stay in every site, by a recipe with this section of importance."""
+    told = {"model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": 0.4}}
+    model, x = build_network("resnet20_cifar"), torch.zeros(1, 3, 32, 32)
+    return decide(Cut("cut-1", "width"), recipe_of({"schema": 1, **told, **importance}), model, x, None).plan.to_json()
+
+
+def test_units_are_ranked_by_readers_too_unless_told():
+    told = {"name": "capacity_independence", "sigma": 0.5, "readers": True}
+    assert kept_by() == kept_by(importance=told) != kept_by(importance={"name": "capacity_independence"})
 
 
 def in_child(made, out):

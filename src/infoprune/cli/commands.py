@@ -24,6 +24,7 @@ from infoprune.importance import Importance, importances
 from infoprune.layerwise import layerwise
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
+from infoprune.recipe.sections import UNLESS_TOLD, ImportanceSection
 from infoprune.surgery import Plan, certificate_of, prune_
 
 
@@ -125,10 +126,11 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: S
     )
 
 
-def _importance(name: str) -> Importance:
-    if importances[name].about.needs_data:
+def _importance(name: str | None) -> Importance:
+    chosen = ImportanceSection(name) if name else UNLESS_TOLD
+    if importances[chosen.name].about.needs_data:
         raise UnusableData(f"{name} scores by data, which this command has none of; use it from Python or in a recipe")
-    return importances[name]()
+    return importances[chosen.name](**chosen.options)
 
 
 def _budgets(arguments: argparse.Namespace) -> list[Budget]:

@@ -183,7 +183,9 @@ def _planning_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--macs", type=float, metavar="KEEP", help="fraction of the MACs that remains, such as 0.5")
     verb.add_argument("--params", type=float, metavar="KEEP", help="fraction of the parameters that remains")
     verb.add_argument(
-        "--importance", default="capacity_independence", metavar="NAME", help="see infoprune list importances"
+        "--importance",
+        metavar="NAME",
+        help="see infoprune list importances (default: capacity_independence with sigma 0.5 and readers)",
     )
     verb.add_argument("--round-to", type=int, default=1, metavar="N", help="keep channels in multiples of N")
     verb.add_argument("--floor", type=float, default=0.1, metavar="SHARE", help="least share of units a site keeps")

@@ -39,10 +39,14 @@ class DataSection:
 
 @dataclass(frozen=True)
 class ImportanceSection:
-    """What ranks units; further keys are its options."""
+    """What ranks units; further keys are its options, which have the importance's own defaults."""
 
     name: str = "capacity_independence"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+UNLESS_TOLD = ImportanceSection("capacity_independence", {"sigma": 0.5, "readers": True})
+"""What ranks units where nothing is said of it: the best of the criteria that see weights alone and are ours."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Recipe:
 
     model: ModelSection
     data: DataSection
-    importance: ImportanceSection = ImportanceSection()
+    importance: ImportanceSection = UNLESS_TOLD
     layer_importance: LayerImportanceSection = LayerImportanceSection()
     budget: BudgetSection | None = None
     depth: DepthSection | None = None
