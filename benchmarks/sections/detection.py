@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sections.rows import row, table
+from sections.rows import Row, row, table
 
 
 def fields() -> dict[str, str]:
@@ -24,10 +24,16 @@ def fields() -> dict[str, str]:
         "macs": f"{pruned['macs']:,}",
         "difference": f"{pruned['difference']:.1e}",
         "scale": f"{pruned['scale']:.1f}",
+        "certificate": pruned["certificate"],
+        "loaded": equality(pruned),
         "sites": str(pruned["sites"]),
         "mask_macs": " to ".join(f"{macs / 1e9:.1f}" for macs in mask["macs"]),
         "mask_agree": "equal" if mask["macs_counted"] == mask["macs"][1] else "differ",
         "mask_certificate": mask["certificate"],
         "mask_difference": f"{mask['difference']:.1e}",
-        "mask_loaded": "bitwise equal" if mask["loaded_equal"] else "not equal",
+        "mask_loaded": equality(mask),
     }
+
+
+def equality(found: Row) -> str:
+    return "bitwise equal" if found["loaded_equal"] else "not equal"
