@@ -132,6 +132,7 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=-2 curves and layers": curves(-2.0, trust=0.5),
     "p=-2 curves": curves(-2.0),
     "p=-1 curves along the path": path(-1.0),
+    "p=-0.5 curves along the path": path(-0.5),
 }
 
 

@@ -3,8 +3,8 @@
     python benchmarks/pareto.py [--nets resnet20 vgg16] [--keeps 0.5 0.25 0.1] [--seeds 0 1 2]
 
 The host: global L1, isomorphic L1 and group L2, tuned on labels; the isomorphic one also distilled, so that one can see
-what comes from where. Ours: widths by the default allocation, and blocks and widths together, both distilled from the
-dense network. Latency is that of batches of 16, measured in turn with the dense network.
+what comes from where. Ours: widths by the default allocation, by measured curves, and blocks and widths together, all
+distilled from the dense network. Latency is that of batches of 16, measured in turn with the dense network.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ RECIPES = {
     "host group L2": Recipe(host(tp.importance.GroupMagnitudeImportance(p=2), global_pruning=True)),
     "host isomorphic L1, distilled": Recipe(WAYS["host isomorphic L1"], distilled=True),
     "ours, width, distilled": Recipe(lambda model, keep, contest: pruned(model, contest.example, keep), distilled=True),
+    "ours, measured width, distilled": Recipe(WAYS["p=-1 curves and layers"], distilled=True),
     "ours, depth and width, distilled": Recipe(depth_and_width, distilled=True),
 }
 
