@@ -103,7 +103,7 @@ def main() -> None:
     ]
     for each in studies:
         for row in each.rows:
-            results.append({"network": each.network, "images": len(images), **row._asdict()})
+            results.append({"network": each.network, "photographs": len(images), **row._asdict()})
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         plot_correlation(studies, options.pictures / "capacity_correlation.png")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+
 from interleave import Ratio
 
-from sections.rows import median, newest, row, rows, table, times
+from sections.rows import Row, median, newest, row, rows, table, times
+
+CLEAR = -0.5  # a correlation below is called clear
 
 
 def fields() -> dict[str, str]:
@@ -12,21 +16,31 @@ def fields() -> dict[str, str]:
         row("importance_speed", network="resnet50", what="all groups"),
         row("importance_speed", network="vgg16_bn"),
     )
-    claims = {r["network"]: r for r in rows("capacity_claims", layer="all")}
-    lite, craft = claims["EfficientNet-Lite0"], claims["VGG16-BN of CRAFT"]
-    four = newest("capacity_claims", ("layer",), network="VGG16-BN of CRAFT")[1:]
+    lite, craft = (
+        newest("capacity_claims", ("layer",), network=network)
+        for network in ("EfficientNet-Lite0", "VGG16-BN of CRAFT")
+    )
+    clear = [r for r in craft if r["rows"] < CLEAR]
     return {
         "table": table(("against", "result"), compared(together, vgg)),
         "gram": f"{together['gram_ms'] / median(together, 'L2'):.1f}",
         "memory": f"{together['extra_mib']:.0f}",
         "memory_vgg": f"{vgg['extra_mib']:.0f}",
-        "lite_layers": str(lite["layers"]),
-        "lite": f"{lite['median']:.2f} (from {lite['lowest']:.2f} to {lite['highest']:.2f})",
-        "vgg_layers": str(craft["layers"]),
-        "vgg": f"{craft['median']:.2f}",
-        "dead": ", ".join(f"{r['rows']:.2f}" for r in four),
-        "alive": ", ".join(f"{r['alive']:.2f}" for r in four),
+        "lite_layers": str(len(lite)),
+        "lite": median_and_range(lite),
+        "vgg_layers": str(len(craft)),
+        "vgg": median_and_range(craft),
+        "clear": str(len(clear)),
+        "bound": f"{CLEAR:g}",
+        "dead": ", ".join(f"{r['rows']:.2f}" for r in clear),
+        "alive": ", ".join(f"{r['alive']:.2f}" for r in clear),
     }
+
+
+def median_and_range(layers: list[Row]) -> str:
+    """Of the correlations between a layer's filters and their maps."""
+    found = [r["rows"] for r in layers]
+    return f"{statistics.median(found):.2f} (from {min(found):.2f} to {max(found):.2f})"
 
 
 def compared(together: dict, vgg: dict) -> list[tuple[str, str]]:
