@@ -14,7 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from infoprune.cli import main
+from infoprune.data import First, datasets
 from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.graph import Graph
+from infoprune.importance import CapacityIndependenceImportance
+from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running
 from infoprune.recipe.cuts import Cut, decide
 from infoprune.recipe.display import Wish
@@ -43,23 +47,40 @@ def recipe(root, **sections):
         "finetune": {"epochs": 1, "reestimate": 16, "save_seconds": 0, "ema": 0.9},
         "report": {"latency": False, "baseline_epochs": 0},
     }
-    return recipe_of({**told, **sections})
+    return recipe_of({name: value for name, value in {**told, **sections}.items() if value is not None})
 
 
 def weights(out):
     return (out / "artefact" / "model.safetensors").read_bytes(), (out / "artefact" / "config.json").read_bytes()
 
 
-def kept_by(**importance):
-    """The units that stay in every site, by a recipe with this section of importance."""
-    told = {"model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": 0.4}}
-    model, x = build_network("resnet20_cifar"), torch.zeros(1, 3, 32, 32)
-    return decide(Cut("cut-1", "width"), recipe_of({"schema": 1, **told, **importance}), model, x, None).plan.to_json()
+def decided(root, **sections):
+    """What a recipe decides about the widths of a small network, and that network with its task."""
+    told = {"depth": None, "importance": None, "layer_importance": None, **sections}
+    made = recipe(root, **told)
+    model = build_network("resnet20_cifar", num_classes=4)
+    task = datasets["tensors"](made.data.root)
+    return decide(Cut("cut-1", "width"), made, model, torch.zeros(1, 3, 16, 16), task), model, task
 
 
-def test_units_are_ranked_by_readers_too_unless_told():
-    told = {"name": "capacity_independence", "sigma": 0.5, "readers": True}
-    assert kept_by() == kept_by(importance=told) != kept_by(importance={"name": "capacity_independence"})
+def test_units_are_ranked_by_readers_too_unless_told(tmp_path):
+    def kept(importance):
+        layers = {"name": "uniform"}
+        return decided(tmp_path, importance=importance, layer_importance=layers)[0].plan.to_json()
+
+    named = {"name": "capacity_independence"}
+    assert kept(None) == kept({**named, "sigma": 0.5, "readers": True}) != kept(named)
+
+
+def test_layers_are_weighed_by_measured_curves_unless_told(tmp_path):
+    made, model, task = decided(tmp_path, budget={"macs": 0.4, "utility": -2.0})
+    ours = CapacityIndependenceImportance(sigma=0.5, readers=True)
+    seen = First(task.train, 32, 16, 0)
+    expected = curves(model, seen, ours, samples=32, utility=-2.0, progress=False)(
+        Graph.trace(model, torch.zeros(1, 3, 16, 16))
+    )
+    assert {site.name: site.weight.value for site in made.sites} == pytest.approx(expected)
+    assert all(site.weight is None for site in decided(tmp_path, budget={"rates": 0.5})[0].sites)
 
 
 def in_child(made, out):

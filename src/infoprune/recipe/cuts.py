@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +62,7 @@ def cuts_of(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
     return [Cut(f"cut-{i}", kind, units) for i, (kind, units) in enumerate(found, 1)]
 
 
-def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task) -> Decision:
+def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task, *, progress: bool = False) -> Decision:
     """The plan for `model` as it is now."""
     if cut.kind == "tokens":
         assert recipe.tokens is not None
@@ -78,7 +79,7 @@ def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task) ->
         made = plan_depth(model, x, seen, clusters=cut.units, strategy=strategy, seed=recipe.seed)
         return Decision(made, _block_changes(made, seen))
     assert recipe.budget is not None
-    evidence = _Evidence(recipe, model, task)
+    evidence = _Evidence(recipe, model, task, progress)
     if cut.kind == "joint":
         assert recipe.depth is not None
         path = DepthPath(
@@ -119,35 +120,41 @@ def _energies(recipe: Recipe, depth: DepthSection, model: nn.Module, x: Tensor, 
 class _Evidence:
     """The importance and the layer importance of a recipe, with what they have seen."""
 
-    def __init__(self, recipe: Recipe, model: nn.Module, task: Task):
-        self.recipe, self.model, self.task = recipe, model, task
-        self._seen: Observations | None = None
+    def __init__(self, recipe: Recipe, model: nn.Module, task: Task, progress: bool):
+        self.recipe, self.model, self.task, self.progress = recipe, model, task, progress
         chosen = importances[recipe.importance.name]
         evidence = [self.seen] if chosen.about.needs_data else []
         self.importance = chosen(*evidence, **recipe.importance.options)
-        self.layers = self._layers()
 
-    @property
+    @cached_property
     def seen(self) -> Observations:
         """One pass; workers share the batches and merge what they saw."""
-        if self._seen is None:
-            us, data = Workers.now(), self.recipe.data
-            loader = First(self.task.train, data.calibration, data.batch, self.recipe.seed, us.rank, us.world)
-            given = loader if self.task.kind == "labels" else list(pictures(loader))
-            found = observe(self.model, given, progress=False)
-            self._seen = found.all_reduce() if us.world > 1 else found
-        return self._seen
+        us = Workers.now()
+        found = observe(self.model, self._batches(us.rank, us.world), progress=False)
+        return found.all_reduce() if us.world > 1 else found
 
-    def _layers(self) -> Any:
-        name, options = self.recipe.layer_importance.name, self.recipe.layer_importance.options
-        if name == "uniform":
+    @cached_property
+    def layers(self) -> Any:
+        """None where all layers count alike, or where rates leave nothing to weigh. Every worker measures curves."""
+        section, budget = self.recipe.layer_importance, self.recipe.budget
+        assert budget is not None
+        if section.name == "uniform" or budget.rates is not None:
             return None
-        if name == "curves":
-            data = self.recipe.data
-            loader = First(self.task.train, data.calibration, data.batch, self.recipe.seed)
-            given = {"samples": data.calibration, **options}
-            return layerwise[name](self.model, loader, self.importance, progress=False, **given)
-        return layerwise[name](self.seen, **options)
+        if section.name != "curves":
+            return layerwise[section.name](self.seen, **section.options)
+        given = {
+            "samples": self.recipe.data.calibration,
+            "utility": budget.utility,
+            "ignored_layers": budget.ignored_layers,
+            "progress": self.progress,
+        }
+        return layerwise["curves"](self.model, self._batches(), self.importance, **{**given, **section.options})
+
+    def _batches(self, rank: int = 0, world: int = 1) -> Any:
+        """This worker's share of the calibration pictures, with their labels where these are classes."""
+        data = self.recipe.data
+        loader = First(self.task.train, data.calibration, data.batch, self.recipe.seed, rank, world)
+        return loader if self.task.kind == "labels" else list(pictures(loader))
 
 
 def options_of(section: BudgetSection) -> dict[str, Any]:

@@ -18,7 +18,9 @@ QUIET_SECONDS = 10.0
 
 
 class Display(Protocol):
-    """Told what is being done."""
+    """Told what is being done; `terminal`: where bars can be drawn."""
+
+    terminal: bool
 
     def say(self, message: str) -> None: ...
 
@@ -27,6 +29,8 @@ class Display(Protocol):
 
 class Silent:
     """For callers that look at the files instead."""
+
+    terminal = False
 
     def say(self, message: str) -> None:
         """Nothing."""

@@ -95,7 +95,7 @@ class _Run:
         self._pause()
         self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
         model = self.model_before(cut)
-        made = decide(cut, self.recipe, model, self._placed_x(), self.task)
+        made = decide(cut, self.recipe, model, self._placed_x(), self.task, progress=self.display.terminal)
         certificate = certificate_of(model, self._placed_x(), made.plan)
         if certificate.verdict == "failed":
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")

@@ -51,9 +51,9 @@ UNLESS_TOLD = ImportanceSection("capacity_independence", {"sigma": 0.5, "readers
 
 @dataclass(frozen=True)
 class LayerImportanceSection:
-    """What weighs layers; further keys are its options."""
+    """What weighs layers; further keys are its options. Unless told they are measured, since a recipe has the data."""
 
-    name: str = "uniform"
+    name: str = "curves"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
