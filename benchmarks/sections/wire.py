@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sections.rows import Row, newest, row, table
 
+PRINTED = {"LosslessHEVC()": "libx265 lossless", "HEVC": "libx265", "Zlib()": "zlib"}
+
 
 def fields() -> dict[str, str]:
     mosaics = newest("wire_codecs", ("name",), what="mosaic")
@@ -12,7 +14,7 @@ def fields() -> dict[str, str]:
     header = ("codec", "bytes", "bits a value", "PSNR, dB", "encode, CPU ms", "decode, CPU ms")
     return {
         "mosaic": table(header, [mosaic(found) for found in mosaics], "lrrrrr"),
-        "cheaper": f"{by_name['libx265 lossless']['encode_ms'] / by_name['zlib']['encode_ms']:.0f}",
+        "cheaper": f"{by_name['LosslessHEVC()']['encode_ms'] / by_name['Zlib()']['encode_ms']:.0f}",
         "streams": streams(),
         "mutated": str(mutated["streams"]),
         "slowest": f"{mutated['slowest_ms']:.0f}",
@@ -24,7 +26,14 @@ def fields() -> dict[str, str]:
 def mosaic(found: Row) -> tuple[str, ...]:
     quality = "exact" if found["psnr"] is None else f"{found['psnr']:.1f}"
     times = (f"{found[name]:.0f}" if name in found else "" for name in ("encode_ms", "decode_ms"))
-    return (found["name"], f"{found['bytes']:,}", f"{found['bits_a_value']:.2f}", quality, *times)
+    return (codec(found["name"]), f"{found['bytes']:,}", f"{found['bits_a_value']:.2f}", quality, *times)
+
+
+def codec(name: str) -> str:
+    """As a reader knows it, from what a codec prints: "HEVC(qp=10)" is "libx265 QP 10"."""
+    for printed, known in PRINTED.items():
+        name = name.replace(printed, known)
+    return name.replace("(qp=", " QP ").removesuffix(")") if "(qp=" in name else name
 
 
 def streams() -> str:
