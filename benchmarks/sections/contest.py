@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from statistics import mean
 
 import numpy as np
@@ -22,9 +23,9 @@ NAMES = {
 }
 HOST = ("host global L1", "host isomorphic L1", "host group L2", "host isomorphic L1, distilled")
 DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
+WITH_READERS = ("both alike, readers", "capacity and independence, readers")
 CRITERIA = (
-    "both alike, readers",
-    "capacity and independence, readers",
+    *WITH_READERS,
     "independence, readers",
     "capacity and independence",
     "capacity",
@@ -50,6 +51,7 @@ def fields() -> dict[str, str]:
         "landscape": landscape(),
         **criteria_after("short", SHORT, criteria),
         **criteria_after("long", LONG, criteria),
+        "criteria_average": criteria_average(criteria),
         "recipes": recipe_table(recipes),
         "recipe_gaps": gaps(recipes, "recipe", OURS, HOST),
         "distilled": distilled(recipes),
@@ -63,6 +65,15 @@ def criteria_after(tuning: str, images: int, found: Sequence[Row]) -> dict[str, 
         f"criteria_{tuning}": contest_table(here, "criterion"),
         f"criteria_{tuning}_gaps": gaps(here, "criterion", CRITERIA, ("random", "L1")),
     }
+
+
+def criteria_average(found: Sequence[Row]) -> str:
+    """Ours with readers minus others, over all networks and budgets; each network, budget and seed is one pair."""
+    lines = []
+    for one, other in product(WITH_READERS, ("random", "L1", "capacity and independence")):
+        at = [gap(found, "criterion", one, other, lambda r, n=images: r["images"] == n) for images in (SHORT, LONG)]
+        lines.append((f"{one} - {other}", *(f"{g:.1f}" if g else "-" for g in at)))
+    return table(("", "short tuning", "long tuning"), lines, "lrr")
 
 
 def dense() -> str:
