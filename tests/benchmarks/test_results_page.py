@@ -47,6 +47,14 @@ def test_commands_of_a_page_exist_with_their_options(page):
             assert f'"{option}"' in source, f"{program} has no {option}"
 
 
+def test_figures_of_the_readme_are_those_of_the_page():
+    told = (ROOT / "README.md").read_text(encoding="utf-8").split("## Does it pay?")[1].split("\n## ")[0]
+    figures = re.findall(r"[+-]\d+\.\d", told)
+    assert figures
+    on_page = set(re.findall(r"[+-]\d+\.\d", make_results.PAGE.read_text(encoding="utf-8")))
+    assert set(figures) <= on_page
+
+
 def test_rows_name_the_program_that_wrote_them():
     for path in sorted((ROOT / "benchmarks/results").glob("*.jsonl")):
         told = {row["command"].split()[1] for row in read(path) if "command" in row}
