@@ -97,7 +97,7 @@ def plot(rows: Sequence[dict], dense_accuracy: Mapping[str, float], path: Path) 
     from matplotlib import pyplot as plt
 
     nets = list(dict.fromkeys(row["net"] for row in rows))
-    figure, axes = plt.subplots(1, len(nets), figsize=(7 * len(nets), 4.2), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(nets), figsize=(5 * len(nets), 4.6), squeeze=False, layout="constrained")
     for axis, net in zip(axes[0], nets, strict=True):
         axis.plot([1], [100 * dense_accuracy[net]], "k*", markersize=11, label="dense")
         for recipe in dict.fromkeys(row["recipe"] for row in rows):
@@ -111,7 +111,7 @@ def plot(rows: Sequence[dict], dense_accuracy: Mapping[str, float], path: Path) 
             )
         axis.set(xlabel="latency / dense latency, measured", ylabel="accuracy after tuning, %", title=net)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -184,4 +184,4 @@ def distilled(found: Sequence[Row]) -> str:
     """What the dense network's answers add to the host's own recipe, at each budget."""
     plain = "host isomorphic L1"
     at = [gap(found, "recipe", f"{plain}, distilled", plain, lambda r, c=c: setting(r) == c) for c in settings(found)]
-    return " and ".join(f"{g.mean:.1f}" for g in at if g)
+    return ", ".join(f"{g.mean:.1f}" for g in at if g)
