@@ -43,9 +43,12 @@ def fields() -> dict[str, str]:
         newest(name, (*CONTEST, by))
         for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
     )
+    short = [r for r in widths if r["images"] == SHORT]
+    widths = [r for r in widths if r["images"] != SHORT]
     return {
         "dense": dense(),
         "widths": contest_table(widths, "way"),
+        "widths_short": contest_table(short, "way"),
         "widths_gaps": gaps(widths, "way", (DEFAULT, MEASURED), OTHERS),
         "widths_average": averages(widths),
         "landscape": landscape(),
