@@ -115,7 +115,8 @@ def test_errors_cover_every_site_and_come_from_batches():
 
 
 def test_the_cost_is_two_passes_a_trial_and_two_for_the_whole_model():
-    assert measured(network()).passes == 2 + 2 * 2 * 4
+    assert measured(network()).passes == 2 + 2 * 2 * 2  # sites, shares, passes
+    assert measured(network(), levels=(0.2, 0.4, 0.6)).passes == 2 + 2 * 3 * 2
 
 
 def test_only_the_first_samples_are_used():

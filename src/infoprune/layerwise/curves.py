@@ -27,7 +27,7 @@ from infoprune.observe import arguments_of, kept_randomness
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
-LEVELS = (0.2, 0.4, 0.6, 0.8)
+LEVELS = (0.2, 0.4)  # 0.6 and 0.8 beside them count a thirty-sixth at p = -1: the same widths at twice the cost
 
 
 # ---------------------------------------------------------------------------------------------- divergences
