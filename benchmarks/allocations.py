@@ -1,7 +1,7 @@
 """How many channels of which layer? Widths from every allocation we know, at equal MACs, criterion and tuning.
 
     python benchmarks/allocations.py [--nets resnet20] [--keeps 0.25 0.1] [--seeds 0 1 2] [--ways "p=-1 curves" ...]
-    python benchmarks/allocations.py --nets mobilenetv2 lite0 --stamps DIR --wheels DIR --stamp-images 960
+    python benchmarks/allocations.py --nets mobilenetv2 lite0 --stamps DIR --wheels DIR
 
 Resumable: one JSON line a network, budget, way and seed. Inside a site L1 decides which channels stay, always.
 Accuracy counts twice: with batch norms estimated anew, and after the same tuning on the same pictures.
@@ -122,8 +122,10 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=0": geometric(0.0),
     "p=-1": geometric(-1.0),
     "p=-2": geometric(-2.0),
+    "p=-1, all sites alike": geometric(-1.0, lambda m, c: lambda graph: {site.name: 1.0 for site in graph.sites}),
     "p=-1 nHSIC": geometric(-1.0, lambda m, c: ip.layerwise.nhsic(observed(m, c))),
     "p=-1 relevance": geometric(-1.0, lambda m, c: ip.layerwise.nhsic_relevance(observed(m, c))),
+    "p=-1 nHSIC and relevance": geometric(-1.0, lambda m, c: ip.layerwise.bottleneck(observed(m, c))),
     "p=-1 curves": curves(-1.0),
     "p=-0.5 curves": curves(-0.5),
     "p=0 curves and layers": curves(0.0, trust=0.5),

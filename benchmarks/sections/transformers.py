@@ -55,7 +55,7 @@ def ratio(found: Row) -> str:
 
 
 def percent(shares: list[float], digits: int = 0) -> str:
-    return " to ".join(f"{100 * share:.{digits}f}" for share in shares) + " %"
+    return " to ".join(dict.fromkeys(f"{100 * share:.{digits}f}" for share in shares)) + " %"
 
 
 def by_picture(found: Row) -> dict[int, float]:
