@@ -13,9 +13,8 @@ def fields() -> dict[str, str]:
         found = read(path)
         timed = [seconds for each in found if (seconds := seconds_of(each)) is not None]
         minutes = f"{sum(timed) / 60:.1f}" if timed else "-"
-        transcribed = sum(each.get("transcribed", False) for each in found)
-        lines.append((f"`{path.name}`", len(found), minutes, len(found) - len(timed), transcribed))
-    return {"table": table(("rows of", "rows", "CPU minutes", "say no time", "transcribed"), lines, "lrrrr")}
+        lines.append((f"`{path.name}`", len(found), minutes, len(found) - len(timed)))
+    return {"table": table(("rows of", "rows", "CPU minutes", "say no time"), lines, "lrrr")}
 
 
 def seconds_of(row: Row) -> float | None:

@@ -11,10 +11,8 @@ def fields() -> dict[str, str]:
     everything = [row for path in sorted(FOLDER.glob("*.jsonl")) for row in read(path)]
     seconds = [seconds_of(row) for row in everything]
     timed = [s for s in seconds if s is not None]
-    transcribed = sum(row.get("transcribed", False) for row in everything)
     return {
         "rows": f"{len(everything):,}",
         "hours": f"{sum(timed) / 3600:.1f}",
         "untimed": f"{len(seconds) - len(timed)}",
-        "transcribed": f"{transcribed}",
     }
