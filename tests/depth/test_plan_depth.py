@@ -8,6 +8,7 @@ from skip_nets import CifarResNet, Dense, Plain, Transformer, randomised
 
 import infoprune as ip
 from infoprune.depth import plan_depth_and_width, removals, unit_energies
+from infoprune.depth.prices import without
 from infoprune.estimators.energy import energy_dependence
 from infoprune.graph.counting import count_macs
 
@@ -271,6 +272,47 @@ def test_a_probe_decides_between_depths(model):
         probe=lambda pruned: -float(len(ip.skip_units(pruned, X))),
     )  # fmt: skip
     assert len(shallow.plan.made_by["dropped"]) == 2
+
+
+def test_weights_of_the_dense_model_follow_sites_whose_names_leave_with_a_block():
+    """layer2.0 leaves, after which the streams that it wrote first are called after layer2.1."""
+    torch.manual_seed(0)
+    model, x = randomised(ip.models.resnet20_cifar()), torch.zeros(1, 3, 32, 32)
+    weights = {site.name: 1.0 + i for i, site in enumerate(ip.Graph.trace(model, x).sites)}
+    energies = {
+        unit.name: 1.0 if unit.name == "layer2.0" else 9.0 + i for i, unit in enumerate(ip.skip_units(model, x))
+    }
+    importance, budget = ip.importance.IndependenceImportance(), ip.budgets.macs(keep=0.4)
+    found = plan_depth_and_width(
+        model, x, importance, energies, budgets=budget, depths=[8], strategy="largest", layer_importance=weights
+    )
+    assert found.plan.made_by["dropped"] == ["layer2.0"]
+    shallow = without(model, [edit for edit in removals(model, x) if edit.unit.name == "layer2.0"])
+    names = {site.name: site.name for site in ip.Graph.trace(shallow, x).sites}
+    renamed = {name: name.replace("2.1", "2.0") for name in ("layer2.1.conv2", "layer2.1.conv2#2")}
+    assert set(renamed) == set(names) - set(weights)
+    names |= renamed
+    limit = ip.budgets.macs(at_most=budget.limit(count_macs(model, (x,))))
+    by_hand = {name: weights[dense] for name, dense in names.items()}
+    alone = ip.plan(shallow, x, importance, budgets=[limit], layer_importance=by_hand)
+    assert found.plan.widths == alone.widths | {"layer2.0": 0}
+
+    sizes = {site.name: site.size for site in ip.Graph.trace(model, x).sites}
+    shares = {dense: alone.widths.get(name, sizes[dense]) / sizes[dense] for name, dense in names.items()}
+    shares["layer2.0.conv1"] = 0.1  # the floor
+    assert found.depths[0].worth == pytest.approx(sum(weights[name] * (1 - 1 / a) for name, a in shares.items()))
+
+
+def test_measured_curves_share_a_budget_with_blocks(model):
+    importance, data = ip.importance.CapacityImportance(), list(batches())
+    curves = ip.layerwise.curves(model, data, importance, progress=False)
+    path = ip.DepthPath(ENERGIES, depths=[3])
+    plans = [
+        ip.plan(model, X, importance, budgets=[ip.budgets.macs(keep=0.4)], depth=path, layer_importance=layers)
+        for layers in (curves, None)
+    ]
+    assert plans[0].widths != plans[1].widths
+    ip.prune_(copy.deepcopy(model), X, plans[0])
 
 
 def test_depths_out_of_reach_are_told_and_left_out(model):

@@ -83,6 +83,17 @@ def test_layers_are_weighed_by_measured_curves_unless_told(tmp_path):
     assert all(site.weight is None for site in decided(tmp_path, budget={"rates": 0.5})[0].sites)
 
 
+def test_blocks_and_channels_that_share_a_budget_weigh_layers_as_told(tmp_path):
+    def planned(layers):
+        made = recipe(tmp_path, depth={"joint": True, "samples": 32}, budget={"macs": 0.4}, layer_importance=layers)
+        task = datasets["tensors"](made.data.root)
+        torch.manual_seed(0)
+        model = build_network("resnet20_cifar", num_classes=4)
+        return decide(Cut("cut-1", "joint"), made, model, torch.zeros(1, 3, 16, 16), task).plan.to_json()
+
+    assert planned(None) == planned({"name": "curves"}) != planned({"name": "uniform"})
+
+
 def in_child(made, out):
     child = os.fork()
     if child == 0:

@@ -18,8 +18,7 @@ from infoprune.errors import Infeasible
 from infoprune.graph import Graph
 from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
-from infoprune.layerwise import uniform
-from infoprune.planning import Planned, ScoreGroup, planned
+from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
 
@@ -85,6 +84,7 @@ def plan_depth_and_width(
     probe: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     strategy: Strategy = "clusters",
+    layer_importance: LayerImportance | None = None,
     utility: float = -1.0,
     floor: float | int = 0.1,
     **options: Any,
@@ -95,16 +95,19 @@ def plan_depth_and_width(
     takes away one unit at a time: with "clusters" the one that K = |S| - 1 clusters of the remaining energies
     merge. Depths are compared by what `probe` gives for the pruned model (say, its accuracy once its batch
     norms are estimated again; the probe may train the model, which is a copy), or else by the utility of all
-    sites of the dense model, where a site that left with its block counts as one kept at `floor`. Further
-    `options` go to `plan`. Prices are those of the dense model and of the planned one.
+    sites of the dense model, where a site that left with its block counts as one kept at `floor`.
+    `layer_importance` is asked once, about the dense model. Further `options` go to `plan`. Prices are those of
+    the dense model and of the planned one.
     """
     inputs, wanted = as_arguments(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
-    dense = Graph.trace(model, inputs, verify=False) if probe is None else None
-    shared = {"budgets": limits, "utility": utility, "floor": floor, **options}
+    dense = Graph.trace(model, inputs, **_followed(options))
+    weights = site_weights(dense, layer_importance)
+    kept = None if layer_importance is None else lambda graph: _carried(weights, dense, graph)
+    shared = {"budgets": limits, "layer_importance": kept, "utility": utility, "floor": floor, **options}
     found: list[Depth] = []
     unreachable: dict[int, str] = {}
     for count in counts:
@@ -115,7 +118,7 @@ def plan_depth_and_width(
             unreachable[count] = str(error)
             continue
         plan = _joined(model, inputs, gone, widths.plan, strategy)
-        worth = _utility(dense, widths, utility, floor) if dense else _probed(model, plan, probe)
+        worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor)
         found.append(Depth(count, worth, plan, _width(widths)))
     if not found:
         reach = f"no depth from {counts[-1]} to {counts[0]} units meets the budgets"
@@ -150,20 +153,33 @@ def _joined(model: nn.Module, inputs: tuple, gone: Sequence[DropBlock], widths: 
     return Plan((*gone, *widths.edits), notes, prices, widths.inputs)
 
 
-def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float] | None) -> float:
-    assert probe is not None
+def _followed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("ignored_layers", "num_heads", "head_dims") if name in options}
+
+
+def _same(shallow: Graph, dense: Graph) -> dict[str, str]:
+    """Site by site, the dense one: a site may be called after a layer that left."""
+    return {name: dense.places[place] for place, name in shallow.places.items() if place in dense.places}
+
+
+def _carried(weights: Mapping[str, float], dense: Graph, shallow: Graph) -> dict[str, float]:
+    """What the dense network's sites weigh, by the names that they have now."""
+    return {name: weights[dense_name] for name, dense_name in _same(shallow, dense).items()}
+
+
+def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float]) -> float:
     pruned = copy.deepcopy(model)
     carry_out(pruned, plan.edits)
     return float(probe(pruned))
 
 
-def _utility(dense: Graph, widths: Planned, power: float, floor: float | int) -> float:
+def _utility(dense: Graph, weights: Mapping[str, float], widths: Planned, power: float, floor: float | int) -> float:
     """sum_g w_g (a_g^p - 1) / p over the dense model's sites."""
-    weights, left = uniform()(dense), {site.name for site in widths.graph.sites}
+    now = {dense_name: name for name, dense_name in _same(widths.graph, dense).items()}
     kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
     total = 0.0
     for site in dense.sites:
         least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
-        share = kept[site.name] / site.size if site.name in left else least
+        share = kept[now[site.name]] / site.size if site.name in now else least
         total += weights[site.name] * (np.log(share) if power == 0 else (share**power - 1) / power)
     return float(total) + widths.token_utility

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from infoprune.graph.labels import Statistic
 
 Kind = Literal["channels", "block", "tokens", "features"]
+Place = tuple[str, int, int]  # tensor, axis, index
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Coupling:
     slots: tuple[Slot, ...]
     attributes: tuple[Attribute, ...] = ()
     inexact: tuple[Statistic, ...] = ()
+
+    def places(self) -> Iterator[Place]:
+        """Where its units begin: no other site has such a place, and blocks that leave take only their own along."""
+        return ((slot.tensor, slot.axis, run.start) for slot in self.slots for run in slot.runs)
 
 
 def _runs(index: np.ndarray, unit: np.ndarray) -> Iterable[Run]:

@@ -18,7 +18,7 @@ from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.settled import settled
 from infoprune.graph.slicing import attributes_in_use
-from infoprune.graph.slots import Coupling, Site
+from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, record
 from infoprune.graph.verify import Trials
@@ -94,6 +94,11 @@ class Graph:
     def members(self, site: str) -> list[Member]:
         """Every layer's part in the site, `root` counting units."""
         return members_of_site(self._modules, self.couplings[self.site(site).name])
+
+    @cached_property
+    def places(self) -> dict[Place, str]:
+        """Which site begins where: how it is known again in a network whose blocks left, where its name may differ."""
+        return {place: name for name, coupling in self.couplings.items() for place in coupling.places()}
 
     def group(self, site: str) -> tuple[Group, Tensor]:
         """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""

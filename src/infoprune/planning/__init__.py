@@ -8,4 +8,5 @@ from infoprune.planning.scored import LayerImportance as LayerImportance
 from infoprune.planning.scored import Planned as Planned
 from infoprune.planning.scored import Scored as Scored
 from infoprune.planning.scored import Terms as Terms
+from infoprune.planning.scored import site_weights as site_weights
 from infoprune.planning.scored import spent as spent

@@ -89,7 +89,7 @@ class Scored:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        return _site_weights(self.graph, self.terms.layer_importance)
+        return site_weights(self.graph, self.terms.layer_importance)
 
     @property
     def free(self) -> np.ndarray:
@@ -179,7 +179,8 @@ def _at_rates(
     return counts
 
 
-def _site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Mapping[str, float]:
+def site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Mapping[str, float]:
+    """What every site weighs; by default as much as there are layers that write to it."""
     names = [site.name for site in graph.sites]
     chosen = uniform() if layer_importance is None else layer_importance
     weights = chosen(graph) if callable(chosen) else chosen

@@ -86,7 +86,7 @@ def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task, *,
             _energies(recipe, recipe.depth, model, x, task), strategy=recipe.depth.strategy, seed=recipe.seed
         )
         options = {**options_of(recipe.budget), "budgets": budgets_of(recipe.budget)}
-        return Decision(plan(model, x, evidence.importance, depth=path, **options))
+        return Decision(plan(model, x, evidence.importance, layer_importance=evidence.layers, depth=path, **options))
     return _widths(recipe.budget, model, x, evidence)
 
 
