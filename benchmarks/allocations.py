@@ -17,6 +17,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch_pruning as tp
 from results_file import ResultsFile, arguments, cpu_seconds
 from task_digits import Contest, add_contest, contest_options, dense
@@ -99,6 +100,22 @@ def curves(utility: float, trust: float = 1.0) -> Callable:
     return geometric(utility, lambda model, contest: replace(measured(model, contest), utility=utility, trust=trust))
 
 
+def curves_and_shares(utility: float) -> Callable:
+    """Measured curves in their geometric mean with shares of the MACs, which alone lead to the uniform ratio."""
+
+    def weighs(model: nn.Module, contest: Contest) -> Callable:
+        found = replace(measured(model, contest), utility=utility, trust=1.0)
+
+        def weights(graph: ip.Graph) -> dict[str, float]:
+            sizes = np.array([site.size for site in graph.sites])
+            shares = graph.cost("macs").gradient(sizes) * sizes
+            return {name: (of * share) ** 0.5 for (name, of), share in zip(found(graph).items(), shares, strict=True)}
+
+        return weights
+
+    return geometric(utility, weighs)
+
+
 def path(utility: float) -> Callable:
     """Curves measured again on the way to a small budget, nothing trained between."""
 
@@ -133,6 +150,9 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=-1 curves and layers": curves(-1.0, trust=0.5),
     "p=-2 curves and layers": curves(-2.0, trust=0.5),
     "p=-2 curves": curves(-2.0),
+    "p=0 curves and shares": curves_and_shares(0.0),
+    "p=-0.5 curves and shares": curves_and_shares(-0.5),
+    "p=-1 curves and shares": curves_and_shares(-1.0),
     "p=-1 curves along the path": path(-1.0),
     "p=-0.5 curves along the path": path(-0.5),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
 from statistics import mean
@@ -35,6 +36,7 @@ CRITERIA = (
 )
 OURS = ("ours, measured width, distilled", "ours, width, distilled")
 SHORT, LONG = 3_200, 12_800  # pictures of tuning
+PRETRAINED = ("mobilenetv2", "lite0")
 OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
 
 
@@ -44,13 +46,16 @@ def fields() -> dict[str, str]:
         for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
     )
     short = [r for r in widths if r["images"] == SHORT]
-    widths = [r for r in widths if r["images"] != SHORT]
+    pretrained = [r for r in widths if r["net"] in PRETRAINED]
+    long = [r for r in widths if r["images"] == LONG]
     return {
         "dense": dense(),
-        "widths": contest_table(widths, "way"),
+        "widths": contest_table(long, "way"),
         "widths_short": contest_table(short, "way"),
-        "widths_gaps": gaps(widths, "way", (DEFAULT, MEASURED), OTHERS),
-        "widths_average": averages(widths),
+        "widths_pretrained": contest_table(pretrained, "way"),
+        "widths_gaps": gaps(long, "way", (DEFAULT, MEASURED), OTHERS),
+        "widths_average": averages(long),
+        "widths_votes": votes([*long, *pretrained]),
         "landscape": landscape(),
         **criteria_after("short", SHORT, criteria),
         **criteria_after("long", LONG, criteria),
@@ -94,11 +99,11 @@ def settings(found: Sequence[Row]) -> list[tuple[str, float]]:
 
 
 def contest_table(found: Sequence[Row], by: str) -> str:
-    """Mean accuracy after tuning, and before it, of everything that competed, a column a network and budget."""
+    """Mean accuracy after tuning, and before it, of everything that competed, what did so most often first."""
     columns = settings(found)
-    lines = [
-        (name, *(cell(found, by, name, column) for column in columns)) for name in dict.fromkeys(r[by] for r in found)
-    ]
+    entered = Counter(name for name, _ in {(r[by], setting(r)) for r in found})
+    names = sorted(dict.fromkeys(r[by] for r in found), key=lambda name: -entered[name])
+    lines = [(name, *(cell(found, by, name, column) for column in columns)) for name in names]
     return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
 
 
@@ -144,6 +149,26 @@ def averages(found: Sequence[Row]) -> str:
             at = [gap(found, "way", one, other, lambda r, k=keep: r["keep"] == k) for keep in keeps]
             lines.append((f"{one} - {other}", *(f"{g:.1f}" if g else "-" for g in at)))
     return table(("", *(f"{100 * keep:.0f} % of the MACs" for keep in keeps)), lines, "l" + "r" * len(keeps))
+
+
+def votes(found: Sequence[Row]) -> str:
+    """Measured widths minus others where every network counts once, at the budgets of the long contest."""
+    lines = []
+    for other in OTHERS:
+        at = [mean_of_networks(found, other, keep) for keep in (0.25, 0.1)]
+        lines.append((f"{MEASURED} - {other}", *at))
+    return table(("", "25 % of the MACs", "10 % of the MACs"), lines, "lrr")
+
+
+def mean_of_networks(found: Sequence[Row], other: str, keep: float) -> str:
+    """The mean over networks of the mean over their seeds, and how many networks there are."""
+    means = []
+    for net in NAMES:
+        here = [r for r in found if setting(r) == (net, keep)]
+        first, second = (by_seed(here, "way", name, lambda _: True) for name in (MEASURED, other))
+        if both := first.keys() & second.keys():
+            means.append(mean(first[key] - second[key] for key in both))
+    return f"{mean(means):+.1f} ({len(means)})" if means else "-"
 
 
 def landscape() -> str:
