@@ -110,7 +110,7 @@ def enough_at_once(batches: Iterator[Batch]) -> Iterator[Batch]:
     last = ready.joined(small) if ready and small else ready or small
     assert last is not None
     if len(last) < LEAST_UNBIASED:
-        raise UnusableData(f"the loader gave {len(last)} sample(s); nHSIC needs at least {LEAST_UNBIASED}")
+        raise UnusableData(f"the loader gave {len(last)} sample(s); give at least {LEAST_UNBIASED}")
     yield last
 
 
