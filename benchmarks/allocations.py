@@ -150,7 +150,6 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
     "p=-1 curves and layers": curves(-1.0, trust=0.5),
     "p=-2 curves and layers": curves(-2.0, trust=0.5),
     "p=-2 curves": curves(-2.0),
-    "p=0 curves and shares": curves_and_shares(0.0),
     "p=-0.5 curves and shares": curves_and_shares(-0.5),
     "p=-1 curves and shares": curves_and_shares(-1.0),
     "p=-1 curves along the path": path(-1.0),
