@@ -23,6 +23,11 @@ class Operand:
     marks: Marks
     letters: tuple[Letter | None, ...]
 
+    def has_fixed(self, letter: Letter) -> bool:
+        """Whether the tensor's size along this letter stays as it is, if nothing labelled says otherwise."""
+        repeated = {self.letters[axis] for layer in self.marks.repeated for axis in varying(layer)}
+        return letter in self.letters and not self.marks.adaptive and letter not in repeated
+
 
 class Strand(NamedTuple):
     """One layer of one operand, over the letters on which it changes."""
@@ -73,15 +78,24 @@ def _clusters(strands: Sequence[Strand]) -> list[list[Strand]]:
 
 
 def _single_valued(ledger: Ledger, cluster: list[Strand]) -> list[list[Strand]]:
-    """Elements with two labels on one axis (a flattened matrix) may pass, but can't be matched with others."""
+    """Elements with two labels on one axis (a flattened matrix) may pass, but are matched by one of them only.
+
+    That one is the coarsest: of heads whose values are shared, (head, dimension) in one axis, the heads.
+    """
     owners = [strand.owner for strand in cluster]
     if len(set(owners)) == len(owners):
         return [cluster]
     if len(set(owners)) == 1:
         return [[strand] for strand in cluster]
-    for strand in cluster:
+    kept = [min((s for s in cluster if s.owner == owner), key=_changes) for owner in dict.fromkeys(owners)]
+    for strand in (s for s in cluster if not any(s is k for k in kept)):
         ledger.freeze(strand.labels, "two labelled axes were merged into one")
-    return []
+    return [kept]
+
+
+def _changes(strand: Strand) -> int:
+    """How often the label changes from one element to the next."""
+    return int((strand.labels.flatten().diff() != 0).sum())
 
 
 def _join_cluster(ledger: Ledger, cluster: list[Strand], operands: Sequence[Operand]) -> Strand | None:
@@ -93,7 +107,7 @@ def _join_cluster(ledger: Ledger, cluster: list[Strand], operands: Sequence[Oper
         letter
         for letter in common
         for owner, operand in enumerate(operands)
-        if letter in operand.letters and owner not in owners and not operand.marks.adaptive
+        if owner not in owners and operand.has_fixed(letter)
     }
     kept = [letter for letter in common if letter not in absent]
     if not kept:

@@ -34,10 +34,15 @@ class Statistic(NamedTuple):
 
 @dataclass(frozen=True)
 class Marks:
-    """The layers of one tensor. `adaptive`: made from sizes alone, so that it shrinks with whatever it meets."""
+    """The layers of one tensor. `adaptive`: made from sizes alone, so that it shrinks with whatever it meets.
+
+    `repeated` holds a layer, of numbers that are no labels, for every axis along which one element was expanded: such
+    an axis is as long as the code asks for, so that it too shrinks with what it meets.
+    """
 
     layers: tuple[Tensor, ...] = ()
     adaptive: bool = False
+    repeated: tuple[Tensor, ...] = ()
 
 
 def varying(layer: Tensor) -> tuple[int, ...]:
@@ -72,9 +77,11 @@ def compact(layer: Tensor) -> Tensor:
 
 
 def major_axis(block: Tensor) -> int:
-    """The axis with the widest label step: the outer one, where a single axis was split in several."""
-    steps = [abs(int(block.select(d, 1).flatten()[0] - block.select(d, 0).flatten()[0])) for d in range(block.dim())]
-    return int(np.argmax(steps))
+    """The axis with the widest label step: the outer one, where a single axis was split in several.
+
+    The widest, since the first may be none: heads that share a key head stand beside each other with one label.
+    """
+    return int(np.argmax([int(block.diff(dim=d).abs().max()) for d in range(block.dim())]))
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from infoprune.graph.rules import contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
+from infoprune.graph.rules.attention import attention
 from infoprune.graph.rules.base import Rule, rules
 from infoprune.graph.rules.base import tensors as tensors
-from infoprune.graph.rules.contraction import attention
 from infoprune.graph.rules.elementwise import pointwise, unknown
 
 

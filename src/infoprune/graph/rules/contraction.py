@@ -1,4 +1,4 @@
-"""Matrix products, attention, convolutions, recurrent layers: what is multiplied is also counted."""
+"""Matrix products, convolutions, recurrent layers: what is multiplied is also counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
-from infoprune.graph.labels import Marks, Statistic, tidy, varying
+from infoprune.graph.labels import Marks, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import unknown
 
@@ -68,54 +68,6 @@ def baddbmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 def mv(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     rows = ("m", "k") if args[0].dim() == 2 else ("k",)
     _contract(tape, args[:2], [rows, ("k",)], rows[:-1], out)
-
-
-def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """softmax(q k' + mask) v: heads (b, h) are kept apart, features of q and k are contracted.
-
-    Heads leave whole, or, where they are to stay, lose the same dimensions of q, k and v.
-    """
-    q, k, v = args[:3]
-    if q.shape[:-2] != k.shape[:-2]:
-        return unknown(tape, func, args, kwargs, out)
-    for layer in (x for t in (k, v) for x in tape.marks(t).layers if x.dim() - 2 in varying(x)):
-        tape.ledger.freeze(layer, "a softmax runs over it")
-    batch = tuple(f"b{i}" for i in range(q.dim() - 2))
-    inputs, letters = [q, k, v], [(*batch, "n", "d"), (*batch, "m", "d"), (*batch, "m", "e")]
-    mask = kwargs.get("attn_mask", args[3] if len(args) > 3 and isinstance(args[3], Tensor) else None)
-    if isinstance(mask, Tensor):
-        names = (*batch, "n", "m")[-mask.dim() :]
-        inputs.append(mask)
-        letters.append(tuple(x if n > 1 else None for x, n in zip(names, mask.shape, strict=True)))
-    output = (*batch, "n", "e")
-    marks = [tape.marks(t) for t in inputs]
-    if tape.keeps_heads():
-        marks[:3] = _dimensions(tape, marks[:3], scaled=kwargs.get("scale") is not None)
-    operands = [Operand(m, x) for m, x in zip(marks, letters, strict=True)]
-    result = tensors(out)[0]
-    tape.mark(result, Marks(tuple(spread(s, output, result.shape) for s in join(tape.ledger, operands, output))))
-    tape.count_product(1, extents(tape, [q, k], letters[:2]))
-    tape.count_product(1, [(q.size(-2), None, 0), *extents(tape, [v], letters[2:3])])
-    return None
-
-
-def _dimensions(tape: Tape, marks: Sequence[Marks], *, scaled: bool) -> list[Marks]:
-    """Marks of q, k and v that are tied over heads and change along their dimensions alone.
-
-    The code cuts all three by one number. A scale that is not given follows from the number of dimensions.
-    """
-    last = marks[0].layers[0].dim() - 1 if marks[0].layers else 0
-    inside = [[x for x in m.layers if last in varying(x)] for m in marks]
-    tied = [
-        [tape.ledger.collapse(x, [axis for axis in varying(x) if axis != last]) for x in layers] for layers in inside
-    ]
-    rows = [x.narrow(-2, 0, 1) for layers in tied for x in layers]
-    for row in rows[1:]:
-        if row.shape[-1] == rows[0].shape[-1]:
-            tape.ledger.tie(rows[0], row)
-    for layer in () if scaled else tied[0]:
-        tape.ledger.note_statistic(layer, Statistic("attention scale", reproducible=True))
-    return [Marks(tuple(layers), m.adaptive) for layers, m in zip(tied, marks, strict=True)]
 
 
 @rule(aten.convolution, aten._convolution, aten.mkldnn_convolution)

@@ -30,7 +30,8 @@ def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None
     marks = tape.marks(args[0])
     moved = [_move(func, layer, args[1:], kwargs) for layer in marks.layers]
     if isinstance(out, Tensor):
-        tape.mark(out, Marks(tuple(moved), marks.adaptive))
+        repeated = [_move(func, layer, args[1:], kwargs) for layer in marks.repeated]
+        tape.mark(out, Marks(tuple(moved), marks.adaptive, (*repeated, *_repetitions(func, args[0], out))))
     else:
         for index, piece in enumerate(out):
             tape.mark(piece, Marks(tuple(parts[index] for parts in moved), marks.adaptive))
@@ -47,6 +48,22 @@ def _move(func: Any, layer: Tensor, rest: tuple, kwargs: dict) -> Any:
         return tidy(torch.pixel_shuffle(layer.contiguous(), rest[0]))
     moved = func(layer, *(_on_cpu(value) for value in rest), **kwargs)
     return tidy(moved) if isinstance(moved, Tensor) else [tidy(piece) for piece in moved]
+
+
+def _repetitions(func: Any, before: Tensor, after: Tensor) -> list[Tensor]:
+    """A layer for every axis along which this operation repeats a single element."""
+    if func.overloadpacket not in (aten.expand, aten.repeat):
+        return []
+    old = (1,) * (after.dim() - before.dim()) + tuple(before.shape)
+    grown = [axis for axis, size in enumerate(after.shape) if size > 1 and old[axis] == 1]
+    return [_numbered(after, axis) for axis in grown]
+
+
+def _numbered(tensor: Tensor, axis: int) -> Tensor:
+    """0, 1, 2, ... along the axis, in the tensor's shape."""
+    row = [1] * tensor.dim()
+    row[axis] = -1
+    return torch.arange(tensor.size(axis)).view(row).expand(tensor.shape)
 
 
 def _on_cpu(value: Any) -> Any:
