@@ -33,6 +33,10 @@ class CertificateFailed(InfopruneError):
     """The pruned network does not compute what the masked original computes; nothing was changed."""
 
 
+class NotCompared(UserWarning):
+    """Surgery that nothing was compared with: its outputs are zero, not finite, or nobody knows what they should be."""
+
+
 class BadArtifact(InfopruneError, ValueError):
     """A saved model or plan that is malformed, truncated, from another version or not what it claims to be."""
 

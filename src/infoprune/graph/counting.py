@@ -31,12 +31,16 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        packet = func.overloadpacket
-        if packet in formulas:
-            self.total += formulas[packet](args, out)
-        elif packet.__name__.startswith("_scaled_dot_product"):
-            self.total += _attention(args)
+        self.total += multiply_adds(func, args, out)
         return out
+
+
+def multiply_adds(func: Any, args: tuple, out: Any) -> int:
+    """What one operation costs."""
+    packet = func.overloadpacket
+    if packet in formulas:
+        return formulas[packet](args, out)
+    return _attention(args) if packet.__name__.startswith("_scaled_dot_product") else 0
 
 
 def _product(a: int, b: int) -> Callable[[tuple, Any], int]:

@@ -2,84 +2,204 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
-from infoprune.graph.slicing import Removal, named_tensors, sliced
+from infoprune.graph.labels import Marks, varying
+from infoprune.graph.rules import find_rule
+from infoprune.graph.rules.reduction import reduced_axes
+from infoprune.graph.slicing import Removal
+from infoprune.graph.tape import Tape, paused
 
 aten = torch.ops.aten
+NORMS = (aten.native_layer_norm, aten._fused_rms_norm, aten.native_group_norm)
 
 
 class KeptStatistics(TorchDispatchMode):
-    """Norms over channels leave the masked ones out: layer norms, group norms, standardised weights.
+    """Follow the labels through the masked original, and leave what is masked out of every statistic on the way.
 
-    So does the scale of attention, 1 / sqrt(dimensions of a head), where it is not given.
+    Averages, variances and norms, of library layers or written by hand, and the scale of attention where it follows
+    from the dimensions of a head. Sums are taken as they are: there a zero is as good as an absence, or it shows.
     """
 
     def __init__(self, model: nn.Module, removal: Removal):
         super().__init__()
-        tensors = named_tensors(model)
-        self.kept: Mapping[Tensor, dict[int, Tensor]] = WeakIdKeyDictionary()
-        self.weights: dict[int, Tensor] = {}
-        for name in removal.indices:
-            tensor = tensors[name]
-            self.kept[tensor] = {a: i.to(tensor.device) for a, i in removal.kept(name, tensor.shape).items()}
-            if tensor.dim() > 2:
-                self.weights[tensor.data_ptr()] = tensor
+        self.tape = Tape.of(model)
+        self.removal = removal
+        self.gone = torch.zeros(1, dtype=torch.bool)
+        self.known = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        packet = func.overloadpacket
-        if packet in (aten.native_layer_norm, aten._fused_rms_norm) and len(args[1]) == 1 and self._owns(args[2]):
-            return self._layer_norm(func, args)
-        if packet is aten.native_group_norm and self._owns(args[1]):
-            return self._group_norm(func, args)
-        if packet is aten.native_batch_norm and args[5] and args[0].data_ptr() in self.weights:
-            return self._standardised(func, args, self.weights[args[0].data_ptr()])
-        if packet.__name__.startswith("_scaled_dot_product") and (kwargs or {}).get("scale") is None:
-            return func(*args, **{**(kwargs or {}), "scale": self._scale(args[0])})
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        statistic = STATISTICS.get(func.overloadpacket)
+        out = statistic(self, func, args, kwargs) if statistic else None
+        if out is None:
+            out = func(*args, **(kwargs | self._scale(func, args, kwargs)))
+        with paused():
+            self._follow(func, args, kwargs, out)
+        return out
 
-    def _scale(self, q: Tensor) -> float | None:
-        """Dimensions that are zero in all queries have been masked."""
-        left = int((q != 0).flatten(0, -2).any(0).sum())
-        return left**-0.5 if 0 < left < q.size(-1) else None
+    def _follow(self, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+        """Nothing is tied here, so that labels go through a norm as they came."""
+        marks = self.tape.marks(args[0]) if func.overloadpacket in NORMS else Marks()
+        if marks.layers:
+            self.tape.mark(out[0], marks)
+        else:
+            find_rule(func)(self.tape, func, args, kwargs, out)
 
-    def _owns(self, weight: Tensor | None) -> bool:
-        return weight is not None and 0 in self.kept.get(weight, {})
+    def kept(self, tensor: Tensor, axes: Sequence[int]) -> Tensor | None:
+        """Which elements count, where along these axes some do and some don't; broadcasts to the tensor's shape."""
+        found = None
+        with paused():
+            for layer in self.tape.marks(tensor).layers:
+                if set(varying(layer)) & set(axes):
+                    stays = ~self._gone(layer)
+                    found = stays if found is None else found & stays
+            if found is None or bool((found.amax(axes, True) == found.amin(axes, True)).all()):
+                return None
+        return found.to(tensor.device)
 
-    def _layer_norm(self, func: Any, args: tuple) -> Any:
-        index = self.kept[args[2]][0]
-        affine = [t[index] if isinstance(t, Tensor) else t for t in args[2:4]]
-        inner = func(args[0][..., index], [len(index)], *affine, *args[4:])
-        return (_scattered(inner[0], args[0], {args[0].dim() - 1: index}), *inner[1:])
+    def _gone(self, layer: Tensor) -> Tensor:
+        for axis in set(range(layer.dim())) - set(varying(layer)):
+            layer = layer.narrow(axis, 0, 1)
+        self._look_up()
+        return self.gone[layer]
 
-    def _group_norm(self, func: Any, args: tuple) -> Any:
-        """Groups that lost the same number of places stay; if whole groups left, fewer stay."""
-        x, index, groups = args[0], self.kept[args[1]][0], args[6]
-        left = len(torch.unique(index // (x.size(1) // groups)))
-        affine = [None if t is None else t[index] for t in args[1:3]]
-        inner = func(x[:, index].contiguous(), *affine, args[3], len(index), args[5], left, args[7])
-        return (_scattered(inner[0], x, {1: index}), *inner[1:])
+    def _look_up(self) -> None:
+        """Mark the labels that the removal takes, of the parameters met since the last look."""
+        self.gone = torch.cat([self.gone, self.gone.new_zeros(self.tape.ledger.size - len(self.gone))])
+        for (name, axis), labels in list(self.tape.axes.items())[self.known :]:
+            indices = self.removal.indices.get(name, {}).get(axis)
+            if indices is not None:
+                self.gone[labels[torch.from_numpy(indices)]] = True
+        self.known = len(self.tape.axes)
 
-    def _standardised(self, func: Any, args: tuple, weight: Tensor) -> Any:
-        """A convolution's weight seen as (1, filters, values of a filter)."""
-        kept = self.kept[weight]
-        small = sliced(weight, kept)
-        affine = [t[kept[0]] if isinstance(t, Tensor) and 0 in kept else t for t in args[1:5]]
-        inner = func(small.reshape(1, small.size(0), -1), *affine, *args[5:])
-        return (_scattered(inner[0].view_as(small), weight, kept).view_as(args[0]), *inner[1:])
+    def _scale(self, func: Any, args: tuple, kwargs: dict) -> dict[str, float]:
+        """1 / sqrt(dimensions of a head that stay), unless a scale is given."""
+        if not func.overloadpacket.__name__.startswith("_scaled_dot_product") or kwargs.get("scale") is not None:
+            return {}
+        kept = self.kept(args[0], [args[0].dim() - 1])
+        return {} if kept is None else {"scale": int(kept.flatten(0, -2).sum(-1).max()) ** -0.5}
 
 
-def _scattered(small: Tensor, like: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
-    """Zeros of the shape of `like` with `small` at the kept indices."""
-    whole = small
-    for axis, index in kept.items():
-        shape = list(whole.shape)
-        shape[axis] = like.size(axis)
-        whole = whole.new_zeros(shape).index_copy_(axis, index, whole)
-    return whole
+# ------------------------------------------------------------------------------------------------------ moments
+
+
+def _moments(x: Tensor, kept: Tensor, axes: Sequence[int], correction: float = 0) -> tuple[Tensor, Tensor]:
+    """Mean and variance over what counts, with the axes kept; zero where nothing does."""
+    count = kept.expand(x.shape).sum(axes, keepdim=True)
+    mean = torch.where(kept, x, 0).sum(axes, keepdim=True) / count.clamp(min=1)
+    squares = torch.where(kept, (x - mean) ** 2, 0).sum(axes, keepdim=True)
+    return mean, squares / (count - correction).clamp(min=1)
+
+
+def _normalised(x: Tensor, kept: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + eps) where it counts and 0 elsewhere, the mean, and what it was multiplied by."""
+    mean, variance = _moments(x, kept, axes)
+    scale = (variance + eps).rsqrt()
+    return torch.where(kept, (x - mean) * scale, 0), mean, scale
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+# --------------------------------------------------------------- each answers None where all that it is over stays
+
+
+def _mean(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> Tensor | None:
+    x = args[0]
+    axes = reduced_axes(args, kwargs, x.dim())
+    kept = mode.kept(x, axes)
+    if kept is None:
+        return None
+    mean, _ = _moments(x, kept, axes)
+    keep_axes = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
+    return (mean if keep_axes else mean.squeeze(axes)).to(kwargs.get("dtype") or x.dtype)
+
+
+def _spread(finish: Callable[[Tensor, Tensor], Any]) -> Callable[..., Any]:
+    """Of variances and standard deviations, alone or beside the mean."""
+
+    def statistic(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> Any:
+        x = args[0]
+        axes = reduced_axes(args, kwargs, x.dim())
+        kept = mode.kept(x, axes)
+        if kept is None:
+            return None
+        given = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)} | kwargs
+        correction = given.get("correction")
+        if correction is None:
+            correction = int(given.get("unbiased", True))
+        moments = _moments(x, kept, axes, correction)
+        return finish(*(m if given.get("keepdim") else m.squeeze(axes) for m in moments))
+
+    return statistic
+
+
+def _layer_norm(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> tuple | None:
+    x, shape, weight, bias, eps = args
+    axes = list(range(x.dim() - len(shape), x.dim()))
+    kept = _kept_in_norm(mode, x, axes, weight)
+    if kept is None:
+        return None
+    out, mean, scale = _normalised(x, kept, axes, eps)
+    return _affine(out, weight, bias), mean, scale
+
+
+def _rms_norm(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> tuple | None:
+    x, shape, weight, eps = args
+    axes = list(range(x.dim() - len(shape), x.dim()))
+    kept = _kept_in_norm(mode, x, axes, weight)
+    if kept is None:
+        return None
+    square, _ = _moments(x**2, kept, axes)
+    scale = (square + (torch.finfo(x.dtype).eps if eps is None else eps)).rsqrt()
+    return _affine(torch.where(kept, x * scale, 0), weight, None), scale
+
+
+def _kept_in_norm(mode: KeptStatistics, x: Tensor, axes: Sequence[int], weight: Tensor | None) -> Tensor | None:
+    """Where the labels of what is normalised were lost on the way, the norm's own weight knows them."""
+    kept = mode.kept(x, axes)
+    return kept if kept is not None or weight is None else mode.kept(weight, list(range(weight.dim())))
+
+
+def _group_norm(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> tuple | None:
+    x, weight, bias, batch, channels, _, groups, eps = args
+    kept = _kept_in_norm(mode, x, [1], weight)
+    if kept is None:
+        return None
+    kept = kept.reshape(1, groups, -1, 1)
+    out, mean, scale = _normalised(x.reshape(batch, groups, channels // groups, -1), kept, [2, 3], eps)
+    affine = [None if t is None else t.view(-1, *(1,) * (x.dim() - 2)) for t in (weight, bias)]
+    return _affine(out.view(x.shape), *affine), mean.flatten(1), scale.flatten(1)
+
+
+def _batch_norm(mode: KeptStatistics, func: Any, args: tuple, kwargs: dict) -> tuple | None:
+    """In training it takes statistics over all axes but the second: of a weight, to standardise it."""
+    x, weight, bias, _, _, training, _, eps = args
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    kept = mode.kept(x, axes) if training else None
+    if kept is None:
+        return None
+    out, mean, scale = _normalised(x, kept, axes, eps)
+    affine = [None if t is None else t.view(-1, *(1,) * (x.dim() - 2)) for t in (weight, bias)]
+    return _affine(out, *affine), mean.flatten(), scale.flatten()
+
+
+STATISTICS: dict[object, Callable[..., Any]] = {
+    aten.mean: _mean,
+    aten.var: _spread(lambda mean, variance: variance),
+    aten.std: _spread(lambda mean, variance: variance.sqrt()),
+    aten.var_mean: _spread(lambda mean, variance: (variance, mean)),
+    aten.std_mean: _spread(lambda mean, variance: (variance.sqrt(), mean)),
+    aten.native_layer_norm: _layer_norm,
+    aten._fused_rms_norm: _rms_norm,
+    aten.native_group_norm: _group_norm,
+    aten.native_batch_norm: _batch_norm,
+}

@@ -29,7 +29,7 @@ class Statistic(NamedTuple):
     """
 
     reason: str
-    reproducible: bool = False
+    reproducible: bool = True
 
 
 @dataclass(frozen=True)

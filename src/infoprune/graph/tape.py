@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, varying
 from infoprune.graph.rules import find_rule, tensors
 
@@ -68,6 +70,18 @@ class Tape:
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
+    @classmethod
+    def of(cls, model: nn.Module, head_dims: frozenset[str] = frozenset()) -> Tape:
+        """An empty tape that knows the model's tensors."""
+        names = WeakIdKeyDictionary()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            names[tensor] = name
+        layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
+        kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
+        made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
+        buffers = frozenset(name for name, _ in model.named_buffers())
+        return cls(names, frozenset(kernels), made, buffers, head_dims=head_dims)
+
     def marks(self, value: object) -> Marks:
         if not isinstance(value, Tensor):
             return Marks(adaptive=True)
@@ -83,6 +97,14 @@ class Tape:
 
     def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
         self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))
+
+    def agree_with_count(self, counted: int, before: int) -> None:
+        """An operation that no rule priced, or priced otherwise, costs what is counted, whatever leaves."""
+        priced = sum(
+            product.constant * math.prod(e.size for e in product.extents) for product in self.products[before:]
+        )
+        if priced != counted:
+            self.products[before:] = [Product(counted, ())]
 
     def keeps_heads(self) -> bool:
         """Whether the module that is running, or one around it, is to lose dimensions of every head."""
@@ -118,13 +140,15 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        with _paused():
+        with paused():
+            before = len(self.tape.products)
             find_rule(func)(self.tape, func, args, kwargs or {}, out)
+            self.tape.agree_with_count(multiply_adds(func, args, out), before)
         return out
 
 
 @contextmanager
-def _paused() -> Iterator[None]:
+def paused() -> Iterator[None]:
     """Operations on labels are not part of the model."""
     with torch.utils._python_dispatch._disable_current_modes():
         yield
@@ -154,15 +178,7 @@ def record(
     model: nn.Module, example_inputs: tuple, kwargs: dict | None = None, *, head_dims: frozenset[str] = frozenset()
 ) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
-    names = WeakIdKeyDictionary()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        names[tensor] = name
-    layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
-    kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
-    made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
-    tape = Tape(
-        names, frozenset(kernels), made, frozenset(name for name, _ in model.named_buffers()), head_dims=head_dims
-    )
+    tape = Tape.of(model, head_dims)
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
     for tensor in outputs_of(output):

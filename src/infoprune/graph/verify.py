@@ -27,15 +27,25 @@ from infoprune.graph.tape import outputs_of
 class Agreement:
     """How far the pruned network is from the masked original: max |difference| over max |output|.
 
-    Of several outputs both are those of the one that is furthest off.
+    Of several outputs both are those of the one that is furthest off. `scale` is 0 where outputs are zero or none, and
+    NaN where they hold NaN: nothing was compared then.
     """
 
     difference: float
     scale: float
 
     @property
+    def compared(self) -> bool:
+        return 0 < self.scale < float("inf")
+
+    @property
     def relative(self) -> float:
         return self.difference / self.scale if self.scale > 0 else self.difference
+
+    @property
+    def emptiness(self) -> str:
+        """Why nothing was compared."""
+        return "no output is other than zero" if self.scale == 0 else "outputs are not finite"
 
 
 def structural_copy(model: nn.Module) -> nn.Module:
@@ -64,7 +74,7 @@ def compare(
     pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: tuple, statistics: Iterable[Statistic]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
-    redo = any(statistic.reproducible for statistic in statistics)
+    redo = any(True for _ in statistics)
     with torch.no_grad(), settled(pruned, boxes=FEW_BOXES), settled(masked, boxes=FEW_BOXES):
         found = outputs_of(pruned(*inputs))
         with KeptStatistics(masked, removal) if redo else nullcontext():
@@ -72,11 +82,23 @@ def compare(
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
     pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
-    return _worst([Agreement(_furthest(a, b), float(b.abs().max())) for a, b in pairs])
+    return _worst([_agreement(a, b) for a, b in pairs])
+
+
+def _agreement(found: Tensor, expected: Tensor) -> Agreement:
+    """Infinities, as masks write them, must be the same ones."""
+    infinite = expected.isinf()
+    if not torch.equal(found.masked_fill(~infinite, 0), expected.masked_fill(~infinite, 0)):
+        return Agreement(float("inf"), 1.0)
+    found, expected = found.masked_fill(infinite, 0), expected.masked_fill(infinite, 0)
+    return Agreement(_furthest(found, expected), float(expected.abs().max()))
 
 
 def _worst(outputs: Sequence[Agreement]) -> Agreement:
     """The output that agrees least; one that is small beside the largest is known as well as that one's hundredth."""
+    unknown = next((output for output in outputs if output.scale != output.scale), None)
+    if unknown is not None:
+        return unknown
     least = max((output.scale for output in outputs), default=0.0) / 100
     scaled = [Agreement(output.difference, max(output.scale, least)) for output in outputs]
     return max(scaled, key=lambda output: output.relative, default=Agreement(0.0, 0.0))
@@ -167,8 +189,9 @@ class Trials:
                 return Trial(
                     f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1]
                 )
-        by_design = any(not statistic.reproducible for statistic in statistics)
-        if not agreement.relative <= self.tolerance and not by_design:
+        if not agreement.compared:
+            return Trial(f"{agreement.emptiness} without it, so that nothing could be compared")
+        if not agreement.relative <= self.tolerance:
             return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")
         return Trial(None)
 

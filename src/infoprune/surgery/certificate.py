@@ -12,22 +12,24 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from infoprune.graph.slicing import blank
-from infoprune.graph.verify import Agreement, compare, structural_copy
+from infoprune.graph.verify import compare, structural_copy
 from infoprune.surgery.plan import Edit, removal_of
 
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+HALVES = (torch.float16, torch.bfloat16)
+CAST = {torch.float64: nn.Module.double, torch.float32: nn.Module.float}
 
-Verdict = Literal["exact", "not exact by design", "failed"]
+Verdict = Literal["exact", "not exact by design", "not compared", "failed"]
 
 
 @dataclass(frozen=True)
 class Certificate:
     """`difference` is max |pruned - masked original| on the example inputs, whose outputs reach `scale`.
 
-    "exact": equal up to rounding. "not exact by design": `statistics` are taken over channels, so fewer channels
-    change them; `compared` says whether the two still agree up to rounding once the masked original takes them over
-    the kept channels as well. "failed": they should agree and don't.
+    "exact": equal up to rounding. "not exact by design": `statistics` are taken over channels, so that fewer channels
+    change them; the two are equal up to rounding once the masked original takes them over the kept channels as well.
+    "not compared": there is no number that says anything, for this `reason`. "failed": they should agree and don't.
     """
 
     verdict: Verdict
@@ -35,17 +37,20 @@ class Certificate:
     scale: float
     dtype: str
     statistics: tuple[str, ...] = ()
-    compared: bool = True
+    reason: str = ""
+
+    @property
+    def compared(self) -> bool:
+        return self.verdict != "not compared"
 
     def __str__(self) -> str:
+        if not self.compared:
+            return f"{self.verdict}: {self.reason}"
         gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
         told = f"{self.verdict}: {gap}"
-        if self.scale == 0:
-            return f"{told}; all outputs are zero, so this compares nothing"
         if not self.statistics:
             return told
-        how = "with statistics over the kept channels on both sides" if self.compared else "which it does not undo"
-        return f"{told}, {how}: {', '.join(self.statistics)}"
+        return f"{told}, with statistics over the kept channels on both sides: {', '.join(self.statistics)}"
 
 
 def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
@@ -61,35 +66,41 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
-    leaves a doubt: rounding alone may pass its tolerance in a deep network.
+    leaves a doubt: rounding alone may pass its tolerance in a deep network. Code that insists on single precision
+    gets it.
     """
-    if macs > AFFORDABLE_MACS:
-        quick = _compared(pruned, masked, edits, inputs, torch.float32)
-        if quick.verdict != "failed":
-            return quick
-    return _compared(pruned, masked, edits, inputs, torch.float64)
+    if macs <= AFFORDABLE_MACS:
+        try:
+            return _compared(pruned, masked, edits, inputs, torch.float64)
+        except Exception:  # it may insist on single precision; whatever else is wrong shows there as well
+            return _compared(pruned, masked, edits, inputs, torch.float32)
+    quick = _compared(pruned, masked, edits, inputs, torch.float32)
+    if quick.verdict != "failed":
+        return quick
+    try:
+        return _compared(pruned, masked, edits, inputs, torch.float64)
+    except Exception:  # the doubt stays
+        return quick
 
 
 def _compared(
     pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, dtype: torch.dtype
 ) -> Certificate:
-    if dtype is torch.float64:
-        pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
-        inputs = tree_map(_double, inputs)
+    if dtype is torch.float64 or any(p.dtype in HALVES for p in pruned.parameters()):
+        pruned, masked = (CAST[dtype](copy.deepcopy(model)) for model in (pruned, masked))
+        inputs = tree_map(lambda value: _cast(value, dtype), inputs)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
-    compared = all(s.reproducible for s in statistics)
-    verdict = _verdict(agreement, TOLERANCE[dtype], reasons, compared)
     name = str(dtype).removeprefix("torch.")
-    return Certificate(verdict, agreement.difference, agreement.scale, name, reasons, compared)
+    numbers = agreement.difference, agreement.scale, name, reasons
+    if not agreement.compared:
+        return Certificate("not compared", *numbers, agreement.emptiness)
+    if agreement.relative <= TOLERANCE[dtype]:
+        return Certificate("not exact by design" if reasons else "exact", *numbers)
+    unknown = [s.reason for s in statistics if not s.reproducible]
+    return Certificate("not compared", *numbers, unknown[0]) if unknown else Certificate("failed", *numbers)
 
 
-def _verdict(agreement: Agreement, tolerance: float, reasons: tuple[str, ...], compared: bool) -> Verdict:
-    if compared and not agreement.relative <= tolerance:
-        return "failed"
-    return "not exact by design" if reasons else "exact"
-
-
-def _double(value: Any) -> Any:
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from infoprune.errors import CertificateFailed
+from infoprune.errors import CertificateFailed, NotCompared
 from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.certificate import Certificate, certify, masked_original
+from infoprune.surgery.inputs import described
 from infoprune.surgery.optimizer import remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
 
@@ -20,9 +22,10 @@ from infoprune.surgery.plan import Plan, carry_out, check_all
 def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool = True) -> nn.Module:
     """Apply `plan` to `model` in place and return it.
 
-    With `certify` the pruned network must compute what the original computes with the same units set to zero;
-    otherwise CertificateFailed is raised. Whatever goes wrong, the model is left bit for bit as it was. An optimizer
-    made before goes on after `rebuild_optimizer(optimizer, plan, model)`.
+    With `certify` the pruned network must compute what the original computes with the same units set to zero, and cost
+    what the plan says; otherwise CertificateFailed is raised. NotCompared warns where nothing could be compared.
+    Whatever goes wrong, the model is left bit for bit as it was. An optimizer made before goes on after
+    `rebuild_optimizer(optimizer, plan, model)`.
     """
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
@@ -31,13 +34,34 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
         replaced = carry_out(model, plan.edits)
         if masked is not None:
             certificate = _certified(model, masked, plan, example_inputs, macs)
-            if certificate.verdict == "failed":
-                raise CertificateFailed(
-                    f"the pruned network does not compute what the masked original computes ({certificate}); the "
-                    "model is unchanged; put the sites you suspect in ignored_layers and report the architecture"
-                )
+            _require_agreement(certificate)
+            _require_price(model, example_inputs, plan)
     remember(replaced)
     return model
+
+
+def _require_agreement(certificate: Certificate) -> None:
+    if certificate.verdict == "failed":
+        raise CertificateFailed(
+            f"the pruned network does not compute what the masked original computes ({certificate}); the "
+            "model is unchanged; put the sites you suspect in ignored_layers and report the architecture"
+        )
+    if not certificate.compared:
+        told = f"the pruned network was compared with nothing ({certificate.reason}); check it on inputs of your own"
+        warnings.warn(told, NotCompared, stacklevel=3)
+
+
+def _require_price(pruned: nn.Module, example_inputs: Any, plan: Plan) -> None:
+    """What the plan says the network costs is what is counted, where it was planned for such inputs."""
+    inputs = as_arguments(example_inputs)
+    if "macs" not in plan.prices or described(inputs) != plan.inputs:
+        return
+    counted, planned = count_macs(pruned, inputs), plan.prices["macs"].after
+    if counted != planned:
+        raise CertificateFailed(
+            f"the pruned network costs {counted:,} MACs and the plan says {planned:,}; the model is unchanged; "
+            "plan() it again, and report the architecture if that gives the same"
+        )
 
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:

@@ -108,5 +108,5 @@ def _dimensions(tape: Tape, marks: Sequence[Marks], *, scaled: bool) -> list[Mar
         if len(row) == len(rows[0]):
             tape.ledger.tie(rows[0], row)
     for layer in () if scaled else tied[0]:
-        tape.ledger.note_statistic(layer, Statistic("attention scale", reproducible=True))
+        tape.ledger.note_statistic(layer, Statistic("attention scale"))
     return [Marks(tuple(layers), m.adaptive) for layers, m in zip(tied, marks, strict=True)]

@@ -26,7 +26,7 @@ def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     layers = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
     if any(flag is True for flag in args[5:6]):
         for layer in (x for x in layers if varying(x) != (1,)):
-            tape.ledger.note_statistic(layer, Statistic("weight standardisation", reproducible=True))
+            tape.ledger.note_statistic(layer, Statistic("weight standardisation"))
     tape.mark(result, Marks(tuple(layers)))
 
 
@@ -41,8 +41,7 @@ def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
         tape.mark(x, _alike_outside(tape, tape.marks(x), trailing))
     combine(tape, [x, *(t for t in args[2:4] if isinstance(t, Tensor))], result)
     marks = tape.marks(result)
-    statistic = Statistic("layer norm", len(shape) == 1 and isinstance(args[2], Tensor))
-    layers = tuple(_over_statistics(tape, layer, trailing, statistic) for layer in marks.layers)
+    layers = tuple(_over_statistics(tape, layer, trailing, Statistic("layer norm")) for layer in marks.layers)
     tape.mark(result, Marks(layers))
 
 
@@ -78,7 +77,7 @@ def group_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
         layer = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
         layer = tape.ledger.collapse(layer, [2 if whole_groups else 1] if len(varying(layer)) > 1 else [])
         if 2 in varying(layer):
-            tape.ledger.note_statistic(layer, Statistic("group norm", isinstance(args[1], Tensor)))
+            tape.ledger.note_statistic(layer, Statistic("group norm"))
         tape.note_sizes(layer)
         layers.append(tidy(layer.flatten(1, 2)))
     tape.mark(result, Marks(tuple(layers)))

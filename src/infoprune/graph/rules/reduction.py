@@ -14,9 +14,9 @@ from infoprune.graph.rules.elementwise import combine
 aten = torch.ops.aten
 
 
-def _reduced_axes(args: tuple, kwargs: dict, dims: int) -> list[int]:
+def reduced_axes(args: tuple, kwargs: dict, dims: int) -> list[int]:
     axes = args[1] if len(args) > 1 else kwargs.get("dim")
-    if axes is None or axes == []:
+    if axes is None or axes == [] or isinstance(axes, bool):  # var(x, unbiased) runs over all
         return list(range(dims))
     return [a % dims for a in ([axes] if isinstance(axes, int) else axes)]
 
@@ -40,13 +40,13 @@ def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic:
 def exact_reduction(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     if func.overloadpacket is aten.linalg_vector_norm:
         args = (args[0], *args[2:]) if len(args) > 2 else (args[0],)
-    _reduce(tape, args[0], _reduced_axes(args, kwargs, args[0].dim()), out, None)
+    _reduce(tape, args[0], reduced_axes(args, kwargs, args[0].dim()), out, None)
 
 
-@rule(aten.mean, aten.var, aten.std, aten.var_mean)
+@rule(aten.mean, aten.var, aten.std, aten.var_mean, aten.std_mean)
 def averaging(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     for result in tensors(out):
-        axes = _reduced_axes(args, kwargs, args[0].dim())
+        axes = reduced_axes(args, kwargs, args[0].dim())
         _reduce(tape, args[0], axes, result, Statistic("average over channels"))
 
 
@@ -66,7 +66,7 @@ def softmax(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 def extreme(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     if len(args) > 1 and isinstance(args[1], Tensor):
         return combine(tape, args[:2], out)
-    axes = _reduced_axes(args, kwargs, args[0].dim())
+    axes = reduced_axes(args, kwargs, args[0].dim())
     for layer in tape.marks(args[0]).layers:
         if set(varying(layer)) <= set(axes):
             tape.ledger.freeze(layer, "a maximum is taken over it")

@@ -1,0 +1,122 @@
+"""A verdict rests on a number, or says that there is none."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch_pruning as tp
+from torch import Tensor, nn
+
+import infoprune as ip
+from infoprune.errors import CertificateFailed, NotCompared
+from infoprune.surgery import Plan
+from infoprune.surgery.plan import Price
+
+L2 = tp.importance.MagnitudeImportance(p=2)
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(8, 16), nn.Linear(16, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.middle(F.relu(self.one(x))))
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.two(x))
+
+
+class InSingle(Plain):
+    """`.float()`, as mixed-precision code has it."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.two(x)).float() * 1.0
+
+
+class IntoZeros(Plain):
+    """A buffer made without a type is of single precision."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        rows = torch.zeros(len(x), 12)
+        return rows.index_add(0, torch.arange(len(x)), self.two(x))
+
+
+def made(net: type[nn.Module] = Plain) -> nn.Module:
+    torch.manual_seed(0)
+    return net().eval()
+
+
+def rows() -> Tensor:
+    return torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+
+
+def half_of(model: nn.Module) -> Plan:
+    return ip.plan(model, rows(), L2, rates={"one": 0.5})
+
+
+@pytest.mark.parametrize("net", [InSingle, IntoZeros])
+def test_code_that_insists_on_single_precision_is_certified_in_it(net):
+    model = made(net)
+    certificate = ip.certificate_of(model, rows(), half_of(model))
+    assert (certificate.verdict, certificate.dtype) == ("exact", "float32")
+    assert ip.prune_(model, rows(), half_of(model)).one.out_features == 8
+
+
+def test_a_wrong_cut_is_seen_in_single_precision_too():
+    model = made(InSingle)
+    plan = half_of(model)
+    edit = plan.edits[0]
+    slots = [
+        dataclasses.replace(s, runs=(s.runs[0]._replace(unit=1, count=15), s.runs[0]._replace(start=15, count=1)))
+        if s.tensor == "two.weight"
+        else s
+        for s in edit.coupling.slots
+    ]
+    wrong = dataclasses.replace(edit, coupling=dataclasses.replace(edit.coupling, slots=tuple(slots)))
+    assert ip.certificate_of(model, rows(), Plan((wrong,))).verdict == "failed"
+
+
+def test_a_network_of_half_precision_is_certified_in_double():
+    model = made().half()
+    certificate = ip.certificate_of(model, rows().half(), ip.plan(model, rows().half(), L2, rates=0.5))
+    assert (certificate.verdict, certificate.dtype) == ("exact", "float64")
+
+
+@pytest.mark.parametrize(("value", "reason"), [(0.0, "no output is other than zero"), (float("nan"), "not finite")])
+def test_outputs_of_zero_or_nan_compare_nothing_and_prune_warns(value, reason):
+    model = made()
+    plan = half_of(model)
+    with torch.no_grad():
+        model.head.weight.fill_(value)
+        model.head.bias.fill_(value)
+    certificate = ip.certificate_of(model, rows(), plan)
+    assert certificate.verdict == "not compared"
+    assert not certificate.compared
+    assert reason in str(certificate)
+    with pytest.warns(NotCompared, match=f"compared with nothing.*{reason}"):
+        ip.prune_(model, rows(), plan)
+
+
+def test_infinities_that_both_have_are_no_reason_to_compare_nothing():
+    class Barred(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).masked_fill(torch.tensor([True, False, False, False]), -torch.inf)
+
+    model = made(Barred)
+    certificate = ip.certificate_of(model, rows(), half_of(model))
+    assert certificate.verdict == "exact"
+    assert 0 < certificate.scale < 10
+
+
+def test_a_network_that_costs_something_else_than_planned_is_not_pruned():
+    model = made()
+    plan = half_of(model)
+    before = copy.deepcopy(model.state_dict())
+    macs = plan.prices["macs"]
+    wrong = dataclasses.replace(plan, prices={**plan.prices, "macs": Price(macs.before, macs.after - 1)})
+    with pytest.raises(CertificateFailed, match=r"costs [\d,]+ MACs and the plan says [\d,]+; the model is unchanged"):
+        ip.prune_(model, rows(), wrong)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
