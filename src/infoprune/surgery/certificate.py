@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import blank
 from infoprune.graph.verify import Agreement, compare, structural_copy
 from infoprune.surgery.plan import Edit, removal_of
@@ -57,7 +57,9 @@ def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return masked
 
 
-def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int) -> Certificate:
+def certify(
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, *, macs: int
+) -> Certificate:
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
@@ -71,11 +73,11 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
 
 
 def _compared(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, dtype: torch.dtype
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, dtype: torch.dtype
 ) -> Certificate:
     if dtype is torch.float64:
         pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
-        inputs = tree_map(_double, inputs)
+        inputs = inputs.map(_double)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
@@ -91,5 +93,5 @@ def _verdict(agreement: Agreement, tolerance: float, reasons: tuple[str, ...], c
     return "not exact by design" if reasons else "exact"
 
 
-def _double(value: Any) -> Any:
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
