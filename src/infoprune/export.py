@@ -18,11 +18,10 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from infoprune.errors import ExportFailed, MissingExtra
-from infoprune.graph.tape import outputs_of
-from infoprune.graph.trace import as_arguments
+from infoprune.graph.arguments import Arguments
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.verify import evaluating
 
 Form = Literal["onnx", "torch.export"]
@@ -32,7 +31,7 @@ TOLERANCE = 1e-4  # of the largest output: single precision in another order of 
 LARGEST_FILE = 2 << 30  # protobuf's limit: weights of larger models go to a file beside the ONNX file
 KEY = "infoprune.export"
 
-Runtime = Callable[[tuple], list[Tensor]]
+Runtime = Callable[[Arguments], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def export(
         raise ValueError(f"opset is {opset}, and {target.name} is not ONNX; leave it out or end the path in .onnx")
     if form == "onnx":
         _require_onnx()
-    inputs = as_arguments(example_inputs)
+    inputs = Arguments.of(example_inputs)
     with evaluating(model), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         program, batch = _program(model, inputs)
         draft = Path(scratch) / target.name
@@ -91,22 +90,31 @@ def export(
 # ---------------------------------------------------------------------------------------------------- writing
 
 
-def _program(model: nn.Module, inputs: tuple) -> tuple[torch.export.ExportedProgram, str | None]:
+def _program(model: nn.Module, inputs: Arguments) -> tuple[torch.export.ExportedProgram, str | None]:
     """The model as a program whose batch is free if it can be, with the name of that axis."""
     with _quiet(), _attention_in_four_axes():
         if _batch_of(inputs) is not None:
-            shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
             try:
-                return torch.export.export(model, _resized(inputs, 2), dynamic_shapes=(*shapes,)), "batch"
+                return _exported(model, _resized(inputs, 2), _free_batch(inputs)), "batch"
             except Exception:  # the model's own code fixes the batch; the second try says what else is wrong
                 pass
         try:
-            return torch.export.export(model, inputs), None
+            return _exported(model, inputs, None), None
         except Exception as error:
             raise ExportFailed(
                 f"torch.export can't follow {type(model).__name__} ({_first_line(error)}); rewrite what depends on "
                 "values of tensors, or export a part of the model"
             ) from error
+
+
+def _exported(model: nn.Module, inputs: Arguments, shapes: Any) -> torch.export.ExportedProgram:
+    return torch.export.export(model, inputs.positional, dict(inputs.named), dynamic_shapes=shapes)
+
+
+def _free_batch(inputs: Arguments) -> Any:
+    """The first axis of every tensor free, by position or by name."""
+    free = [{0: torch.export.Dim("batch")} if isinstance(value, Tensor) else None for value in inputs.values]
+    return dict(zip(inputs.named, free, strict=True)) if inputs.named else tuple(free)
 
 
 def _write_program(program: torch.export.ExportedProgram, draft: Path) -> None:
@@ -154,13 +162,13 @@ def _keep(scratch: Path, target: Path) -> None:
 
 
 def _differences(
-    model: nn.Module, inputs: tuple, run: Runtime, batches: Sequence[int | None]
+    model: nn.Module, inputs: Arguments, run: Runtime, batches: Sequence[int | None]
 ) -> tuple[dict[int, float], float]:
     """batch size -> the largest difference as a fraction of the largest output; and the smallest such output."""
     found, scales = {}, []
     for size in batches:
         sample = inputs if size is None else _resized(inputs, size)
-        ours = outputs_of(model(*sample))
+        ours = outputs_of(sample.run(model))
         scales.append(max((float(t.double().abs().max()) for t in ours if t.numel()), default=0.0))
         gap = _furthest(ours, run(sample))
         found[size or _batch_of(inputs) or 1] = gap / scales[-1] if scales[-1] else gap
@@ -193,8 +201,8 @@ def _onnx_runtime(path: Path) -> Runtime:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
 
-    def run(inputs: tuple) -> list[Tensor]:
-        values = [t.detach().cpu().numpy() for t in _leaves(inputs)]
+    def run(inputs: Arguments) -> list[Tensor]:
+        values = [t.detach().cpu().numpy() for t in inputs.tensors]
         return [torch.from_numpy(value) for value in session.run(None, dict(zip(names, values, strict=True)))]
 
     return run
@@ -203,7 +211,7 @@ def _onnx_runtime(path: Path) -> Runtime:
 def _torch_runtime(path: Path) -> Runtime:
     with _quiet():
         module = torch.export.load(path).module()
-    return lambda inputs: outputs_of(module(*inputs))
+    return lambda inputs: outputs_of(inputs.run(module))
 
 
 def _require_onnx() -> None:
@@ -215,16 +223,17 @@ def _require_onnx() -> None:
 # ----------------------------------------------------------------------------------------------------- inputs
 
 
-def _batch_of(inputs: tuple) -> int | None:
-    """The batch size that all inputs share; None where they are not plain tensors with one."""
-    sizes = {len(t) if isinstance(t, Tensor) and t.dim() else None for t in inputs}
-    return sizes.pop() if len(sizes) == 1 else None
+def _batch_of(inputs: Arguments) -> int | None:
+    """The batch size that all tensors share; None where they share none, are packed in something, or mix both ways."""
+    plain = all(x is None or isinstance(x, Tensor | bool | int | float | str) for x in inputs.values)
+    sizes = {len(t) if t.dim() else None for t in inputs.tensors}
+    return sizes.pop() if plain and len(sizes) == 1 and not (inputs.positional and inputs.named) else None
 
 
-def _resized(inputs: tuple, size: int) -> tuple:
+def _resized(inputs: Arguments, size: int) -> Arguments:
     """`size` samples like the examples: floating point ones drawn at their spread, others repeated."""
     generator = torch.Generator().manual_seed(size)
-    return tuple(_like(t, size, generator) for t in inputs)
+    return inputs.map(lambda tensor: _like(tensor, size, generator))
 
 
 def _like(example: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -233,10 +242,6 @@ def _like(example: Tensor, size: int, generator: torch.Generator) -> Tensor:
     spread = float(example.std()) if example.numel() > 1 else 0.0
     drawn = torch.randn((size, *example.shape[1:]), generator=generator) * (spread or 1.0) + float(example.mean())
     return drawn.to(example)
-
-
-def _leaves(inputs: tuple) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def _first_line(error: Exception) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
-from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import evaluating
 
 
@@ -36,7 +36,7 @@ class Measurement:
 
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:
     """Count `model` on `example_inputs`; with `latency` also time it (median of at least 9 runs and 0.5 s)."""
-    inputs = as_arguments(example_inputs)
+    inputs = Arguments.of(example_inputs)
     params = sum(p.numel() for p in model.parameters())
     macs = count_macs(model, inputs)
     if not latency:
@@ -46,18 +46,18 @@ def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> 
     return Measurement(params, macs, COUNTER, middle, (low, high), torch.get_num_threads())
 
 
-def _timed(model: nn.Module, inputs: tuple, *, runs: int = 9, seconds: float = 0.5) -> list[float]:
+def _timed(model: nn.Module, inputs: Arguments, *, runs: int = 9, seconds: float = 0.5) -> list[float]:
     """Milliseconds of single runs after two for warm-up."""
     wait = torch.cuda.synchronize if any(p.is_cuda for p in model.parameters()) else lambda: None
     times: list[float] = []
     with torch.inference_mode(), evaluating(model):
         for _ in range(2):
-            model(*inputs)
+            inputs.run(model)
         started = time.perf_counter()
         while len(times) < runs or time.perf_counter() - started < seconds:
             wait()
             before = time.perf_counter()
-            model(*inputs)
+            inputs.run(model)
             wait()
             times.append(1e3 * (time.perf_counter() - before))
     return times

@@ -12,7 +12,7 @@ from torch import nn
 
 from infoprune.budgets.latency import milliseconds
 from infoprune.budgets.timed import interleaved_ms
-from infoprune.graph.trace import as_arguments
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import evaluating
 
 Verdict = Literal["met", "not met", "cannot tell"]
@@ -86,13 +86,13 @@ def compare_latency(
     """
     if keep is not None and at_most is not None:
         raise ValueError("give keep= or at_most=, not both; call it twice to check both")
-    inputs = as_arguments(example_inputs)
+    inputs = Arguments.of(example_inputs)
     device = next((t.device for t in dense.parameters()), torch.device("cpu"))
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(evaluating(dense))
         stack.enter_context(evaluating(pruned))
-        runs = [lambda: dense(*inputs), lambda: pruned(*inputs)]
+        runs = [lambda: inputs.run(dense), lambda: inputs.run(pruned)]
         times = interleaved_ms(runs, rounds=rounds, seconds=seconds, device=device, seed=seed)
     limit = None if at_most is None else milliseconds(at_most)
     return compare_times(times, keep=keep, at_most_ms=limit, device=str(device), seed=seed)

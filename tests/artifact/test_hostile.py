@@ -1,9 +1,11 @@
 """Files that lie: one typed error, no code run, bounded memory."""
 
+import base64
 import json
 import random
 import resource
 import struct
+import zlib
 
 import pytest
 import torch
@@ -174,3 +176,92 @@ def test_a_missing_file_is_named(artefact, tmp_path, missing):
     (target / missing).unlink()
     with pytest.raises(ip.errors.BadArtifact, match=f"holds no {missing}"):
         ip.load(target, factory=Residual)
+
+
+class Called(torch.nn.Module):
+    """Takes one argument of every kind that a config tells."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = torch.nn.Embedding(20, 8)
+        self.a, self.b = torch.nn.Linear(8, 16), torch.nn.Linear(16, 3)
+
+    def forward(self, *, ids, mask, parts, share, mode):
+        x = self.words(ids) * mask[..., None] + parts["image"][0] * share + parts["pair"][1]
+        return self.b(torch.relu(self.a(x))) if mode == "test" else x
+
+
+CALL = {
+    "ids": torch.tensor([[19, 3]]), "mask": torch.tensor([[True, False]]), "share": 0.5, "mode": "test",
+    "parts": {"image": [torch.rand(1, 2, 8)], "pair": (None, 2)},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory):
+    model = Called().eval()
+    plan = ip.plan(model, CALL, tp.importance.MagnitudeImportance(p=2), budgets=[ip.budgets.macs(keep=0.5)])
+    ip.prune_(model, CALL, plan)
+    with torch.no_grad():
+        expected = model(**CALL)
+    return ip.save(tmp_path_factory.mktemp("called") / "a", model, plan), expected
+
+
+def test_thousands_of_mutations_of_a_call_are_refused_or_harmless(called, tmp_path):
+    source, expected = called
+    config, rng = json.loads((source / "config.json").read_text()), random.Random(1)
+    (tmp_path / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcomes = {"refused": 0, "loaded": 0}
+    for _ in range(MUTATIONS // 2):
+        plan = config["infoprune"]["plans"][0]
+        changed = rewritten({"infoprune": {"inputs": plan["inputs"]}}, rng)["infoprune"].get("inputs")
+        inner = {**config["infoprune"], "plans": [{**plan, "inputs": changed}]}
+        text = json.dumps({**config, "infoprune": inner, "digest": content_digest(inner)})
+        (tmp_path / "config.json").write_text(text)
+        try:
+            again = ip.load(tmp_path, factory=Called)
+            assert torch.equal(again(**CALL), expected)
+            outcomes["loaded"] += 1
+        except ip.errors.BadArtifact as error:
+            assert len(str(error)) < 2000
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 0.8 * (MUTATIONS // 2), "the others swapped equals, or ids that the model takes too"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "KiB grown"
+
+
+def bomb():
+    return base64.b64encode(zlib.compress(bytes(1 << 24), 9)).decode()
+
+
+def deep(levels):
+    return [[deep(levels - 1)], "list"] if levels else [1, "value"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [[2**20, 2**20], "int64", [0, 1]],
+        [[2**20], "float32", bomb()],
+        [[4], "bool", base64.b64encode(zlib.compress(b"\x07\x01\x00\x01")).decode()],
+        [[4], "int64", "%%%"],
+        [[4], "int64", [5, 1]],
+        [[4], "int64", [float("nan"), 1]],
+        [[4], "__class__", [0, 1]],
+        [[4], "set_default_dtype", [0, 1]],
+        ["os.system", "object"],
+        [{"__reduce__": 1}, "value"],
+        [[["ids", [[1], "int64"]]], "keywords"],
+        deep(8),
+        [[[[1 << 14, 1 << 12], "float32"]] * 64, "list"],
+    ],
+    ids=lambda told: str(told[1]),
+)
+def test_a_call_that_lies_is_refused_without_memory_for_it(artefact, tmp_path, told):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ip.errors.BadArtifact):
+        ip.load(
+            rewrite(artefact[0], tmp_path / "a", lambda c: c["plans"][0].update(inputs=[told, told])), factory=Residual
+        )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000, "KiB grown"

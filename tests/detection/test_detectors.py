@@ -12,9 +12,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import infoprune as ip
 from infoprune.graph import Graph
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.settled import settled
 from infoprune.graph.slicing import Removal
-from infoprune.graph.tape import outputs_of
 from infoprune.graph.verify import compare
 from infoprune.surgery import Plan, certificate
 from small_nets import Residual, make

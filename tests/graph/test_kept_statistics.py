@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import infoprune as ip
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
+from infoprune.surgery.certificate import certify, masked_original
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 
@@ -128,8 +130,6 @@ def test_a_wrong_index_behind_a_statistic_is_seen(name):
 
 def agrees(source: nn.Module, original: nn.Module, plan: ip.Plan) -> bool:
     """Whether `source`, cut by the plan, computes what the masked `original` computes."""
-    from infoprune.surgery.certificate import certify, masked_original
-
     pruned = ip.prune_(copy.deepcopy(source), tokens(), plan, certify=False)
     masked = masked_original(original, plan.edits)
-    return certify(pruned, masked, plan.edits, (tokens(),), macs=0).verdict != "failed"
+    return certify(pruned, masked, plan.edits, Arguments.of(tokens()), macs=0).verdict != "failed"

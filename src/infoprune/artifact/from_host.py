@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, candidates, custom, same_modules, shapes_of, tried
 from infoprune.artifact.grown import grown, host_widths, initial_widths
 from infoprune.errors import StalePlan
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.settled import evaluating
 from infoprune.graph.slicing import attributes_in_use, named_tensors
 from infoprune.graph.slots import Attribute
 from infoprune.graph.sorting import integers
-from infoprune.graph.trace import as_arguments
 from infoprune.surgery.inputs import InputSpec, described
 from infoprune.surgery.plan import Plan
 from infoprune.surgery.widths import Axis, KeepWidths, Number, value_of
@@ -154,8 +154,8 @@ def _by_layer(cuts: Iterable[Any]) -> Mapping[str, Sequence[Any]]:
 def _inputs(pruner: Any, model: nn.Module, example_inputs: Any) -> InputSpec:
     """The shapes of inputs that the model takes: those given, or what autograd kept of the pruner's own trace."""
     if example_inputs is not None:
-        return described(as_arguments(example_inputs))
-    answers = {described((tensor,)): _failure(model, tensor) for tensor in _remembered(pruner)}
+        return described(Arguments.of(example_inputs))
+    answers = {described(Arguments.of(tensor)): _failure(model, tensor) for tensor in _remembered(pruner)}
     running = [inputs for inputs, failure in answers.items() if failure is None]
     if running:
         return running[0]

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
-from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer
+from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.surgery.plan import Plan, carry_out, check_all
-from infoprune.surgery.reading import integer, keys, mapping, plan_from, sequence
+from infoprune.surgery.reading import plan_from
+from infoprune.surgery.values import integer, keys, mapping, sequence
 
 LARGEST_CONFIG = 64 << 20
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
@@ -195,10 +196,9 @@ def _asked(model: nn.Module, inputs: InputSpec) -> Answer:
     except BadArtifact:
         raise
     except Exception as error:
-        shapes = [shape for shape, _ in inputs]
         first = str(error).splitlines()[0] if str(error) else ""
         raise BadArtifact(
-            f"the loaded model does not take the probe's inputs {shapes} ({type(error).__name__}: {first})"
+            f"the loaded model does not take the probe's inputs {shown(inputs)} ({type(error).__name__}: {first})"
         ) from error
 
 

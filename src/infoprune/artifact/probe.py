@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
+from infoprune.graph.arguments import Arguments
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.settled import FEW_BOXES, settled
-from infoprune.graph.tape import outputs_of
-from infoprune.surgery.inputs import LIST, InputSpec
+from infoprune.surgery.inputs import DICT, KEYWORDS, LIST, OBJECT, TUPLE, VALUE, Described, InputSpec, unpacked
+from infoprune.surgery.inputs import reproducible as reproducible
 
 SEED = 20_260_101
 SAMPLES = 32
@@ -33,18 +35,30 @@ class Answer:
 def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     """What `model` gives for the seeded inputs."""
     with torch.no_grad(), settled(model, boxes=FEW_BOXES):
-        outputs = [t.detach() for t in outputs_of(model(*probe_inputs(model, inputs))) if t.is_floating_point()]
+        given = [tensor.detach() for tensor in outputs_of(probe_inputs(model, inputs).run(model))]
+    outputs = [tensor for tensor in given if tensor.is_floating_point()] or given
     digest = hashlib.sha256()
     for tensor in outputs:
         digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    values = torch.cat([t.float().cpu().flatten() for t in outputs])
+    values = torch.cat([torch.zeros(0), *(t.float().cpu().flatten() for t in outputs)])
     picked = values[torch.linspace(0, len(values) - 1, min(SAMPLES, len(values))).long()]
-    return Answer(digest.hexdigest(), tuple(picked.tolist()), float(values.abs().max()))
+    return Answer(digest.hexdigest(), tuple(picked.tolist()), float(values.abs().max()) if len(values) else 0.0)
 
 
-def probe_inputs(model: nn.Module, inputs: InputSpec) -> tuple[Tensor | list, ...]:
-    generator = torch.Generator().manual_seed(SEED)
-    return tuple(_input(shape, dtype, generator) for shape, dtype in inputs)
+def probe_inputs(model: nn.Module, inputs: InputSpec) -> Arguments:
+    """The call that `inputs` tells of, where the model is; what they leave open is drawn, always the same."""
+    if (elements := sum(map(_elements, inputs))) > LARGEST_INPUT:
+        raise BadArtifact(f"the probe asks for {elements} numbers; at most {LARGEST_INPUT} are allowed")
+    made = _Made()
+    named = [item for told in inputs if told[1] == KEYWORDS for item in told[0]]
+    call = Arguments(tuple(made.argument(told) for told in inputs if told[1] != KEYWORDS), dict(map(made.item, named)))
+    place = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    return call.map(lambda tensor: tensor.to(place))
+
+
+def shown(inputs: InputSpec) -> str:
+    """Shapes and plain values, for messages."""
+    return ", ".join(str(told[0]) for told in inputs)[:300]
 
 
 def check_answer(found: Answer, expected: Answer) -> None:
@@ -60,14 +74,52 @@ def check_answer(found: Answer, expected: Answer) -> None:
         )
 
 
-def _input(shape: tuple[Any, ...], dtype: str, generator: torch.Generator) -> Tensor | list:
-    if dtype == LIST:
-        return [_input(*part, generator) for part in shape]
-    if math.prod(shape) > LARGEST_INPUT:
-        raise BadArtifact(f"the probe asks for an input of shape {shape}; at most {LARGEST_INPUT} elements are allowed")
-    kind = getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype):
-        raise BadArtifact(f"the probe asks for an input of type {dtype!r}, which torch has not")
-    if kind.is_floating_point:
-        return torch.randn(shape, generator=generator).to(kind)
-    return torch.randint(0, 2, shape, generator=generator).to(kind)
+def _elements(told: Described) -> int:
+    inner, kind = told[:2]
+    if kind in (DICT, KEYWORDS):
+        return sum(_elements(value) for _, value in inner)
+    if kind in (LIST, TUPLE):
+        return sum(map(_elements, inner))
+    return 0 if kind in (VALUE, OBJECT) else math.prod(inner)
+
+
+class _Made:
+    """Arguments made from their descriptions, one after the other."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(SEED)
+
+    def item(self, item: tuple[str, Described]) -> tuple[str, Any]:
+        return item[0], self.argument(item[1])
+
+    def argument(self, told: Described) -> Any:
+        inner, kind = told[:2]
+        if kind in (LIST, TUPLE):
+            parts = [self.argument(part) for part in inner]
+            return parts if kind == LIST else tuple(parts)
+        if kind == DICT:
+            return dict(map(self.item, inner))
+        if kind == VALUE:
+            return inner
+        if kind == OBJECT:
+            raise BadArtifact(f"the call held a {inner!r:.60}, which plain data does not tell; save the model again")
+        return self._tensor(*told)
+
+    def _tensor(self, shape: tuple[int, ...], dtype: str, holds: str | tuple[float, float] | None = None) -> Tensor:
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype):
+            raise BadArtifact(f"the probe asks for an input of type {dtype!r}, which torch has not")
+        try:
+            return unpacked(holds, shape, kind) if isinstance(holds, str) else self._drawn(shape, kind, holds)
+        except (ValueError, RuntimeError, OverflowError, TypeError) as error:
+            raise BadArtifact(f"the probe's input of shape {shape} and type {dtype} can't be made ({error})") from error
+
+    def _drawn(self, shape: tuple[int, ...], kind: torch.dtype, bounds: tuple[float, float] | None) -> Tensor:
+        if kind.is_floating_point and bounds is not None:
+            low, high = bounds
+            return (torch.rand(shape, generator=self.generator) * (high - low) + low).to(kind)
+        if kind.is_floating_point or kind.is_complex:
+            own = torch.complex64 if kind.is_complex else torch.float32
+            return torch.randn(shape, generator=self.generator, dtype=own).to(kind)
+        low, high = bounds or (0, 1)
+        return torch.randint(int(low), int(high) + 1, shape, generator=self.generator).to(kind)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
 from infoprune.artifact.hub import hub_fields
-from infoprune.artifact.probe import SEED, ask
+from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.errors import InfopruneError
 from infoprune.graph.counting import COUNTER
 from infoprune.surgery.plan import Plan, removal_of
@@ -98,7 +98,7 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architectur
 
 
 def _probe(model: nn.Module, plans: Sequence[Plan]) -> dict[str, Any] | None:
-    if not (plans and plans[0].inputs):
+    if not (plans and plans[0].inputs and reproducible(plans[0].inputs)):
         return None
     answer = ask(model, plans[0].inputs)
     return {"seed": SEED, "digest": answer.digest, "samples": list(answer.samples), "largest": answer.largest}

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.graph import Graph
-from infoprune.graph.tape import Extent, outputs_of
+from infoprune.graph.arguments import Arguments
+from infoprune.graph.packed import outputs_of
+from infoprune.graph.tape import Extent
 from infoprune.graph.verify import evaluating
 
 
@@ -48,7 +50,7 @@ class Call:
         return torch.Size(self.output).numel() // max(1, self.output[self.channel_axis])
 
 
-def calls_of(model: nn.Module, inputs: tuple) -> tuple[Call, ...]:
+def calls_of(model: nn.Module, example_inputs: Any) -> tuple[Call, ...]:
     """Every run of a convolution or linear layer in one forward pass, in order."""
     found: list[Call] = []
     handles = []
@@ -57,16 +59,16 @@ def calls_of(model: nn.Module, inputs: tuple) -> tuple[Call, ...]:
             for name, layer in model.named_modules():
                 if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
                     handles.append(layer.register_forward_hook(_noting(found, name)))
-            model(*inputs)
+            Arguments.of(example_inputs).run(model)
         finally:
             for handle in handles:
                 handle.remove()
     return tuple(found)
 
 
-def output_elements(model: nn.Module, inputs: tuple) -> int:
+def output_elements(model: nn.Module, example_inputs: Any) -> int:
     """Numbers that all convolutions and linear layers give out in one forward pass."""
-    return sum(torch.Size(call.output).numel() for call in calls_of(model, inputs))
+    return sum(torch.Size(call.output).numel() for call in calls_of(model, example_inputs))
 
 
 def _noting(found: list[Call], name: str) -> Callable[..., None]:

@@ -36,6 +36,7 @@ from infoprune.budgets.base import Budget, budgets
 from infoprune.budgets.calls import Call, calls_of
 from infoprune.budgets.timed import interleaved_ms
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
@@ -232,7 +233,7 @@ class _Network:
     """A network that can be thinned evenly and timed; `layers` are the keys of what it runs."""
 
     graph: Graph
-    inputs: tuple
+    inputs: Arguments
     device: torch.device
     layers: tuple[str, ...]
 
@@ -243,12 +244,12 @@ class _Network:
 
     def _fit(self, parts: Sequence[Posynomial]) -> list[float]:
         counts = [self._counts(share) for share in THINNED]
-        inputs = tuple(x.to(self.device) if isinstance(x, Tensor) else x for x in self.inputs)
+        inputs = self.inputs.map(lambda t: t.to(self.device))
         models = [self._thinned(c) for c in counts]
         with ExitStack() as stack:
             for model in models:
                 stack.enter_context(evaluating(model))
-            runs = [_inferring(lambda m=model: m(*inputs)) for model in models]
+            runs = [_inferring(lambda m=model: inputs.run(m)) for model in models]
             readings = interleaved_ms(runs, rounds=NETWORK_ROUNDS, seconds=NETWORK_SECONDS, device=self.device)
         columns = np.array([[part(c) for part in parts] for c in counts])
         return non_negative_fit(columns, 1e3 * typical(readings))
@@ -276,12 +277,12 @@ def _home(model: nn.Module) -> torch.device:
     return next((t.device for t in model.parameters()), torch.device("cpu"))
 
 
-def _resized_inputs(inputs: tuple, batch: int | None) -> tuple:
+def _resized_inputs(inputs: Arguments, batch: int | None) -> Arguments:
     """The first sample, `batch` times; inputs whose first axes differ are not counted by samples and stay."""
-    sizes = {len(x) for x in inputs if isinstance(x, Tensor) and x.dim()}
+    sizes = {len(t) for t in inputs.tensors if t.dim()}
     if batch is None or len(sizes) != 1:
         return inputs
-    return tuple(x[:1].repeat(batch, *[1] * (x.dim() - 1)) if isinstance(x, Tensor) else x for x in inputs)
+    return inputs.map(lambda t: t[:1].repeat(batch, *[1] * (t.dim() - 1)) if t.dim() else t)
 
 
 # --------------------------------------------------------------------------------------------- cache

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infoprune.artifact import load, read_config
-from infoprune.artifact.probe import probe_inputs
+from infoprune.artifact.probe import probe_inputs, reproducible
 from infoprune.cli.commands import Result, as_table
 from infoprune.errors import InfopruneError
 from infoprune.export import export
@@ -48,7 +48,7 @@ def export_command(arguments: argparse.Namespace) -> Result:
     """An artefact as ONNX or as a torch.export program, compared with the model."""
     place = _artefact(arguments.artefact)
     inputs = next((plan.inputs for plan in read_config(place).plans if plan.inputs), ())
-    if not inputs:
+    if not (inputs and reproducible(inputs)):
         raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
     model = load(place)
     told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset)

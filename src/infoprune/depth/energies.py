@@ -17,7 +17,7 @@ from infoprune.depth.units import removals_or_error
 from infoprune.errors import UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import pairwise_hsic
-from infoprune.graph.trace import as_arguments
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import evaluating
 from infoprune.observe import nhsic_of
 from infoprune.surgery.blocks import DropBlock
@@ -87,7 +87,7 @@ def branch_samples(
     with _undisturbed(model), _branches(model, edits, width) as features:
         for inputs, labels in loader:
             features.clear()
-            model(*(t.to(place) for t in as_arguments(inputs)))
+            Arguments.of(inputs).map(lambda t: t.to(place)).run(model)
             for name, value in features.items():
                 seen[name] = seen[name].update(value, labels.to(place), generators[name])
     return seen

@@ -15,7 +15,7 @@ from infoprune.depth.choosing import Energy, Strategy, chooser
 from infoprune.depth.prices import price_of, prices_of, without
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
-from infoprune.graph.trace import as_arguments
+from infoprune.graph.arguments import Arguments
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
@@ -50,7 +50,7 @@ def plan_depth(
 
     Nothing is changed in the model.
     """
-    inputs, wanted = as_arguments(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    inputs, wanted = Arguments.of(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     count = _checked_count(clusters, keep_units, wanted, len(edits))
     choose = chooser(strategy, [edit.unit.name for edit in edits], seen, seed)
@@ -116,7 +116,7 @@ def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[B
 
 
 def _within(
-    model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], choose: Callable[[int], set[str]],
+    model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], choose: Callable[[int], set[str]],
     budgets: Sequence[Budget], strategy: str,
 ) -> set[str]:  # fmt: skip
     """The most units that meet every budget. Measuring time is slow, so that its limit is searched by halves."""
@@ -153,7 +153,7 @@ def _most_by_halves(units: int, why_not: Callable[[int], str]) -> int | None:
     return good or None
 
 
-def _too_slow(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: tuple) -> str:
+def _too_slow(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: Arguments) -> str:
     """What was measured, unless all of its interval is within the budget; both models take turns."""
     promise = {"keep": budget.keep} if budget.keep else {"at_most": (budget.at_most or 0) / 1e3}
     found = compare_latency(model, reduced, inputs, **promise)

@@ -9,6 +9,7 @@ from torch import nn
 
 from infoprune.budgets import Budget
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.blocks import DropBlock
@@ -22,7 +23,7 @@ def without(model: nn.Module, edits: Sequence[DropBlock]) -> nn.Module:
     return reduced
 
 
-def price_of(budget: Budget, model: nn.Module, inputs: tuple) -> float:
+def price_of(budget: Budget, model: nn.Module, inputs: Arguments) -> float:
     """What a whole model costs: counted, or for other units as the budget prices its graph."""
     if budget.unit == "macs":
         return float(count_macs(model, inputs))
@@ -36,7 +37,7 @@ def params_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def prices_of(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> dict[str, Price]:
+def prices_of(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> dict[str, Price]:
     reduced = without(model, edits)
     return {
         "macs": Price(count_macs(model, inputs), count_macs(reduced, inputs)),

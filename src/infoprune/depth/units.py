@@ -9,8 +9,8 @@ from torch import nn
 
 from infoprune.errors import Untraceable
 from infoprune.families import dense_units, record, residual_units
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.slots import Site
-from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import Trials, compare, structural_copy
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original
@@ -30,14 +30,14 @@ def skip_units(model: nn.Module, example_inputs: Any) -> tuple[Site, ...]:
 
 def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
     """The edits that remove each of `skip_units`."""
-    inputs = as_arguments(example_inputs)
+    inputs = Arguments.of(example_inputs)
     flow = record(model, inputs)
     units = [*residual_units(model, flow), *dense_units(model, inputs, flow)]
     edits = [DropBlock.of(unit, model) for unit in units]
     return tuple(_verified(model, inputs, edits)) if edits else ()
 
 
-def _verified(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> list[DropBlock]:
+def _verified(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> list[DropBlock]:
     """Those that leave as promised: tried together, then one branch of each module; by halves on failure."""
     restless = Trials(model, inputs).model
     branches = max(len(edit.unit.siblings) for edit in edits)
@@ -47,14 +47,14 @@ def _verified(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> li
     return good
 
 
-def _without_failing(model: nn.Module, inputs: tuple, edits: list[DropBlock], part: int | None) -> list[DropBlock]:
+def _without_failing(model: nn.Module, inputs: Arguments, edits: list[DropBlock], part: int | None) -> list[DropBlock]:
     """`part` picks the units to try: all of them, or those that are branch number `part` of their module."""
     tried = [e for e in edits if part is None or e.unit.branch_end in e.unit.siblings[part : part + 1]]
     bad = _failing(model, inputs, tried)
     return [edit for edit in edits if edit.unit.name not in bad]
 
 
-def _failing(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> set[str]:
+def _failing(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> set[str]:
     if not edits or _holds(model, inputs, edits):
         return set()
     if len(edits) == 1:
@@ -64,7 +64,7 @@ def _failing(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock]) -> set
     return found or {edit.unit.name for edit in edits}
 
 
-def _holds(model: nn.Module, inputs: tuple, edits: Sequence[DropBlock], *, tolerance: float = 1e-3) -> bool:
+def _holds(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], *, tolerance: float = 1e-3) -> bool:
     """The copy without the units computes what the copy with zeroed branches computes."""
     pruned, masked = structural_copy(model), masked_original(model, edits)
     statistics = [statistic for edit in edits for statistic in edit.inexact]

@@ -16,8 +16,8 @@ from infoprune.depth.prices import params_of, price_of, without
 from infoprune.depth.units import removals_or_error
 from infoprune.errors import Infeasible
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
-from infoprune.graph.trace import as_arguments
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
@@ -99,7 +99,7 @@ def plan_depth_and_width(
     `layer_importance` is asked once, about the dense model. Further `options` go to `plan`. Prices are those of
     the dense model and of the planned one.
     """
-    inputs, wanted = as_arguments(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    inputs, wanted = Arguments.of(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
@@ -142,7 +142,7 @@ def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
     return counts
 
 
-def _joined(model: nn.Module, inputs: tuple, gone: Sequence[DropBlock], widths: Plan, strategy: str) -> Plan:
+def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widths: Plan, strategy: str) -> Plan:
     """Blocks and channels as one plan for the dense model."""
     macs, params = count_macs(model, inputs), params_of(model)
     prices = {

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from infoprune.graph.arguments import Arguments
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.rules import tensors
 from infoprune.graph.settled import FEW_BOXES, settled
-from infoprune.graph.tape import outputs_of
 
 SOURCE = "source"  # the operation of a tensor that was there before: an input, a parameter, a constant
 
@@ -99,11 +100,11 @@ class Dataflow:
         return found
 
 
-def record(model: nn.Module, inputs: tuple) -> Dataflow:
+def record(model: nn.Module, inputs: Arguments) -> Dataflow:
     """Run `model` once in evaluation mode, without gradients; no hook stays behind."""
     flow = Dataflow()
     with torch.no_grad(), settled(model, boxes=FEW_BOXES), _calls(model, flow), _Recorder(flow):
-        output = model(*inputs)
+        output = inputs.run(model)
     flow.results.update(flow.node(t) for t in outputs_of(output))
     return flow
 

@@ -10,10 +10,11 @@ from torch import nn
 from infoprune.families.dataflow import Call, Dataflow
 from infoprune.families.units import SkipUnit, StandIn
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.slots import Coupling
 
 
-def dense_units(model: nn.Module, inputs: tuple, flow: Dataflow) -> list[SkipUnit]:
+def dense_units(model: nn.Module, inputs: Arguments, flow: Dataflow) -> list[SkipUnit]:
     """Every layer that reads what it is then concatenated to, with its channels' slots in all consumers."""
     layers = list(_layers(flow))
     if not layers:

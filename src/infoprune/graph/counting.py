@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.settled import settled
 
 aten = torch.ops.aten
@@ -17,10 +18,10 @@ aten = torch.ops.aten
 COUNTER = "infoprune (one multiply-add is one MAC; biases, norms, activations, pooling and resampling are free)"
 
 
-def count_macs(model: nn.Module, inputs: tuple) -> int:
+def count_macs(model: nn.Module, example_inputs: Any) -> int:
     """Multiply-adds of convolutions, linear layers, matrix products, attention and recurrent layers in one pass."""
     with torch.no_grad(), settled(model), _Counter() as counter:
-        model(*inputs)
+        Arguments.of(example_inputs).run(model)
     return counter.total
 
 

@@ -14,9 +14,11 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, varying
-from infoprune.graph.rules import find_rule, tensors
+from infoprune.graph.packed import outputs_of
+from infoprune.graph.rules import find_rule
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,11 @@ def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Itera
         after.remove()
 
 
-def record(
-    model: nn.Module, example_inputs: tuple, kwargs: dict | None = None, *, head_dims: frozenset[str] = frozenset()
-) -> tuple[Tape, Any]:
+def record(model: nn.Module, inputs: Arguments, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
     tape = Tape.of(model, head_dims)
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
-        output = model(*example_inputs, **(kwargs or {}))
+        output = inputs.run(model)
     for tensor in outputs_of(output):
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
@@ -189,8 +189,3 @@ def record(
 
 def _output_axis(module: nn.Module) -> int:
     return int(isinstance(module, nn.modules.conv._ConvTransposeNd))
-
-
-def outputs_of(output: Any) -> list[Tensor]:
-    """All tensors in a model's output, whatever it is packed in."""
-    return tensors(torch.utils._pytree.tree_flatten(output)[0])

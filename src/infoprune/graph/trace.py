@@ -14,6 +14,7 @@ from torch_pruning.dependency import Group
 
 from infoprune.allocation import Posynomial
 from infoprune.errors import UnknownName, Untraceable
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.settled import settled
@@ -42,7 +43,7 @@ class Graph:
     _tape: Tape = field(repr=False)
     _sorting: Sorting = field(repr=False)
     _numbers: Mapping[str, int] = field(repr=False)
-    inputs: tuple = field(default=(), repr=False)
+    inputs: Arguments = field(default=Arguments(), repr=False)
 
     @classmethod
     def trace(
@@ -55,13 +56,16 @@ class Graph:
         head_dims: Ignored = (),
         verify: bool = True,
     ) -> Graph:
-        """Follow `model` on `example_inputs` (a tensor or a tuple of arguments) and find its sites.
+        """Follow `model` on `example_inputs` and find its sites.
+
+        A tuple or list holds the model's positional arguments, a dict its keyword arguments; anything else is its only
+        argument. A list or dict that is itself an argument is passed inside a tuple.
 
         `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead.
         """
-        inputs = as_arguments(example_inputs)
+        inputs = Arguments.of(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
         with settled(model):
             tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
@@ -152,11 +156,6 @@ class Graph:
         return Posynomial(np.array(list(terms.values()), dtype=float), exponents)
 
 
-def as_arguments(example_inputs: Any) -> tuple:
-    """Positional arguments for the model: a tuple or list is taken apart, anything else is the only one."""
-    return tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,)
-
-
 def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
     """The product of linear forms as site numbers -> coefficient."""
     terms: Counter[tuple[int, ...]] = Counter({(): constant})  # type: ignore[dict-item]
@@ -182,15 +181,15 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
         yield name
 
 
-def _recorded(model: nn.Module, inputs: tuple, head_dims: frozenset[str]) -> Tape:
+def _recorded(model: nn.Module, inputs: Arguments, head_dims: frozenset[str]) -> Tape:
     try:
         return record(model, inputs, head_dims=head_dims)[0]
     except Exception as error:
-        shapes = [tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for t in inputs]
         first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model's forward failed on example_inputs {shapes} ({type(error).__name__}: {first}); "
-            "pass the tensor, or the tuple of arguments, that the model takes"
+            f"the model's forward failed on example_inputs {inputs} ({type(error).__name__}: {first}); pass the "
+            "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
+            "is itself an argument goes inside a tuple"
         ) from error
 
 

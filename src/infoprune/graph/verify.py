@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.settled import FEW_BOXES, settled
 from infoprune.graph.settled import evaluating as evaluating
 from infoprune.graph.slicing import Removal, blank, named_tensors, replace, shrink
 from infoprune.graph.slots import Coupling, Site
-from infoprune.graph.tape import outputs_of
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
 
 
 def compare(
-    pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: tuple, statistics: Iterable[Statistic]
+    pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: Arguments, statistics: Iterable[Statistic]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
     redo = any(True for _ in statistics)
     with torch.no_grad(), settled(pruned, boxes=FEW_BOXES), settled(masked, boxes=FEW_BOXES):
-        found = outputs_of(pruned(*inputs))
+        found = outputs_of(inputs.run(pruned))
         with KeptStatistics(masked, removal) if redo else nullcontext():
-            expected = outputs_of(masked(*inputs))
+            expected = outputs_of(inputs.run(masked))
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
     pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
@@ -124,7 +125,7 @@ class Trial:
 class Trials:
     """Try sets of sites on copies of the model; find the few that break it."""
 
-    def __init__(self, model: nn.Module, inputs: tuple, *, tolerance: float = 1e-3):
+    def __init__(self, model: nn.Module, inputs: Arguments, *, tolerance: float = 1e-3):
         self.model = _restless(model)
         self.inputs = _halved(self.model, inputs)
         self.tolerance = tolerance
@@ -196,21 +197,21 @@ class Trials:
         return Trial(None)
 
 
-def _halved(model: nn.Module, inputs: tuple) -> tuple:
+def _halved(model: nn.Module, inputs: Arguments) -> Arguments:
     """Images at half their size, if the model takes them: where an index belongs does not depend on it."""
-    smaller = tuple(_every_second_pixel(x) for x in inputs)
-    if all(a is b for a, b in zip(smaller, inputs, strict=True)):
+    smaller = inputs.map(_every_second_pixel)
+    if all(a is b for a, b in zip(smaller.tensors, inputs.tensors, strict=True)):
         return inputs
     try:
         with torch.no_grad(), settled(model, boxes=FEW_BOXES):
-            model(*smaller)
+            smaller.run(model)
     except Exception:  # it was made for one size
         return inputs
     return smaller
 
 
-def _every_second_pixel(x: Any) -> Any:
-    is_large_image = isinstance(x, Tensor) and x.dim() == 4 and min(x.shape[2:]) >= 128
+def _every_second_pixel(x: Tensor) -> Tensor:
+    is_large_image = x.dim() == 4 and min(x.shape[2:]) >= 128
     return x[:, :, ::2, ::2].contiguous() if is_large_image else x
 
 

@@ -17,9 +17,10 @@ from infoprune.errors import StaleObservations, Untraceable, UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, nhsic
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
+from infoprune.graph.packed import outputs_of
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import Site, gone
-from infoprune.graph.tape import outputs_of
 from infoprune.graph.verify import evaluating
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
@@ -85,7 +86,7 @@ def curves(
     """
     _check(levels, samples, trust)
     batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
-    few = tuple(x[:2] if isinstance(x, Tensor) else x for x in batches[0])
+    few = batches[0].map(lambda tensor: tensor[:2])
     graph = Graph.trace(model, few, ignored_layers=ignored_layers, num_heads=num_heads)
     if not graph.sites:
         raise Untraceable(f"the model has no site that can be measured: {graph.why_fixed()}")
@@ -97,7 +98,7 @@ def curves(
     table = torch.stack(rows).view(len(graph.sites), len(levels), len(batches))
     measured = GroupedMean.empty(len(graph.sites), len(levels))
     for batch, values in zip(batches, table.unbind(-1), strict=True):
-        measured = measured.update(values, weight=len(batch[0]))
+        measured = measured.update(values, weight=len(batch.tensors[0]))
     shares = [[_count(level, site.size) / site.size for level in levels] for site in graph.sites]
     sizes = {site.name: site.size for site in graph.sites}
     return Curves(sizes, torch.tensor(shares, dtype=torch.float64), measured, utility, trust, trial.passes)
@@ -152,7 +153,7 @@ def shape_of(shares: Tensor, utility: float) -> Tensor:
 class _Trial:
     """One site at a time loses units on a copy, whose outputs are compared with the dense ones."""
 
-    def __init__(self, graph: Graph, batches: Sequence[tuple], divergence: Divergence | None):
+    def __init__(self, graph: Graph, batches: Sequence[Arguments], divergence: Divergence | None):
         self.graph, self.batches = graph, batches
         self.passes = 0
         dense = copy.deepcopy(graph.model)
@@ -179,7 +180,7 @@ class _Trial:
     def _outputs(self, model: nn.Module) -> list[Tensor]:
         self.passes += 1
         with evaluating(model):
-            return [_first_output(model(*batch)) for batch in self.batches]
+            return [_first_output(batch.run(model)) for batch in self.batches]
 
     @torch.no_grad()
     def _reestimate(self, model: nn.Module) -> None:
@@ -195,7 +196,7 @@ class _Trial:
                 norm.momentum = None
                 norm.train()
             for batch in self.batches:
-                model(*batch)
+                batch.run(model)
 
 
 def _first_output(output: Any) -> Tensor:
@@ -209,17 +210,13 @@ def _fitting(output: Tensor) -> Divergence:
     return kullback_leibler if output.dim() == 2 and output.shape[1] > 1 else relative_error
 
 
-def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[tuple]:
+def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[Arguments]:
     """The arguments of the first `samples` samples, in batches, on the model's device."""
     with kept_randomness():
-        found = [tuple(_moved(x, device) for x in args) for args in arguments_of(loader, samples)]
+        found = [inputs.map(lambda t: t.to(device)) for inputs in arguments_of(loader, samples)]
     if not found:
         raise UnusableData("the loader is empty; give at least one batch")
     return found
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _ranked(graph: Graph, site: str, importance: Callable[[Any], Any]) -> np.ndarray:

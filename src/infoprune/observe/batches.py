@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED
+from infoprune.graph.arguments import Arguments
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,10 @@ def read(loader: Iterable[Any]) -> Iterator[Batch]:
         yield found
 
 
-def arguments_of(loader: Iterable[Any], samples: int | None) -> Iterator[tuple]:
-    """The positional arguments for the model in the first `samples` samples, batch by batch."""
+def arguments_of(loader: Iterable[Any], samples: int | None) -> Iterator[Arguments]:
+    """What the model is called with in the first `samples` samples, batch by batch."""
     for batch in enough_at_once(first(read(loader), samples)):
-        if batch.kwargs:
-            raise UnusableData(f"a batch names its inputs {sorted(batch.kwargs)}; give (inputs, labels) batches")
-        yield batch.args
+        yield Arguments(batch.args, batch.kwargs)
 
 
 def _batch_of(batch: Any) -> Batch:

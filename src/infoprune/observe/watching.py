@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
-from infoprune.graph.tape import outputs_of
+from infoprune.graph.packed import outputs_of
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
 from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
 from infoprune.observe.observations import Observations, weight_shape

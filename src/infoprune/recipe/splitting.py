@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from infoprune.data import First, InOrder, Task
 from infoprune.finetune import Workers
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import evaluating
 from infoprune.observe import kept_randomness
 from infoprune.recipe.judging import Judged, from_sums, metrics_of, with_and_without
@@ -51,7 +52,7 @@ def selection_of(split: SplitSection, order: Tensor) -> Selection:
 
 def plan_of(split: SplitSection, order: Tensor, x: Tensor) -> Plan:
     made_by = {"at": split.at, "share": split.share, "qp": split.qp, "estimate": split.estimate}
-    return Plan((SendFeatures(split.at, selection_of(split, order)),), made_by, {}, described((x,)))
+    return Plan((SendFeatures(split.at, selection_of(split, order)),), made_by, {}, described(Arguments.of(x)))
 
 
 def sent(plan: Plan) -> Selection:

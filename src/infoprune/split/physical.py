@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from infoprune.graph import Graph
 from infoprune.graph.outputs import Output, output_of
 from infoprune.surgery.channels import KeepChannels
+from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan, Price
 
 
@@ -31,8 +32,7 @@ def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Co
     edits = tuple(KeepChannels.of(graph.couplings[site], units) for site, units in kept.items())
     stay = [i for i, owner in enumerate(output.owners) if owner is None or owner[1] in kept.get(owner[0], (owner[1],))]
     made_by = {"at": at, "unneeded": len(unneeded), "features": stay}
-    shapes = tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in graph.inputs if isinstance(x, Tensor))
-    return Plan(edits, made_by, _prices(graph, kept), shapes)
+    return Plan(edits, made_by, _prices(graph, kept), described(graph.inputs))
 
 
 def _checked(unneeded: Collection[int], count: int) -> frozenset[int]:

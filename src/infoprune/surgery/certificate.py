@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import blank
 from infoprune.graph.verify import compare, structural_copy
 from infoprune.surgery.plan import Edit, removal_of
@@ -62,7 +62,9 @@ def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return masked
 
 
-def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, *, macs: int) -> Certificate:
+def certify(
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, *, macs: int
+) -> Certificate:
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
@@ -84,11 +86,11 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
 
 
 def _compared(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: tuple, dtype: torch.dtype
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, dtype: torch.dtype
 ) -> Certificate:
     if dtype is torch.float64 or any(p.dtype in HALVES for p in pruned.parameters()):
         pruned, masked = (CAST[dtype](copy.deepcopy(model)) for model in (pruned, masked))
-        inputs = tree_map(lambda value: _cast(value, dtype), inputs)
+        inputs = inputs.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
@@ -100,7 +102,3 @@ def _compared(
         return Certificate("not exact by design" if reasons else "exact", *numbers)
     unknown = [s.reason for s in statistics if not s.reproducible]
     return Certificate("not compared", *numbers, unknown[0]) if unknown else Certificate("failed", *numbers)
-
-
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

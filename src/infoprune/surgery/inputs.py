@@ -1,25 +1,122 @@
-"""What example inputs looked like, as plain data: shapes and types, lists of inputs included."""
+"""What example inputs looked like, as plain data from which the same call can be made again.
+
+An argument is told as
+
+    (shape, dtype)                  a tensor of normal numbers
+    (shape, dtype, (low, high))     a tensor of numbers from low to high
+    (shape, dtype, text)            a tensor with just these bytes, compressed, in base64
+    (value, "value")                None, a truth value, a number or a short text
+    (arguments, "list" | "tuple")   what a list or tuple holds
+    (((key, argument), ...), "dict")
+    (name of its class, "object")   anything else, which can't be made again
+
+and keyword arguments come last, as (((name, argument), ...), "keywords"). Integers and truth values keep their values,
+since a model may take them as indices, lengths or masks; so do floating-point tensors that hold infinite values. Where
+these don't fit into `MOST_TEXT` characters their range is kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-LIST = "list"
-InputSpec = tuple[tuple[tuple[Any, ...], str], ...]
+from infoprune.graph.arguments import Arguments
+
+VALUE, LIST, TUPLE, DICT, KEYWORDS, OBJECT = "value", "list", "tuple", "dict", "keywords", "object"
+MOST_TEXT = 1 << 16  # characters of one tensor's bytes
+MOST_BYTES = 1 << 22  # of one tensor before compression: a mask over 2048 x 2048 tokens
+MOST_PARTS = 1 << 10  # of one list, tuple or dict
+LONGEST_WORD = 200  # characters of a text or a key
+LARGEST_NUMBER = 1 << 62
+DEEPEST = 6  # lists within lists
+
+Described = tuple[Any, ...]
+InputSpec = tuple[Described, ...]
 
 
-def described(inputs: Iterable[Any]) -> InputSpec:
-    """(shape, dtype) of every tensor, and (what it holds, "list") of every list or tuple; other values are left out.
+def described(inputs: Arguments) -> InputSpec:
+    """One entry for every argument.
 
-    >>> import torch
-    >>> described(([torch.zeros(3, 8, 8)],))
-    (((((3, 8, 8), 'float32'),), 'list'),)
+    >>> described(Arguments.of(([torch.randn(3, 8, 8)], None)))
+    (((((3, 8, 8), 'float32'),), 'list'), (None, 'value'))
     """
-    return tuple(
-        (described(x), LIST) if isinstance(x, list | tuple) else (tuple(x.shape), str(x.dtype).removeprefix("torch."))
-        for x in inputs
-        if isinstance(x, Tensor | list | tuple)
-    )
+    positional = tuple(_described(value) for value in inputs.positional)
+    return (*positional, (_items(inputs.named), KEYWORDS)) if inputs.named else positional
+
+
+def reproducible(inputs: InputSpec) -> bool:
+    """Whether the call can be made again: no argument is an object that plain data does not tell."""
+    return all(_reproducible(told) for told in inputs)
+
+
+def _reproducible(told: Described) -> bool:
+    inner, kind = told[:2]
+    if kind in (DICT, KEYWORDS):
+        return all(_reproducible(value) for _, value in inner)
+    return reproducible(inner) if kind in (LIST, TUPLE) else kind != OBJECT
+
+
+def _described(value: Any, depth: int = 0) -> Described:
+    if isinstance(value, Tensor):
+        return _tensor(value)
+    if type(value) in (list, tuple, dict) and len(value) <= MOST_PARTS and depth < DEEPEST:
+        if not isinstance(value, dict):
+            return tuple(_described(part, depth + 1) for part in value), LIST if isinstance(value, list) else TUPLE
+        if all(isinstance(key, str) and len(key) <= LONGEST_WORD for key in value):
+            return _items(value, depth + 1), DICT
+    return (value, VALUE) if _is_short(value) else (type(value).__name__, OBJECT)
+
+
+def _items(values: Mapping[str, Any], depth: int = 0) -> Described:
+    return tuple((key, _described(value, depth)) for key, value in values.items())
+
+
+def _is_short(value: Any) -> bool:
+    if value is None or type(value) in (bool, float):
+        return True
+    return abs(value) <= LARGEST_NUMBER if type(value) is int else type(value) is str and len(value) <= LONGEST_WORD
+
+
+def _tensor(tensor: Tensor) -> Described:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        return type(tensor).__name__, OBJECT
+    told = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_complex() or tensor.is_meta or not tensor.numel():
+        return told
+    low, high = (float(bound) if tensor.is_floating_point() else int(bound) for bound in _bounds(tensor))
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        text = packed(tensor)
+        exact_only = text is None and tensor.is_floating_point()
+        return (type(tensor).__name__, OBJECT) if exact_only else (*told, (low, high) if text is None else text)
+    return told if low < 0 or high == 0 else (*told, (low, high))
+
+
+def _bounds(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    whole = tensor.detach().to(torch.uint8) if tensor.dtype is torch.bool else tensor.detach()
+    return whole.min(), whole.max()
+
+
+def packed(tensor: Tensor) -> str | None:
+    """The tensor's bytes as text; None where they are too many."""
+    if tensor.numel() * tensor.element_size() > MOST_BYTES:
+        return None
+    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    text = base64.b64encode(zlib.compress(raw, 9)).decode()
+    return text if len(text) <= MOST_TEXT else None
+
+
+def unpacked(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The tensor that `packed` wrote; ValueError where the text holds another number of bytes, or none at all."""
+    expected = torch.Size(shape).numel() * dtype.itemsize
+    try:
+        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), min(expected, MOST_BYTES) + 1)
+    except zlib.error as error:
+        raise ValueError(f"the bytes of a tensor are damaged ({error})") from error
+    if len(raw) != expected or (dtype is torch.bool and max(raw, default=0) > 1):
+        raise ValueError(f"{len(raw)} bytes are no tensor of shape {shape} and type {dtype}")
+    return torch.frombuffer(bytearray(raw), dtype=dtype).view(shape) if raw else torch.empty(shape, dtype=dtype)

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from infoprune.errors import CertificateFailed, NotCompared
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
-from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.inputs import described
@@ -53,7 +53,7 @@ def _require_agreement(certificate: Certificate) -> None:
 
 def _require_price(pruned: nn.Module, example_inputs: Any, plan: Plan) -> None:
     """What the plan says the network costs is what is counted, where it was planned for such inputs."""
-    inputs = as_arguments(example_inputs)
+    inputs = Arguments.of(example_inputs)
     if "macs" not in plan.prices or described(inputs) != plan.inputs:
         return
     counted, planned = count_macs(pruned, inputs), plan.prices["macs"].after
@@ -75,7 +75,7 @@ def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certifi
 
 def _certified(pruned: nn.Module, masked: nn.Module, plan: Plan, example_inputs: Any, macs: int) -> Certificate:
     try:
-        return certify(pruned, masked, plan.edits, as_arguments(example_inputs), macs=macs)
+        return certify(pruned, masked, plan.edits, Arguments.of(example_inputs), macs=macs)
     except Exception as error:
         raise _cannot_run(error) from error
 
@@ -84,7 +84,7 @@ def _macs(model: nn.Module, example_inputs: Any, plan: Plan) -> int:
     if "macs" in plan.prices:
         return plan.prices["macs"].before
     try:
-        return count_macs(model, as_arguments(example_inputs))
+        return count_macs(model, Arguments.of(example_inputs))
     except Exception as error:
         raise _cannot_run(error) from error
 

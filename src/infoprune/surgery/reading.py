@@ -13,19 +13,17 @@ from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
 from infoprune.surgery.blocks import FUNCTIONS, DropBlock
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.features import SendFeatures
-from infoprune.surgery.inputs import LIST
 from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
+from infoprune.surgery.reading_inputs import inputs_from
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens
+from infoprune.surgery.values import fields_of, integer, keys, mapping, name, sequence, word
 from infoprune.surgery.widths import Axis, KeepWidths, Number
 from infoprune.wire import Part, Selection, codecs
 from infoprune.wire.codec import codec_at
 from infoprune.wire.selection import MOST_FEATURES
 
-NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(#[0-9]+)?")
 LONGEST_AXIS = 1 << 24
-MOST = 1 << 20
-DEEPEST = 4  # lists of inputs within lists
 
 
 def plan_from(data: Any) -> Plan:
@@ -38,8 +36,8 @@ def plan_from(data: Any) -> Plan:
     return Plan(
         tuple(_edit(item) for item in sequence(fields["edits"], "edits")),
         _plain(fields["made_by"]),
-        {_word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
-        tuple(_input(item) for item in sequence(fields["inputs"], "inputs", 64)),
+        {word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
+        inputs_from(fields["inputs"]),
     )
 
 
@@ -138,7 +136,7 @@ edit_readers[SendFeatures.kind] = _send_features
 
 
 def _sent_part(data: Any, size: int) -> Part:
-    codec, qp, kept = _fields(data, "part", 3)
+    codec, qp, kept = fields_of(data, "part", 3)
     indices = tuple(integer(k, "kept", 0, size - 1) for k in sequence(kept, "kept", size))
     if not isinstance(codec, str) or codec not in codecs:
         raise BadArtifact(f"there is no codec {codec!r:.60}; known: {', '.join(codecs)}")
@@ -149,7 +147,7 @@ def _sent_part(data: Any, size: int) -> Part:
 
 
 def _stand_in(data: Any) -> StandIn:
-    module, kind, outputs, steps = _fields(data, "stand_in", 4)
+    module, kind, outputs, steps = fields_of(data, "stand_in", 4)
     if kind not in ("pass", "zero", "empty", "shortcut"):
         raise BadArtifact(f"{kind!r:.60} is not a stand-in")
     found = tuple(_step(item) for item in sequence(steps, "steps", 64))
@@ -157,7 +155,7 @@ def _stand_in(data: Any) -> StandIn:
 
 
 def _step(data: Any) -> Step:
-    kind, what = _fields(data, "step", 2)
+    kind, what = fields_of(data, "step", 2)
     if kind == "module":
         if not isinstance(what, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", what):
             raise BadArtifact(f"{what!r:.60} is not the name of a child module")
@@ -178,16 +176,16 @@ def _cut(data: Any) -> Coupling:
 
 
 def _lost(data: Any) -> tuple[str, tuple[int, ...]]:
-    tensor, shape = _fields(data, "lost", 2)
+    tensor, shape = fields_of(data, "lost", 2)
     return name(tensor), tuple(integer(n, "size", 0, LONGEST_AXIS) for n in sequence(shape, "shape", 16))
 
 
 def _slot(data: Any, units: int) -> Slot:
-    tensor, axis, size, runs = _fields(data, "slot", 4)
+    tensor, axis, size, runs = fields_of(data, "slot", 4)
     size = integer(size, "slot size", 1, LONGEST_AXIS)
     found, end = [], 0
     for item in sequence(runs, "runs", size):
-        start, unit, count, repeat = _fields(item, "run", 4)
+        start, unit, count, repeat = fields_of(item, "run", 4)
         run = Run(
             integer(start, "run start", end, size),
             integer(unit, "run unit", 0, units - 1),
@@ -204,7 +202,7 @@ def _slot(data: Any, units: int) -> Slot:
 
 
 def _attribute(data: Any) -> Attribute:
-    module, attribute, position, per_unit = _fields(data, "attribute", 4)
+    module, attribute, position, per_unit = fields_of(data, "attribute", 4)
     if module != "":
         name(module)
     if not isinstance(attribute, str) or not attribute.isidentifier() or attribute.startswith("_"):
@@ -214,82 +212,29 @@ def _attribute(data: Any) -> Attribute:
 
 
 def _axis(data: Any) -> Axis:
-    tensor, axis, *lengths = _fields(data, "axis", 4)
+    tensor, axis, *lengths = fields_of(data, "axis", 4)
     return Axis(name(tensor), integer(axis, "axis", 0, 7), *(integer(n, "length", 1, LONGEST_AXIS) for n in lengths))
 
 
 def _number(data: Any) -> Number:
-    module, attribute, position, *values = _fields(data, "number", 5)
+    module, attribute, position, *values = fields_of(data, "number", 5)
     told = _attribute([module, attribute, position, 1])
     return Number(told.module, told.name, told.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))
 
 
 def _statistic(data: Any) -> Statistic:
-    reason, reproducible = _fields(data, "statistic", 2)
+    reason, reproducible = fields_of(data, "statistic", 2)
     if not isinstance(reason, str) or len(reason) > 200 or not isinstance(reproducible, bool):
         raise BadArtifact("a statistic is not a short text and a truth value")
     return Statistic(reason, reproducible)
 
 
 def _price(data: Any) -> Price:
-    before, after = _fields(data, "price", 2)
+    before, after = fields_of(data, "price", 2)
     return Price(integer(before, "price", 0, 1 << 60), integer(after, "price", 0, 1 << 60))
 
 
-def _input(data: Any, depth: int = 0) -> tuple[tuple[Any, ...], str]:
-    shape, dtype = _fields(data, "input", 2)
-    if dtype == LIST and depth < DEEPEST:
-        return tuple(_input(item, depth + 1) for item in sequence(shape, "inputs", 64)), LIST
-    return tuple(integer(n, "input size", 1, LONGEST_AXIS) for n in sequence(shape, "shape", 16)), _word(dtype)
-
-
-# --------------------------------------------------------------------------------------------------- single values
-
-
-def mapping(data: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(data, dict):
-        raise BadArtifact(f"{what} is {type(data).__name__}, not an object")
-    return data
-
-
-def keys(data: Any, what: str, expected: set[str]) -> Mapping[str, Any]:
-    found = set(mapping(data, what))
-    if found != expected:
-        odd, gone = sorted(found - expected)[:5], sorted(expected - found)
-        raise BadArtifact(
-            f"{what} has unknown keys {odd} and lacks {gone}" if gone else f"{what} has unknown keys {odd}"
-        )
-    return data
-
-
-def sequence(data: Any, what: str, most: int = MOST) -> list:
-    if not isinstance(data, list) or len(data) > most:
-        raise BadArtifact(f"{what} is {type(data).__name__}, not a list of at most {most} entries")
-    return data
-
-
-def integer(value: Any, what: str, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BadArtifact(f"{what} is {value!r:.40}, not a whole number from {low} to {high}")
-    return value
-
-
-def name(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 512 or not NAME.fullmatch(value):
-        raise BadArtifact(f"{value!r:.60} is not the name of a module or tensor")
-    return value
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9_]{1,32}", value):
-        raise BadArtifact(f"{value!r:.60} is not a plain word")
-    return value
-
-
-def _fields(data: Any, what: str, count: int) -> list:
-    if len(sequence(data, what)) != count:
-        raise BadArtifact(f"a {what} has {len(data)} entries, not {count}")
-    return data
+# --------------------------------------------------------------------------------------------------------- notes
 
 
 def _plain(data: Any) -> dict[str, Any]:

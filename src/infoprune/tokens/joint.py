@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from infoprune.allocation import Posynomial, Problem, allocate
 from infoprune.budgets import Budget
 from infoprune.families.tokens import TokenLayout, token_layout
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import evaluating, structural_copy
 from infoprune.planning import Planned, Scored, spent
@@ -66,7 +67,7 @@ class Stages:
     """Where tokens may leave: `blocks` in their order, of a model whose blocks get `batch` images of all its tokens."""
 
     model: nn.Module
-    inputs: tuple
+    inputs: Arguments
     layout: TokenLayout
     blocks: tuple[str, ...]
     path: TokenPath
@@ -224,12 +225,12 @@ def _first(tokens: int, _: nn.Module, args: tuple) -> tuple:
     return (args[0][:, :tokens], *args[1:])
 
 
-def _arriving(model: nn.Module, inputs: tuple, layout: TokenLayout) -> Tensor:
+def _arriving(model: nn.Module, inputs: Arguments, layout: TokenLayout) -> Tensor:
     seen: list[Any] = []
     handle = model.get_submodule(layout.blocks[0]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         with torch.no_grad(), evaluating(model):
-            model(*inputs)
+            inputs.run(model)
     finally:
         handle.remove()
     return seen[0]

@@ -155,7 +155,7 @@ def _tell_features(wrapped: nn.Module, config: Config) -> None:
     """feature_info says the dense widths; what one picture gives says the others."""
     if not config.plans:
         return
-    shape, _ = config.plans[0].inputs[0]
+    shape = config.plans[0].inputs[0][0]
     device = next(wrapped.parameters()).device
     training = wrapped.training
     with torch.no_grad():

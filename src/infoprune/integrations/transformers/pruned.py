@@ -21,7 +21,8 @@ import infoprune
 from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact, InfopruneError, StalePlan
 from infoprune.surgery.plan import Plan, carry_out, check_all
-from infoprune.surgery.reading import mapping, plan_from, sequence
+from infoprune.surgery.reading import plan_from
+from infoprune.surgery.values import mapping, sequence
 
 
 class PrunedConfig(PretrainedConfig):

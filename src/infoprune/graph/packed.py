@@ -1,0 +1,99 @@
+"""Tensors inside whatever values are packed in: containers, dataclasses, named tuples, objects of the user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in a value, in its own order, whatever holds them; an object met twice counts once.
+
+    Modules are not looked into, and neither are caches of keys and values: decoders give them back to be handed in
+    again with the next token, so that they are state, as long as the heads that stay.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> tensors_in(SimpleNamespace(boxes={"xyxy": torch.ones(1)}, scores=[torch.zeros(1)]))
+    [tensor([1.]), tensor([0.])]
+    """
+    found: list[Tensor] = []
+    waiting, met = [value], {id(value): value}
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, Tensor):
+            found.append(here)
+            continue
+        parts = [part for part in _parts(here) if isinstance(part, Tensor) or id(part) not in met]
+        met.update((id(part), part) for part in parts)
+        waiting.extend(reversed(parts))
+    return found
+
+
+def outputs_of(output: Any) -> list[Tensor]:
+    """All tensors that a model, or a layer, gives back."""
+    return [output] if isinstance(output, Tensor) else tensors_in(output)
+
+
+def with_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The value with `function` of every tensor in the tensor's place; what holds them is new, the rest is shared."""
+    return _with_tensors(value, function, {})
+
+
+def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], made: dict[int, Any]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if id(value) in made:
+        return made[id(value)]
+    if type(value) is tuple or hasattr(value, "_fields"):
+        parts = [_with_tensors(part, function, made) for part in value]
+        return tuple(parts) if type(value) is tuple else type(value)(*parts)
+    if not (isinstance(value, list | Mapping) or _is_plain_object(value)):
+        return value
+    made[id(value)] = new = copy.copy(value)
+    if isinstance(value, list):
+        new[:] = [_with_tensors(part, function, made) for part in value]
+    elif isinstance(value, Mapping):
+        for key in value:
+            new[key] = _with_tensors(value[key], function, made)  # type: ignore[index] - mappings that copy can be set
+    else:
+        for name, part in _attributes(value).items():
+            object.__setattr__(new, name, _with_tensors(part, function, made))
+    return new
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a value holds directly."""
+    if value is None or isinstance(value, str | bytes | bool | int | float | complex) or _is_cache(value):
+        return ()
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return list(value)
+    if type(value) in pytree.SUPPORTED_NODES:
+        return list(pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0])
+    return list(_attributes(value).values()) if _is_plain_object(value) else ()
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    names = [name for told in slots for name in ((told,) if isinstance(told, str) else told)]
+    held = {name: getattr(value, name) for name in names if not name.startswith("__") and hasattr(value, name)}
+    return {**held, **getattr(value, "__dict__", {})}
+
+
+def _is_plain_object(value: Any) -> bool:
+    """An instance of a class that is written in Python and is no module: all that it holds are its attributes."""
+    if isinstance(value, type | nn.Module) or type(value).__new__ is not object.__new__:
+        return False
+    return hasattr(value, "__dict__") or any("__slots__" in vars(kind) for kind in type(value).__mro__)
+
+
+def _is_cache(value: Any) -> bool:
+    kinds = [kind for kind in type(value).__mro__ if kind.__module__.startswith("transformers.")]
+    return any("Cache" in kind.__name__ for kind in kinds)
