@@ -10,8 +10,9 @@ from torch import nn
 from infoprune.errors import Untraceable
 from infoprune.families import dense_units, record, residual_units
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.passes import Pass
 from infoprune.graph.slots import Site
-from infoprune.graph.verify import Trials, compare, structural_copy
+from infoprune.graph.verify import compare, restless, structural_copy
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original
 from infoprune.surgery.plan import carry_out, removal_of
@@ -39,11 +40,11 @@ def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
 
 def _verified(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> list[DropBlock]:
     """Those that leave as promised: tried together, then one branch of each module; by halves on failure."""
-    restless = Trials(model, inputs).model
+    moved = restless(model)
     branches = max(len(edit.unit.siblings) for edit in edits)
     good = list(edits)
     for part in (None, *range(branches)):
-        good = _without_failing(restless, inputs, good, part)
+        good = _without_failing(moved, inputs, good, part)
     return good
 
 
@@ -70,7 +71,8 @@ def _holds(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], *, t
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     try:
         carry_out(pruned, edits)
-        return compare(pruned, masked, removal_of(edits), inputs, statistics).relative <= tolerance
+        found = compare(pruned, masked, removal_of(edits), Pass(inputs), statistics)
+        return found.compared and found.relative <= tolerance
     except Exception:  # whatever the model's own code raises is the answer
         return False
 

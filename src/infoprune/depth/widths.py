@@ -154,7 +154,7 @@ def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widt
 
 
 def _followed(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("ignored_layers", "num_heads", "head_dims") if name in options}
+    return {name: options[name] for name in ("ignored_layers", "num_heads", "head_dims", "also") if name in options}
 
 
 def _same(shallow: Graph, dense: Graph) -> dict[str, str]:

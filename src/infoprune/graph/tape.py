@@ -18,7 +18,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, varying
 from infoprune.graph.packed import outputs_of
-from infoprune.graph.rules import find_rule
+from infoprune.graph.rules import find_rule, tensors
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Tape:
     named_splits: list[NamedSplit] = field(default_factory=list)
     stack: list[str] = field(default_factory=lambda: [""])
     called: set[str] = field(default_factory=set)  # modules whose forward ran
+    met: set[str] = field(default_factory=set)  # parameters and buffers that an operation has read
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
@@ -99,6 +100,9 @@ class Tape:
 
     def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
         self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))
+
+    def note_read(self, found: Sequence[Tensor]) -> None:
+        self.met.update(self.names[tensor] for tensor in found if tensor in self.names)
 
     def agree_with_count(self, counted: int, before: int) -> None:
         """An operation that no rule priced, or priced otherwise, costs what is counted, whatever leaves."""
@@ -143,6 +147,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
         with paused():
+            self.tape.note_read(tensors([*args, kwargs or {}]))
             before = len(self.tape.products)
             find_rule(func)(self.tape, func, args, kwargs or {}, out)
             self.tape.agree_with_count(multiply_adds(func, args, out), before)
@@ -179,12 +184,17 @@ def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Itera
 def record(model: nn.Module, inputs: Arguments, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
     tape = Tape.of(model, head_dims)
+    return tape, follow(tape, model, inputs)
+
+
+def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
+    """Run `model` on the inputs, write down what depends on what, and return what the model gave back."""
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = inputs.run(model)
     for tensor in outputs_of(output):
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
-    return tape, output
+    return output
 
 
 def _output_axis(module: nn.Module) -> int:

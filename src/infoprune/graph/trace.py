@@ -17,11 +17,12 @@ from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
-from infoprune.graph.settled import settled
+from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
-from infoprune.graph.tape import Extent, Tape, record
+from infoprune.graph.tape import Extent, Tape, follow
+from infoprune.graph.unread import left_for, unread
 from infoprune.graph.verify import Trials
 from infoprune.registry import nearest
 
@@ -54,6 +55,7 @@ class Graph:
         ignored_layers: Ignored = (),
         num_heads: Mapping[nn.Module, int] | None = None,
         head_dims: Ignored = (),
+        also: Sequence[Any] = (),
         verify: bool = True,
     ) -> Graph:
         """Follow `model` on `example_inputs` and find its sites.
@@ -63,17 +65,25 @@ class Graph:
 
         `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
-        leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead.
+        leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
+        other example inputs, for code that the first do not reach; prices are those of the first.
         """
         inputs = Arguments.of(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
-        with settled(model):
-            tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
+        passes = [Pass(inputs), *(Pass(Arguments.of(other)) for other in also)]
+        tape = Tape.of(model, frozenset(_module_names(model, head_dims)))
+        _follow(tape, model, passes[0])
+        priced = len(tape.products)
+        for shown in passes[1:]:
+            _follow(tape, model, shown)
+        if verify and unread(model, tape) and _can_follow(tape, model, training := Pass(inputs, training=True)):
+            passes.append(training)
+        del tape.products[priced:]
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
         found = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in found]
-        quarantined = Trials(model, inputs).quarantine(found) if verify and found else {}
+        quarantined = _quarantined(model, tape, found, passes) if verify and found else {}
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
@@ -181,16 +191,32 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
         yield name
 
 
-def _recorded(model: nn.Module, inputs: Arguments, head_dims: frozenset[str]) -> Tape:
+def _follow(tape: Tape, model: nn.Module, shown: Pass) -> None:
     try:
-        return record(model, inputs, head_dims=head_dims)[0]
+        with shown.ready(model):
+            follow(tape, model, shown.inputs)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model's forward failed on example_inputs {inputs} ({type(error).__name__}: {first}); pass the "
+            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: {first}); pass the "
             "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
             "is itself an argument goes inside a tuple"
         ) from error
+
+
+def _can_follow(tape: Tape, model: nn.Module, shown: Pass) -> bool:
+    try:
+        _follow(tape, model, shown)
+    except Untraceable:  # it takes other arguments in training
+        return False
+    return True
+
+
+def _quarantined(model: nn.Module, tape: Tape, found: Sequence[Coupling], passes: Sequence[Pass]) -> dict[str, str]:
+    """Sites that stay because of what no pass has read, and those whose removal was tried and failed."""
+    stay = left_for(model, tape, found)
+    free = [coupling for coupling in found if coupling.site.name not in stay]
+    return {**stay, **(Trials(model, passes).quarantine(free) if free else {})}
 
 
 def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:

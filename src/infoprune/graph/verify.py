@@ -7,20 +7,22 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.graph.arguments import Arguments
+from infoprune.errors import Untraceable
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
 from infoprune.graph.packed import outputs_of
-from infoprune.graph.settled import FEW_BOXES, settled
+from infoprune.graph.passes import Pass
+from infoprune.graph.settled import FEW_BOXES
 from infoprune.graph.settled import evaluating as evaluating
-from infoprune.graph.slicing import Removal, blank, named_tensors, replace, shrink
+from infoprune.graph.slicing import Removal, blank, named_tensors, shrink
+from infoprune.graph.slicing import replace as put
 from infoprune.graph.slots import Coupling, Site
 
 
@@ -72,14 +74,15 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
 
 
 def compare(
-    pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: Arguments, statistics: Iterable[Statistic]
+    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Iterable[Statistic]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
     redo = any(True for _ in statistics)
-    with torch.no_grad(), settled(pruned, boxes=FEW_BOXES), settled(masked, boxes=FEW_BOXES):
-        found = outputs_of(inputs.run(pruned))
-        with KeptStatistics(masked, removal) if redo else nullcontext():
-            expected = outputs_of(inputs.run(masked))
+    with torch.no_grad():
+        with shown.ready(pruned, boxes=FEW_BOXES):
+            found = outputs_of(shown.inputs.run(pruned))
+        with shown.ready(masked, boxes=FEW_BOXES), KeptStatistics(masked, removal) if redo else nullcontext():
+            expected = outputs_of(shown.inputs.run(masked))
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
     pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
@@ -125,14 +128,20 @@ class Trial:
 class Trials:
     """Try sets of sites on copies of the model; find the few that break it."""
 
-    def __init__(self, model: nn.Module, inputs: Arguments, *, tolerance: float = 1e-3):
-        self.model = _restless(model)
-        self.inputs = _halved(self.model, inputs)
+    def __init__(self, model: nn.Module, passes: Sequence[Pass], *, tolerance: float = 1e-3):
+        self.model = restless(model)
+        self.passes = [_halved(self.model, shown) for shown in passes]
         self.tolerance = tolerance
         self.count = 0
 
     def quarantine(self, couplings: Sequence[Coupling]) -> dict[str, str]:
         """site -> why it must be left alone, such that all the other sites may shrink together."""
+        whole = self._agreement(Removal({}), ())
+        if not whole.compared:
+            raise Untraceable(
+                f"{whole.emptiness} for example_inputs, so that no removal can be checked; pass inputs for which the "
+                "model gives out floating-point numbers"
+            )
         return self._search(list(couplings))
 
     def _search(self, couplings: list[Coupling]) -> dict[str, str]:
@@ -180,34 +189,39 @@ class Trials:
         self.count += 1
         removal = Removal.of((c.slots, c.attributes, _some(c.site)) for c in couplings)
         statistics = [statistic for c in couplings for statistic in c.inexact]
-        pruned, masked = structural_copy(self.model), structural_copy(self.model)
-        blank(masked, removal)
-        with _failing_module(pruned) as where:
-            try:
-                shrink(pruned, removal)
-                agreement = compare(pruned, masked, removal, self.inputs, statistics)
-            except Exception as error:  # whatever the model's own code raises is the answer
-                return Trial(
-                    f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1]
-                )
+        where: list[str] = [""]
+        try:
+            agreement = self._agreement(removal, statistics, where)
+        except Exception as error:  # whatever the model's own code raises is the answer
+            return Trial(f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1])
         if not agreement.compared:
             return Trial(f"{agreement.emptiness} without it, so that nothing could be compared")
         if not agreement.relative <= self.tolerance:
             return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")
         return Trial(None)
 
+    def _agreement(
+        self, removal: Removal, statistics: Sequence[Statistic], where: list[str] | None = None
+    ) -> Agreement:
+        """The worst over all passes."""
+        pruned, masked = structural_copy(self.model), structural_copy(self.model)
+        blank(masked, removal)
+        with _failing_module(pruned, [] if where is None else where):
+            shrink(pruned, removal)
+            return _worst([compare(pruned, masked, removal, shown, statistics) for shown in self.passes])
 
-def _halved(model: nn.Module, inputs: Arguments) -> Arguments:
+
+def _halved(model: nn.Module, shown: Pass) -> Pass:
     """Images at half their size, if the model takes them: where an index belongs does not depend on it."""
-    smaller = inputs.map(_every_second_pixel)
-    if all(a is b for a, b in zip(smaller.tensors, inputs.tensors, strict=True)):
-        return inputs
+    smaller = shown.inputs.map(_every_second_pixel)
+    if all(a is b for a, b in zip(smaller.tensors, shown.inputs.tensors, strict=True)):
+        return shown
     try:
-        with torch.no_grad(), settled(model, boxes=FEW_BOXES):
+        with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES):
             smaller.run(model)
     except Exception:  # it was made for one size
-        return inputs
-    return smaller
+        return shown
+    return replace(shown, inputs=smaller)
 
 
 def _every_second_pixel(x: Tensor) -> Tensor:
@@ -240,15 +254,14 @@ def _touches(coupling: Coupling, module: str) -> bool:
 
 
 @contextmanager
-def _failing_module(model: nn.Module) -> Iterator[list[str]]:
-    """The last entry names the innermost module of `model` that did not return."""
-    stack: list[str] = [""]
+def _failing_module(model: nn.Module, stack: list[str]) -> Iterator[None]:
+    """The last entry of `stack` names the innermost module of `model` that did not return."""
     handles = []
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(_push(stack, name)))
         handles.append(module.register_forward_hook(_pop(stack)))
     try:
-        yield stack
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -265,17 +278,17 @@ def _pop(stack: list[str]) -> Callable[..., None]:
     return leave
 
 
-def _restless(model: nn.Module) -> nn.Module:
+def restless(model: nn.Module) -> nn.Module:
     """A copy in which no parameter is constant, since zeros and ones would hide a wrong index."""
     generator = torch.Generator().manual_seed(0)
-    restless = structural_copy(model)
+    moved = structural_copy(model)
     changed = {}
-    for tensor in named_tensors(restless).values():
+    for tensor in named_tensors(moved).values():
         if tensor.is_floating_point() and _is_constant(tensor.detach()):
             noise = (torch.rand(tensor.shape, generator=generator) + 0.5).to(tensor)
             changed[id(tensor)] = nn.Parameter(noise, False) if isinstance(tensor, nn.Parameter) else noise
-    replace(restless, changed)
-    return restless
+    put(moved, changed)
+    return moved
 
 
 def _is_constant(tensor: Tensor) -> bool:

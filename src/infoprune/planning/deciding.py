@@ -44,6 +44,7 @@ def plan(
     solver: Any = None,
     tokens: TokenPath | None = None,
     head_dims: Iterable[str | nn.Module] = (),
+    also: Sequence[Any] = (),
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
@@ -55,11 +56,13 @@ def plan(
     the model. Classifier outputs always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as
     leave the plan worth most; `tokens` (an infoprune.TokenPath) lets a vision transformer's tokens share the budgets.
     Attention loses whole heads; inside the modules `head_dims` all heads stay and lose the same dimensions instead.
+    `also` holds other example inputs, for code that the first do not reach: a site stays where a parameter that was
+    never read is as long as what the site would shrink. Prices are those of `example_inputs`.
     """
     terms: dict[str, Any] = {
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
-        "solver": solver, "tokens": tokens, "head_dims": head_dims,
+        "solver": solver, "tokens": tokens, "head_dims": head_dims, "also": also,
     }  # fmt: skip
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan

@@ -39,12 +39,13 @@ class Terms:
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = ()
     num_heads: Mapping[nn.Module, int] | None = None
     head_dims: Iterable[str | nn.Module] = ()
+    also: Sequence[Any] = ()
     solver: Any = None
 
 
 def _followed(terms: Terms) -> dict[str, Any]:
     """The terms that say how the model is to be traced."""
-    return {name: getattr(terms, name) for name in ("ignored_layers", "num_heads", "head_dims")}
+    return {name: getattr(terms, name) for name in ("ignored_layers", "num_heads", "head_dims", "also")}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import blank
 from infoprune.graph.verify import compare, structural_copy
 from infoprune.surgery.plan import Edit, removal_of
@@ -92,7 +93,7 @@ def _compared(
         pruned, masked = (CAST[dtype](copy.deepcopy(model)) for model in (pruned, masked))
         inputs = inputs.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
-    agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
+    agreement = compare(pruned, masked, removal_of(edits), Pass(inputs), statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
     name = str(dtype).removeprefix("torch.")
     numbers = agreement.difference, agreement.scale, name, reasons

@@ -1,0 +1,107 @@
+"""Code that the example does not reach: what it would need stays, unless it is shown."""
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+import infoprune as ip
+from infoprune.errors import Untraceable
+from infoprune.graph import Graph
+
+L2 = tp.importance.MagnitudeImportance(p=2)
+
+
+class Branches(nn.Module):
+    """Bright pictures go one way, dark ones another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mid = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 20, 3)
+        self.bright, self.dark = nn.Conv2d(20, 32, 1), nn.Conv2d(20, 32, 1)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mid(self.stem(x).relu()).relu()
+        return self.head((self.bright(y) if x.mean() > 0 else self.dark(y)).mean((2, 3)))
+
+
+class Auxiliary(nn.Module):
+    """A second head that runs in training only, behind dropout and a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.mid = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 20, 3)
+        self.head, self.second = nn.Linear(20, 5), nn.Linear(16, 5)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = self.norm(self.stem(x)).relu()
+        out = self.head(self.mid(y).relu().mean((2, 3)))
+        return (out, self.second(self.drop(y.mean((2, 3))))) if self.training else out
+
+
+def pictures(sign: int = 1) -> Tensor:
+    return sign * torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+
+
+def made(net: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return net().eval()
+
+
+def test_what_a_branch_that_was_not_reached_may_read_stays():
+    model = made(Branches)
+    plan = ip.plan(model, pictures(), L2, rates=0.5)
+    assert plan.widths == {"stem": 8}
+    assert {told.split(":")[0] for told in plan.made_by["quarantined"]} == {"mid", "bright"}
+    assert all("dark.weight was not read" in told for told in plan.made_by["quarantined"])
+    ip.prune_(model, pictures(), plan)
+    assert model(pictures(-1)).shape == (2, 5)
+
+
+def test_a_branch_that_is_shown_shrinks_with_the_rest():
+    model = made(Branches)
+    plan = ip.plan(model, pictures(), L2, rates=0.5, also=[pictures(-1)])
+    assert plan.widths == {"stem": 8, "mid": 10, "bright": 16}
+    assert plan.prices["macs"].before == ip.measure(model, pictures()).macs
+    ip.prune_(model, pictures(), plan)
+    assert plan.prices["macs"].after == ip.measure(model, pictures()).macs
+    assert model.dark.weight.shape == (16, 10, 1, 1)
+    assert model(pictures(-1)).shape == (2, 5)
+
+
+def test_another_call_that_fails_is_told():
+    with pytest.raises(Untraceable, match=r"forward failed on example_inputs \[\(2, 7\)\]"):
+        Graph.trace(made(Branches), pictures(), also=[torch.rand(2, 7)])
+
+
+def test_a_head_that_runs_in_training_only_shrinks_with_what_it_reads():
+    model = made(Auxiliary)
+    plan = ip.plan(model, pictures(), L2, rates=0.5)
+    assert plan.widths == {"stem": 8, "mid": 10}
+    ip.prune_(model, pictures(), plan)
+    assert model.second.weight.shape == (5, 8)
+    assert [tuple(t.shape) for t in model.train()(pictures())] == [(2, 5), (2, 5)]
+
+
+def test_looking_at_the_training_mode_changes_nothing():
+    model = made(Auxiliary)
+    model.mid.train()
+    before, state = {n: t.clone() for n, t in model.state_dict().items()}, torch.get_rng_state()
+    Graph.trace(model, pictures())
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [n for n, m in model.named_modules() if m.training] == ["mid"]
+
+
+def test_training_code_that_insists_on_the_dense_width_keeps_it():
+    class Literal(Auxiliary):
+        def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            y = self.norm(self.stem(x)).relu()
+            out = self.head(self.mid(y).relu().mean((2, 3)))
+            return (out, self.second(y.mean((2, 3)).view(-1, 2, 8).flatten(1))) if self.training else out
+
+    graph = Graph.trace(made(Literal), pictures())
+    assert set(graph.couplings) == {"mid"}
+    assert "RuntimeError: shape '[-1, 2, 8]'" in graph.quarantined["stem"]
