@@ -120,3 +120,17 @@ def test_a_network_that_costs_something_else_than_planned_is_not_pruned():
     with pytest.raises(CertificateFailed, match=r"costs [\d,]+ MACs and the plan says [\d,]+; the model is unchanged"):
         ip.prune_(model, rows(), wrong)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_code_that_casts_down_on_the_way_is_judged_as_single_precision():
+    """RMS norms of decoders compute in single precision, whatever they are given."""
+
+    class CastsDown(Plain):
+        def middle(self, x: Tensor) -> Tensor:
+            y = self.two(x)
+            return F.relu(torch.nn.functional.softplus(y.to(torch.float32)).to(x.dtype) * y)
+
+    model = made(CastsDown)
+    certificate = ip.certificate_of(model, rows(), ip.plan(model, rows(), L2, rates=0.5))
+    assert certificate.verdict == "exact"
+    assert certificate.dtype in ("float32", "float64")

@@ -120,8 +120,8 @@ class Ledger:
 
     def require_rectangle(self, layer: Tensor) -> None:
         """The labels vary on several axes at once; what leaves must leave a rectangle behind."""
-        block = compact(layer)
-        if block.dim() > 1:
+        block = compact(layer) if layer.numel() else layer
+        if block.dim() > 1 and block.numel():
             self.rectangles.setdefault((tuple(block.shape), block.contiguous().numpy().tobytes()), block)
 
     def classes(self) -> np.ndarray:

@@ -117,7 +117,7 @@ class Tape:
         return any(not name or f"{self.stack[-1]}.".startswith(f"{name}.") for name in self.head_dims)
 
     def note_sizes(self, layer: Tensor) -> None:
-        for axis in varying(layer):
+        for axis in varying(layer) if layer.numel() else ():
             key = (self.stack[-1], layer.size(axis), axis, layer.dim(), int(layer.flatten()[0]))
             self.named_sizes.setdefault(key, NamedSize(self.stack[-1], layer))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.passes import Pass
@@ -19,7 +21,6 @@ from infoprune.surgery.plan import Edit, removal_of
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 HALVES = (torch.float16, torch.bfloat16)
-CAST = {torch.float64: nn.Module.double, torch.float32: nn.Module.float}
 
 Verdict = Literal["exact", "not exact by design", "not compared", "failed"]
 
@@ -69,29 +70,49 @@ def certify(
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
-    leaves a doubt: rounding alone may pass its tolerance in a deep network. Code that insists on single precision
-    gets it.
+    leaves a doubt: rounding alone may pass its tolerance in a deep network. Code that insists on single precision,
+    or casts to it on the way, gets it.
     """
-    if macs <= AFFORDABLE_MACS:
-        try:
-            return _compared(pruned, masked, edits, inputs, torch.float64)
-        except Exception:  # it may insist on single precision; whatever else is wrong shows there as well
-            return _compared(pruned, masked, edits, inputs, torch.float32)
-    quick = _compared(pruned, masked, edits, inputs, torch.float32)
-    if quick.verdict != "failed":
+    single = partial(_in_single, pruned, masked, edits, inputs)
+    if macs > AFFORDABLE_MACS and (quick := single()).verdict != "failed":
         return quick
+    return _in_double(pruned, masked, edits, inputs) or single()
+
+
+def _in_double(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate | None:
+    """None where code fails in double precision, or disagrees but computes in less on the way."""
+    pruned, masked = (copy.deepcopy(model).double() for model in (pruned, masked))
+    inputs = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     try:
-        return _compared(pruned, masked, edits, inputs, torch.float64)
-    except Exception:  # the doubt stays
-        return quick
+        with _Narrowing() as narrowing:
+            exact = _compared(pruned, masked, edits, inputs, torch.float64)
+    except Exception:  # whatever is wrong shows in single precision as well, unless that is what it asks for
+        return None
+    return None if exact.verdict == "failed" and narrowing.seen else exact
+
+
+def _in_single(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate:
+    """As it is, but for networks of half precision."""
+    if any(p.dtype in HALVES for p in pruned.parameters()):
+        pruned, masked = (copy.deepcopy(model).float() for model in (pruned, masked))
+        inputs = inputs.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+    return _compared(pruned, masked, edits, inputs, torch.float32)
+
+
+class _Narrowing(TorchDispatchMode):
+    """Notices code that computes in less than double precision, whatever it was given."""
+
+    seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.seen = self.seen or (isinstance(out, Tensor) and out.is_floating_point() and out.dtype != torch.float64)
+        return out
 
 
 def _compared(
     pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, dtype: torch.dtype
 ) -> Certificate:
-    if dtype is torch.float64 or any(p.dtype in HALVES for p in pruned.parameters()):
-        pruned, masked = (CAST[dtype](copy.deepcopy(model)) for model in (pruned, masked))
-        inputs = inputs.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), Pass(inputs), statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
