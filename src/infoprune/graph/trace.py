@@ -15,6 +15,7 @@ from torch_pruning.dependency import Group
 from infoprune.allocation import Posynomial
 from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.settled import settled
@@ -23,6 +24,7 @@ from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, record
 from infoprune.graph.verify import Trials
+from infoprune.graph.wrapped import followable
 from infoprune.registry import nearest
 
 Unit = Literal["macs", "params"]
@@ -65,10 +67,9 @@ class Graph:
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead.
         """
-        inputs = Arguments.of(example_inputs)
+        model, inputs = followable(model), Arguments.of(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
-        with settled(model):
-            tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
+        tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
@@ -182,14 +183,32 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
 
 
 def _recorded(model: nn.Module, inputs: Arguments, head_dims: frozenset[str]) -> Tape:
+    """What a copy of the model teaches, which proves at the same time that copies run on their own."""
+    copied = _copied(model)
     try:
-        return record(model, inputs, head_dims=head_dims)[0]
+        with settled(copied), Reads(model) as reads:
+            tape, _ = record(copied, inputs, head_dims=head_dims)
+    except Untraceable:
+        raise
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
             f"the model's forward failed on example_inputs {inputs} ({type(error).__name__}: {first}); pass the "
             "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
             "is itself an argument goes inside a tuple"
+        ) from error
+    reads.require_none()
+    return tape
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return stand_in(model)
+    except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise Untraceable(
+            f"the model can't be copied ({type(error).__name__}: {first}), so that no removal could be tried; take "
+            "what can't be copied out of its attributes"
         ) from error
 
 

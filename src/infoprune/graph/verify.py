@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
 from infoprune.graph.packed import outputs_of
@@ -39,32 +39,11 @@ class Agreement:
         return self.difference / self.scale if self.scale > 0 else self.difference
 
 
-def structural_copy(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares all tensors: surgery replaces tensors and never writes into them.
-
-    What copy.deepcopy would give, without its detour through pickling protocols, which costs more than a forward pass.
-    """
-    copies: dict[int, Any] = {id(tensor): tensor for tensor in named_tensors(model).values()}
-    modules = list(model.modules())
-    for module in modules:
-        copies[id(module)] = type(module).__new__(type(module))
-    for module in modules:
-        vars(copies[id(module)]).update({name: _copied(value, copies) for name, value in vars(module).items()})
-    return copies[id(model)]
-
-
-def _copied(value: Any, copies: dict[int, Any]) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, dict) and all(v is None or id(v) in copies for v in value.values()):
-        return type(value)((name, v if v is None else copies[id(v)]) for name, v in value.items())
-    return copy.deepcopy(value, copies)
-
-
 def compare(
-    pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: Arguments, statistics: Iterable[Statistic]
+    pruned: nn.Module, masked: nn.Module, removal: Removal, inputs: Any, statistics: Iterable[Statistic]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
+    inputs = Arguments.of(inputs)
     redo = any(statistic.reproducible for statistic in statistics)
     with torch.no_grad(), settled(pruned, boxes=FEW_BOXES), settled(masked, boxes=FEW_BOXES):
         found = outputs_of(inputs.run(pruned))
@@ -103,9 +82,9 @@ class Trial:
 class Trials:
     """Try sets of sites on copies of the model; find the few that break it."""
 
-    def __init__(self, model: nn.Module, inputs: Arguments, *, tolerance: float = 1e-3):
+    def __init__(self, model: nn.Module, inputs: Any, *, tolerance: float = 1e-3):
         self.model = _restless(model)
-        self.inputs = _halved(self.model, inputs)
+        self.inputs = _halved(self.model, Arguments.of(inputs))
         self.tolerance = tolerance
         self.count = 0
 

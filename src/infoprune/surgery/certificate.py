@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,7 @@ def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return masked
 
 
-def certify(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, *, macs: int
-) -> Certificate:
+def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Any, *, macs: int) -> Certificate:
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
@@ -73,11 +71,11 @@ def certify(
 
 
 def _compared(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, dtype: torch.dtype
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Any, dtype: torch.dtype
 ) -> Certificate:
     if dtype is torch.float64:
         pruned, masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
-        inputs = inputs.map(_double)
+        inputs = Arguments.of(inputs).map(_double)
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), inputs, statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
