@@ -23,6 +23,7 @@ from infoprune.errors import ExportFailed, MissingExtra
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.verify import evaluating
+from infoprune.graph.wrapped import bare
 
 Form = Literal["onnx", "torch.export"]
 FORMS: Mapping[str, Form] = {".onnx": "onnx", ".pt2": "torch.export"}
@@ -75,7 +76,7 @@ def export(
         raise ValueError(f"opset is {opset}, and {target.name} is not ONNX; leave it out or end the path in .onnx")
     if form == "onnx":
         _require_onnx()
-    inputs = Arguments.of(example_inputs)
+    model, inputs = bare(model), Arguments.of(example_inputs)
     with evaluating(model), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         program, batch = _program(model, inputs)
         draft = Path(scratch) / target.name

@@ -13,6 +13,7 @@ from torch import nn
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.verify import evaluating
+from infoprune.graph.wrapped import bare
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> 
     """Count `model` on `example_inputs`; with `latency` also time it (median of at least 9 runs and 0.5 s)."""
     inputs = Arguments.of(example_inputs)
     params = sum(p.numel() for p in model.parameters())
-    macs = count_macs(model, inputs)
+    macs = count_macs(bare(model), inputs)
     if not latency:
         return Measurement(params, macs)
     times = _timed(model, inputs)

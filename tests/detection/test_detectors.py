@@ -93,7 +93,8 @@ def test_it_trains(pruned):
 
 def test_it_comes_back_from_disk_with_its_factory(pruned, tmp_path):
     _, plan, after = pruned
-    assert Plan.from_json(plan.to_json()).inputs == (((((3, 64, 64), "float32"),), "list"),)
+    ((((shape, dtype, _),), kind),) = Plan.from_json(plan.to_json()).inputs
+    assert (shape, dtype, kind) == ((3, 64, 64), "float32", "list")
     ip.save(tmp_path / "mask", after, plan)
     with pytest.raises(ip.errors.BadArtifact, match="factory"):
         ip.load(tmp_path / "mask")

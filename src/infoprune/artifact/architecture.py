@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations as _kind
 from torch.overrides import TorchFunctionMode
 
 from infoprune.artifact import hugging_face
@@ -67,9 +67,7 @@ def _torchvision_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 def check_architecture(architecture: Architecture) -> None:
     """Only names that a registry lists, so that a file can't make anything else be built or fetched."""
     if architecture.source == "timm":
-        import timm
-
-        known = bool(re.fullmatch(r"[a-z0-9_]{1,128}", architecture.name)) and timm.is_model(architecture.name)
+        known = hugging_face.is_timm_name(architecture.name)
     elif architecture.source == "torchvision":
         import torchvision
 
@@ -131,7 +129,7 @@ def same_modules(built: nn.Module, model: nn.Module) -> bool:
     """
     ours = {name: m for name, m in model.named_modules() if not isinstance(m, Replacement)}
     both = [(ours[name], m) for name, m in built.named_modules() if name in ours]
-    return all(type(mine) is type(m) and _settings(mine) == _settings(m) for mine, m in both)
+    return all(_kind(mine) is _kind(m) and _settings(mine) == _settings(m) for mine, m in both)
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

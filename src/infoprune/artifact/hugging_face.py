@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -44,8 +45,16 @@ def described(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What an architecture consists of: no private values, nothing that names code, places or other networks."""
-    return {key: value for key, value in config.items() if key not in LEFT_OUT and not key.startswith("_")}
+    """What an architecture consists of: no private values, nothing that names code, places or weights to fetch."""
+    own = {key: value for key, value in config.items() if key not in LEFT_OUT and not key.startswith("_")}
+    backbone = config.get("backbone_config")
+    return {**own, "backbone_config": _backbone(backbone)} if isinstance(backbone, Mapping) else own
+
+
+def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The network in front of a detector or segmenter: its own config says what it is, also where timm builds it."""
+    told = {key: config[key] for key in ("model_type", "backbone") if config.get(key) is not None}
+    return {**plain(config), **told, **({"use_pretrained_backbone": False} if "backbone" in told else {})}
 
 
 def listed(model_type: object, name: object) -> bool:
@@ -70,6 +79,7 @@ def check_values(value: Any, name: str = "config", depth: int = 0) -> None:
     if depth > DEEPEST:
         raise BadArtifact(f"{name!r:.60} is nested deeper than {DEEPEST} levels; no config of transformers is")
     if isinstance(value, Mapping):
+        _check_names(value)
         for key, inner in value.items():
             check_values(inner, str(key), depth + 1)
     elif isinstance(value, list):
@@ -79,6 +89,24 @@ def check_values(value: Any, name: str = "config", depth: int = 0) -> None:
         raise BadArtifact(f"{name!r:.60} is {value}, more than any network that is built here")
     elif depth == 0:
         raise BadArtifact(f"the config is {value!r:.40}; transformers has mappings there")
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    """Networks inside a network are built by timm's own names, and their weights are not fetched."""
+    for key in ("backbone", "architecture"):
+        named = config.get(key)
+        if named is not None and not (isinstance(named, str) and is_timm_name(named)):
+            raise BadArtifact(f"{key!r} is {named!r:.80}, which timm lists no model of; update it")
+    for key in ("use_pretrained_backbone", "pretrained"):
+        if config.get(key):
+            raise BadArtifact(f"{key!r} is {config[key]!r:.40}; no weights are fetched on the word of a file")
+
+
+def is_timm_name(name: str) -> bool:
+    """A name that timm lists, and no place from which it would fetch something."""
+    if not re.fullmatch(r"[a-z0-9_]{1,128}", name):
+        return False
+    return bool(import_module("timm").is_model(name))
 
 
 def dense_class(name: str) -> type:

@@ -21,6 +21,7 @@ from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.errors import InfopruneError
 from infoprune.graph.counting import COUNTER
+from infoprune.graph.wrapped import bare
 from infoprune.surgery.plan import Plan, removal_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -49,6 +50,7 @@ def save(
     """
     target = Path(directory)
     _refuse_foreign(target)
+    model = bare(model)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -106,13 +108,21 @@ def _probe(model: nn.Module, plans: Sequence[Plan]) -> dict[str, Any] | None:
 
 def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Size]:
     """The shapes that the tensors had before the plans."""
-    shapes = shapes_of(model)
+    shapes, tied = shapes_of(model), _tied(model)
     for plan in reversed(plans):
         for name, axes in removal_of(plan.edits).indices.items():
-            if name in shapes:
-                shapes[name] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(shapes[name]))
+            for alias in (alias for alias in tied.get(name, (name,)) if alias in shapes):
+                shapes[alias] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(shapes[alias]))
         shapes.update({name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()})
     return shapes
+
+
+def _tied(model: nn.Module) -> dict[str, list[str]]:
+    """The first name of every parameter -> all its names; edits tell the first."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {first: [first, *others] for first, *others in names.values()}
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of
+from infoprune.graph.settled import evaluating, uncompiled
 from infoprune.graph.tape import Extent
-from infoprune.graph.verify import evaluating
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def calls_of(model: nn.Module, example_inputs: Any) -> tuple[Call, ...]:
     """Every run of a convolution or linear layer in one forward pass, in order."""
     found: list[Call] = []
     handles = []
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluating(model), uncompiled(model):
         try:
             for name, layer in model.named_modules():
                 if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):

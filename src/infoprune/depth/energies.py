@@ -19,6 +19,7 @@ from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import pairwise_hsic
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import evaluating
+from infoprune.graph.wrapped import bare
 from infoprune.observe import nhsic_of
 from infoprune.surgery.blocks import DropBlock
 
@@ -80,6 +81,7 @@ def branch_samples(
     seed: int = 0,
 ) -> dict[str, FeatureSample]:
     """What `unit_energies` rests on: for every skip unit, the same samples of its branch, with their labels."""
+    model = bare(model)
     edits = removals_or_error(model, example_inputs)
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -16,6 +16,7 @@ from infoprune.depth.prices import price_of, prices_of, without
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.wrapped import bare
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
@@ -50,7 +51,8 @@ def plan_depth(
 
     Nothing is changed in the model.
     """
-    inputs, wanted = Arguments.of(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    model, inputs = bare(model), Arguments.of(example_inputs)
+    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     count = _checked_count(clusters, keep_units, wanted, len(edits))
     choose = chooser(strategy, [edit.unit.name for edit in edits], seen, seed)

@@ -10,9 +10,11 @@ from torch import nn
 from infoprune.errors import Untraceable
 from infoprune.families import dense_units, record, residual_units
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import require_own_code
 from infoprune.graph.passes import Pass
 from infoprune.graph.slots import Site
 from infoprune.graph.verify import compare, restless, structural_copy
+from infoprune.graph.wrapped import followable
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original
 from infoprune.surgery.plan import carry_out, removal_of
@@ -31,7 +33,8 @@ def skip_units(model: nn.Module, example_inputs: Any) -> tuple[Site, ...]:
 
 def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
     """The edits that remove each of `skip_units`."""
-    inputs = Arguments.of(example_inputs)
+    model, inputs = followable(model), Arguments.of(example_inputs)
+    require_own_code(model, inputs)
     flow = record(model, inputs)
     units = [*residual_units(model, flow), *dense_units(model, inputs, flow)]
     edits = [DropBlock.of(unit, model) for unit in units]

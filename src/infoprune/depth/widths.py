@@ -18,6 +18,7 @@ from infoprune.errors import Infeasible
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
+from infoprune.graph.wrapped import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
@@ -99,7 +100,8 @@ def plan_depth_and_width(
     `layer_importance` is asked once, about the dense model. Further `options` go to `plan`. Prices are those of
     the dense model and of the planned one.
     """
-    inputs, wanted = Arguments.of(example_inputs), [budgets] if isinstance(budgets, Budget) else list(budgets)
+    model, inputs = bare(model), Arguments.of(example_inputs)
+    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)

@@ -100,11 +100,11 @@ class Dataflow:
         return found
 
 
-def record(model: nn.Module, inputs: Arguments) -> Dataflow:
+def record(model: nn.Module, inputs: Any) -> Dataflow:
     """Run `model` once in evaluation mode, without gradients; no hook stays behind."""
     flow = Dataflow()
     with torch.no_grad(), settled(model, boxes=FEW_BOXES), _calls(model, flow), _Recorder(flow):
-        output = inputs.run(model)
+        output = Arguments.of(inputs).run(model)
     flow.results.update(flow.node(t) for t in outputs_of(output))
     return flow
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], made: dict[i
         return function(value)
     if id(value) in made:
         return made[id(value)]
-    if type(value) is tuple or hasattr(value, "_fields"):
+    if type(value) is tuple or (isinstance(value, tuple) and hasattr(value, "_fields")):
         parts = [_with_tensors(part, function, made) for part in value]
         return tuple(parts) if type(value) is tuple else type(value)(*parts)
     if not (isinstance(value, list | Mapping) or _is_plain_object(value)):
@@ -89,6 +90,8 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 def _is_plain_object(value: Any) -> bool:
     """An instance of a class that is written in Python and is no module: all that it holds are its attributes."""
+    if isinstance(value, SimpleNamespace):
+        return True
     if isinstance(value, type | nn.Module) or type(value).__new__ is not object.__new__:
         return False
     return hasattr(value, "__dict__") or any("__slots__" in vars(kind) for kind in type(value).__mro__)

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph.wrapped import is_compiled
+
 FEW_BOXES = 4  # enough to reach each of a pyramid's four levels
 BOX_SIZES = (64, 128, 256, 512)  # pixels; a pyramid sends each to another level (Lin et al. 2017, eq. 1)
 HEADS = ("head", "box_predictor", "mask_predictor", "keypoint_predictor")
@@ -41,11 +43,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Parts that were compiled run as they are written, so that hooks are called and operations are seen."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if is_compiled(module):
+                stack.enter_context(_instead(module, "forward", _calling(module.get_submodule("_orig_mod"))))
+            elif vars(module).get("_compiled_call_impl") is not None:
+                stack.enter_context(_instead(module, "_compiled_call_impl", None))
+        yield
+
+
+def _calling(module: nn.Module) -> Callable[..., Any]:
+    return lambda *args, **kwargs: module(*args, **kwargs)
+
+
+@contextmanager
 def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
     """`evaluating`, with detection post-processing left out; `boxes` caps the boxes of an image."""
     raw: list[Any] = []
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
+        stack.enter_context(uncompiled(model))
         found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
         for module, name in found:
             stack.enter_context(_instead(module, name, STAND_INS[name](module, raw, boxes)))

@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, varying
@@ -181,7 +182,7 @@ def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Itera
         after.remove()
 
 
-def record(model: nn.Module, inputs: Arguments, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
+def record(model: nn.Module, inputs: Any, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
     tape = Tape.of(model, head_dims)
     return tape, follow(tape, model, inputs)
@@ -190,8 +191,14 @@ def record(model: nn.Module, inputs: Arguments, *, head_dims: frozenset[str] = f
 def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
     """Run `model` on the inputs, write down what depends on what, and return what the model gave back."""
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
-        output = inputs.run(model)
-    for tensor in outputs_of(output):
+        output = Arguments.of(inputs).run(model)
+    given = outputs_of(output)
+    if not given:
+        raise Untraceable(
+            f"the model gives back {type(output).__name__} without a tensor that can be found in it; wrap the model "
+            "in a module whose forward gives the tensors that matter"
+        )
+    for tensor in given:
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
     return output

@@ -15,6 +15,7 @@ from torch_pruning.dependency import Group
 from infoprune.allocation import Posynomial
 from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.passes import Pass
@@ -24,6 +25,7 @@ from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, follow
 from infoprune.graph.unread import left_for, unread
 from infoprune.graph.verify import Trials
+from infoprune.graph.wrapped import followable
 from infoprune.registry import nearest
 
 Unit = Literal["macs", "params"]
@@ -68,16 +70,18 @@ class Graph:
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
         other example inputs, for code that the first do not reach; prices are those of the first.
         """
-        inputs = Arguments.of(example_inputs)
+        model, inputs = followable(model), Arguments.of(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
-        passes = [Pass(inputs), *(Pass(Arguments.of(other)) for other in also)]
-        tape = Tape.of(model, frozenset(_module_names(model, head_dims)))
-        _follow(tape, model, passes[0])
-        priced = len(tape.products)
-        for shown in passes[1:]:
-            _follow(tape, model, shown)
-        if verify and unread(model, tape) and _can_follow(tape, model, training := Pass(inputs, training=True)):
-            passes.append(training)
+        copied, passes = _copied(model), [Pass(inputs), *(Pass(Arguments.of(other)) for other in also)]
+        tape = Tape.of(copied, frozenset(_module_names(model, head_dims)))
+        with Reads(model) as reads:
+            _follow(tape, copied, passes[0])
+            priced = len(tape.products)
+            for shown in passes[1:]:
+                _follow(tape, copied, shown)
+            if verify and unread(model, tape) and _can_follow(tape, copied, training := Pass(inputs, training=True)):
+                passes.append(training)
+        reads.require_none()
         del tape.products[priced:]
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
@@ -191,16 +195,30 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
         yield name
 
 
-def _follow(tape: Tape, model: nn.Module, shown: Pass) -> None:
+def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
+    """What a copy of the model teaches."""
     try:
-        with shown.ready(model):
-            follow(tape, model, shown.inputs)
+        with shown.ready(copied):
+            follow(tape, copied, shown.inputs)
+    except Untraceable:
+        raise
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
             f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: {first}); pass the "
             "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
             "is itself an argument goes inside a tuple"
+        ) from error
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return stand_in(model)
+    except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise Untraceable(
+            f"the model can't be copied ({type(error).__name__}: {first}), so that no removal could be tried; take "
+            "what can't be copied out of its attributes"
         ) from error
 
 

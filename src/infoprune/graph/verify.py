@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import Untraceable
+from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
 from infoprune.graph.packed import outputs_of
@@ -49,28 +49,6 @@ class Agreement:
     def emptiness(self) -> str:
         """Why nothing was compared."""
         return "no output is other than zero" if self.scale == 0 else "outputs are not finite"
-
-
-def structural_copy(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares all tensors: surgery replaces tensors and never writes into them.
-
-    What copy.deepcopy would give, without its detour through pickling protocols, which costs more than a forward pass.
-    """
-    copies: dict[int, Any] = {id(tensor): tensor for tensor in named_tensors(model).values()}
-    modules = list(model.modules())
-    for module in modules:
-        copies[id(module)] = type(module).__new__(type(module))
-    for module in modules:
-        vars(copies[id(module)]).update({name: _copied(value, copies) for name, value in vars(module).items()})
-    return copies[id(model)]
-
-
-def _copied(value: Any, copies: dict[int, Any]) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, dict) and all(v is None or id(v) in copies for v in value.values()):
-        return type(value)((name, v if v is None else copies[id(v)]) for name, v in value.items())
-    return copy.deepcopy(value, copies)
 
 
 def compare(

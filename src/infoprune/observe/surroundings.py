@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infoprune.errors import UnusableData
-from infoprune.graph.verify import evaluating
+from infoprune.graph.settled import evaluating, uncompiled
 
 
 @contextmanager
@@ -20,6 +20,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(kept_randomness())
         stack.enter_context(evaluating(model))
+        stack.enter_context(uncompiled(model))
         stack.enter_context(torch.no_grad())
         yield
 

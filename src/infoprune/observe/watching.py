@@ -13,6 +13,7 @@ from tqdm import tqdm
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
 from infoprune.graph.packed import outputs_of
+from infoprune.graph.wrapped import bare
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
 from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
 from infoprune.observe.observations import Observations, weight_shape
@@ -46,6 +47,7 @@ def observe(
         raise UnusableData(f"samples is {samples}; nHSIC needs at least {LEAST_UNBIASED}")
     if not isinstance(loader, Iterable):
         raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
+    model = bare(model)
     with undisturbed(model), placed_on(model, device) as place, _Watch(model) as watch:
         batches = enough_at_once(first(read(loader), samples))
         bar = tqdm(total=total_of(loader, samples), unit="sample", desc="observe", disable=not progress)

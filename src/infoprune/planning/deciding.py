@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from infoprune.budgets import Budget
+from infoprune.graph.wrapped import followable
 from infoprune.importance.units import ScoreGroup
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.refining import refined
@@ -75,7 +76,7 @@ def planned(
     model: nn.Module, example_inputs: Any, importance: ScoreGroup, *, tokens: TokenPath | None = None, **terms: Any
 ) -> Planned:
     """`plan` with its evidence; `terms` are those of `plan`."""
-    asked = Terms(**terms)
+    model, asked = followable(model), Terms(**terms)
     wanted = _checked_budgets(asked.budgets, asked.rates)
     if tokens is not None and asked.rates is not None:
         raise ValueError("tokens need budgets to share with channels; give budgets=[...], not rates")

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoprune.errors import NotACut, UnknownName
 from infoprune.graph.verify import evaluating
+from infoprune.graph.wrapped import bare
 from infoprune.registry import nearest
 from infoprune.split.cut import Cut, Reached, cut_at, require_cut
 from infoprune.split.program import program_of
@@ -45,6 +46,7 @@ class SplitModel(nn.Module):
 
     def __init__(self, model: nn.Module, at: str, heads: Heads = None, *, example_inputs: tuple | Tensor | None = None):
         super().__init__()
+        model = bare(model)
         names = [name for name, _ in model.named_modules() if name]
         if at not in names:
             raise UnknownName(f"there is no layer {at!r}; {nearest(at, names)}")

@@ -64,9 +64,7 @@ def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return masked
 
 
-def certify(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, *, macs: int
-) -> Certificate:
+def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Any, *, macs: int) -> Certificate:
     """Compare `pruned` with the original `masked` by the same edits; neither is changed.
 
     Both run in double precision where the `macs` of the original make that affordable, and where single precision
@@ -111,7 +109,7 @@ class _Narrowing(TorchDispatchMode):
 
 
 def _compared(
-    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments, dtype: torch.dtype
+    pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Any, dtype: torch.dtype
 ) -> Certificate:
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     agreement = compare(pruned, masked, removal_of(edits), Pass(inputs), statistics)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.slicing import Removal, sliced
+from infoprune.graph.wrapped import bare
 from infoprune.surgery.plan import Plan, removal_of
 
 _successors = WeakIdKeyDictionary()  # parameter -> weak reference to the one that replaced it
@@ -29,7 +30,7 @@ def rebuild_optimizer(optimizer: torch.optim.Optimizer, plan: Plan, model: nn.Mo
     Parameters that left the model are dropped. Calling it twice does no harm. Returns the optimizer.
     """
     removal = removal_of(plan.edits)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    names = {id(parameter): name for name, parameter in bare(model).named_parameters()}
     for group in optimizer.param_groups:
         current = [_current(p) for p in group["params"]]
         group["params"] = [p for p in current if id(p) in names]

@@ -14,6 +14,7 @@ from infoprune.errors import BadArtifact, StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal, shrink
 from infoprune.graph.slots import Site
+from infoprune.graph.wrapped import bare
 from infoprune.surgery.inputs import InputSpec
 
 PLAN_VERSION = 1
@@ -114,7 +115,7 @@ class Plan:
 
         Pass it with `pruning_ratio=0.0`, without `round_to` and without `global_pruning`.
         """
-        ratios: dict[nn.Module, float] = {}
+        model, ratios = bare(model), dict[nn.Module, float]()
         for edit in self.edits:
             edit.check(model)
             ratios.update(edit.host_ratios(model))

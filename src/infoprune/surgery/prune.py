@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import nn
 
 from infoprune.errors import CertificateFailed, NotCompared
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import structural_copy
+from infoprune.graph.wrapped import bare, for_surgery
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.inputs import described, shapes
 from infoprune.surgery.optimizer import remember
@@ -27,17 +30,17 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     Whatever goes wrong, the model is left bit for bit as it was. An optimizer made before goes on after
     `rebuild_optimizer(optimizer, plan, model)`.
     """
+    given, model = model, for_surgery(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
     macs = _macs(model, example_inputs, plan) if certify else 0
     with transaction(model):
         replaced = carry_out(model, plan.edits)
         if masked is not None:
-            certificate = _certified(model, masked, plan, example_inputs, macs)
-            _require_agreement(certificate)
+            _require_agreement(_certified(model, model, masked, plan, example_inputs, macs))
             _require_price(model, example_inputs, plan)
     remember(replaced)
-    return model
+    return given
 
 
 def _require_agreement(certificate: Certificate) -> None:
@@ -66,18 +69,33 @@ def _require_price(pruned: nn.Module, example_inputs: Any, plan: Plan) -> None:
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
+    model = bare(model)
     check_all(model, plan)
     macs = _macs(model, example_inputs, plan)
     pruned = structural_copy(model)
     carry_out(pruned, plan.edits)
-    return _certified(pruned, masked_original(model, plan.edits), plan, example_inputs, macs)
+    return _certified(model, pruned, masked_original(model, plan.edits), plan, example_inputs, macs)
 
 
-def _certified(pruned: nn.Module, masked: nn.Module, plan: Plan, example_inputs: Any, macs: int) -> Certificate:
+def _certified(
+    model: nn.Module, pruned: nn.Module, masked: nn.Module, plan: Plan, example_inputs: Any, macs: int
+) -> Certificate:
+    """Neither side may read a tensor of the user's `model`, nor one of the other side."""
+    sides, reads = (stand_in(pruned), stand_in(masked)), Reads(model, pruned, masked)
     try:
-        return certify(pruned, masked, plan.edits, Arguments.of(example_inputs), macs=macs)
+        with reads:
+            found = certify(*sides, plan.edits, Arguments.of(example_inputs), macs=macs)
+        reads.require_none()
     except Exception as error:
-        raise _cannot_run(error) from error
+        raise _cannot_run(_fault(sides[1], example_inputs, reads) or error) from error
+    return found
+
+
+def _fault(masked: nn.Module, example_inputs: Any, reads: Reads) -> Exception | None:
+    """Whether the masked original reads what is not its own; in another precision it may have failed before it did."""
+    with suppress(Exception), torch.no_grad(), reads:
+        Arguments.of(example_inputs).run(masked)
+    return reads.fault
 
 
 def _macs(model: nn.Module, example_inputs: Any, plan: Plan) -> int:

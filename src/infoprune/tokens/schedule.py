@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from infoprune.budgets import Budget
 from infoprune.errors import Infeasible, UnknownName
 from infoprune.families.tokens import TokenLayout, token_layout
+from infoprune.graph.wrapped import bare
 from infoprune.registry import nearest
 from infoprune.surgery.plan import Plan, Price, check_all
 from infoprune.surgery.prune import prune_
@@ -45,8 +46,8 @@ def sparsify_(
     >>> sparsify_(vit, schedule={2: 0.5}).blocks[2].keep_tokens
     TokenSelection(8 of 16 by capacity+independence)
     """
-    layout = token_layout(model)
-    transformer = model.get_submodule(layout.transformer)
+    layout = token_layout(bare(model))
+    transformer = bare(model).get_submodule(layout.transformer)
     made = plan(transformer, schedule=schedule, budget=budget, score=score, fuse=fuse)
     prune_(transformer, _image(transformer, layout), made)
     return model

@@ -1,0 +1,81 @@
+"""Models that are not what they look like: wrappers, which are taken off, and kinds whose code can't be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from infoprune.errors import Untraceable
+
+
+def bare(model: Any) -> nn.Module:
+    """The network that `torch.compile`, `DataParallel` or `DistributedDataParallel` wraps; any other model itself.
+
+    A compiled wrapper runs the network that it was made for, whatever becomes of a copy; what is found, planned and
+    pruned is that network, under its own names. The wrapper then runs the pruned network, compiled anew.
+    """
+    while isinstance(model, nn.Module):
+        if is_compiled(model):
+            model = model._modules["_orig_mod"]
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+    raise TypeError(f"the model is a {type(model).__name__}, which is no torch.nn.Module; {_instead(model)}")
+
+
+def for_surgery(model: Any) -> nn.Module:
+    """`bare`, where the wrapper survives that parameters are replaced."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            "the model is wrapped in DistributedDataParallel, which goes on to sum the gradients of the parameters "
+            "that it was made with; prune model.module, then wrap it again"
+        )
+    return bare(model)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether this is what `torch.compile` gives back for a module."""
+    return type(module).__name__ == "OptimizedModule" and type(module).__module__ == "torch._dynamo.eval_frame"
+
+
+def followable(model: Any) -> nn.Module:
+    """`bare`, or `Untraceable` where weights or code are out of reach, saying what to pass instead."""
+    found = bare(model)
+    for reason in (*_about_modules(found), *_about_tensors(found)):
+        raise Untraceable(reason)
+    return found
+
+
+def _about_modules(model: nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        kind, home = type(module).__name__, type(module).__module__
+        here = f"{name or 'the model'} is a {kind}"
+        if isinstance(module, torch.jit.ScriptModule):
+            yield f"{here}, which runs compiled code; prune the Python model it was made from, then script it again"
+        if ".quantized" in home and home.startswith("torch."):
+            yield f"{here}, whose weights are packed; prune the network before it is quantised"
+        if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):
+            yield f"{here} of torch.export, which keeps no layers; prune what was exported, then export again"
+        if kind == "FullyShardedDataParallel":
+            yield f"{here}, which flattens its parameters; prune the network before it is wrapped"
+
+
+def _about_tensors(model: nn.Module) -> Iterator[str]:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        kind = type(tensor)
+        if isinstance(tensor, UninitializedTensorMixin):
+            yield f"{name} has no shape yet; run the model once before it is pruned"
+        elif tensor.is_meta:
+            yield f"{name} is on the meta device and has no values; load the model's weights first"
+        elif tensor.is_quantized or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            yield f"{name} is a {kind.__name__}, not a plain tensor; prune the network before it is spread or quantised"
+
+
+def _instead(model: Any) -> str:
+    exported = isinstance(model, torch.export.ExportedProgram)
+    return "prune what was exported, then export again" if exported else "pass a module"
