@@ -71,6 +71,27 @@ def test_a_branch_that_is_shown_shrinks_with_the_rest():
     assert model(pictures(-1)).shape == (2, 5)
 
 
+def test_what_only_other_modules_handle_may_leave_though_it_is_as_long():
+    """A mask token is as long as all heads together, which its module never holds in its hands."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.embed = nn.Parameter(torch.randn(16)), nn.Linear(6, 16)
+            self.inner = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: Tensor, hide: bool = False) -> Tensor:
+            y = self.embed(x)
+            return self.head(self.inner(y * 0 + self.token if hide else y))
+
+    graph = Graph.trace(made(Masked), torch.randn(4, 6))
+    assert set(graph.couplings) == {"inner.0"}
+    assert set(graph.quarantined) == {"embed", "inner.2"}
+    shown = Graph.trace(made(Masked), torch.randn(4, 6), also=[{"x": torch.randn(4, 6), "hide": True}])
+    assert set(shown.couplings) == {"embed", "inner.0", "inner.2"}
+
+
 def test_another_call_that_fails_is_told():
     with pytest.raises(Untraceable, match=r"forward failed on example_inputs \[\(2, 7\)\]"):
         Graph.trace(made(Branches), pictures(), also=[torch.rand(2, 7)])

@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
-from infoprune.graph.labels import Ledger, Marks, varying
+from infoprune.graph.labels import Ledger, Marks, compact, varying
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.rules import find_rule, tensors
 
@@ -71,6 +71,7 @@ class Tape:
     stack: list[str] = field(default_factory=lambda: [""])
     called: set[str] = field(default_factory=set)  # modules whose forward ran
     met: set[str] = field(default_factory=set)  # parameters and buffers that an operation has read
+    in_sight: dict[tuple, Tensor] = field(default_factory=dict)  # (module, ...) -> labels its own code has handled
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
@@ -104,6 +105,12 @@ class Tape:
 
     def note_read(self, found: Sequence[Tensor]) -> None:
         self.met.update(self.names[tensor] for tensor in found if tensor in self.names)
+
+    def note_in_sight(self, out: Any) -> None:
+        """The code of the module that runs holds this tensor, and might hand it to any layer of its own."""
+        for layer in (layer for tensor in tensors(out) for layer in self.marks(tensor).layers if layer.numel()):
+            labels = compact(layer)
+            self.in_sight.setdefault((self.stack[-1], int(labels.flatten()[0]), labels.numel()), labels)
 
     def agree_with_count(self, counted: int, before: int) -> None:
         """An operation that no rule priced, or priced otherwise, costs what is counted, whatever leaves."""
@@ -152,6 +159,7 @@ class _Recorder(TorchDispatchMode):
             before = len(self.tape.products)
             find_rule(func)(self.tape, func, args, kwargs or {}, out)
             self.tape.agree_with_count(multiply_adds(func, args, out), before)
+            self.tape.note_in_sight(out)
         return out
 
 
@@ -163,16 +171,18 @@ def paused() -> Iterator[None]:
 
 
 @contextmanager
-def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Iterator[None]:
-    """Keep the name of the module that is running on top of `stack`, and all that ever were in `called`."""
+def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
+    """Keep the name of the module that is running on top of the tape's stack, and of all that ever were."""
     names = {module: name for name, module in model.named_modules()}
 
     def enter(module: nn.Module, _: Any) -> None:
-        stack.append(names.get(module, stack[-1]))
-        called.add(stack[-1])
+        tape.stack.append(names.get(module, tape.stack[-1]))
+        tape.called.add(tape.stack[-1])
 
-    def leave(*_: Any) -> None:
-        stack.pop()
+    def leave(_: nn.Module, __: Any, output: Any) -> None:
+        tape.stack.pop()
+        with paused():
+            tape.note_in_sight(output)
 
     before, after = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
     try:
@@ -190,7 +200,7 @@ def record(model: nn.Module, inputs: Any, *, head_dims: frozenset[str] = frozens
 
 def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
     """Run `model` on the inputs, write down what depends on what, and return what the model gave back."""
-    with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
+    with torch.no_grad(), _module_stack(model, tape), _Recorder(tape):
         output = Arguments.of(inputs).run(model)
     given = outputs_of(output)
     if not given:

@@ -87,7 +87,7 @@ class Graph:
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
         found = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in found]
-        quarantined = _quarantined(model, tape, found, passes) if verify and found else {}
+        quarantined = _quarantined(model, tape, sorting, found, passes) if verify and found else {}
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
@@ -230,9 +230,11 @@ def _can_follow(tape: Tape, model: nn.Module, shown: Pass) -> bool:
     return True
 
 
-def _quarantined(model: nn.Module, tape: Tape, found: Sequence[Coupling], passes: Sequence[Pass]) -> dict[str, str]:
+def _quarantined(
+    model: nn.Module, tape: Tape, sorting: Sorting, found: Sequence[Coupling], passes: Sequence[Pass]
+) -> dict[str, str]:
     """Sites that stay because of what no pass has read, and those whose removal was tried and failed."""
-    stay = left_for(model, tape, found)
+    stay = left_for(model, tape, sorting, found)
     free = [coupling for coupling in found if coupling.site.name not in stay]
     return {**stay, **(Trials(model, passes).quarantine(free) if free else {})}
 

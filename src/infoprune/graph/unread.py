@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from torch import nn
 
 from infoprune.graph.slots import Coupling
+from infoprune.graph.sorting import Sorting
 from infoprune.graph.tape import Tape
 
 
@@ -15,25 +18,42 @@ def unread(model: nn.Module, tape: Tape) -> list[str]:
     return [name for name, p in model.named_parameters() if p.numel() > 1 and name not in tape.met]
 
 
-def left_for(model: nn.Module, tape: Tape, couplings: Sequence[Coupling]) -> dict[str, str]:
-    """site -> why it stays: what was never read is as long, along an axis, as something that the site would shrink."""
-    sizes: dict[int, str] = {}
+def left_for(model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence[Coupling]) -> dict[str, str]:
+    """site -> why it stays: something that was not read might be handed its channels, and is as long.
+
+    Whose code might do so is the innermost module around it that has run; what it might hand on are the tensors that
+    this code has had in its hands.
+    """
+    in_sight = _sites_in_sight(tape, sorting)
+    found: dict[str, str] = {}
     for name in unread(model, tape):
-        for size in _axes(tape, name, model.get_parameter(name).shape):
-            sizes.setdefault(size, name)
-    found = {coupling.site.name: _first(sizes, coupling) for coupling in couplings}
-    return {
-        site: f"{name} was not read and is as long as what would shrink; show a call that reads it, also=[inputs]"
-        for site, name in found.items()
-        if name is not None
-    }
+        sizes = _axes(tape, name, model.get_parameter(name).shape)
+        for number in in_sight[_reader(tape, name)]:
+            if any(slot.size in sizes for slot in couplings[number].slots):
+                found.setdefault(couplings[number].site.name, _reason(name))
+    return found
+
+
+def _reason(name: str) -> str:
+    return f"{name} was not read, and is as long as what would shrink; show a call that reads it, also=[inputs]"
+
+
+def _sites_in_sight(tape: Tape, sorting: Sorting) -> Mapping[str, set[int]]:
+    found: dict[str, set[int]] = defaultdict(set)
+    for (module, *_), labels in tape.in_sight.items():
+        sites = np.unique(sorting.site_of[labels.numpy()])
+        found[module].update(sites[sites >= 0].tolist())
+    return found
+
+
+def _reader(tape: Tape, name: str) -> str:
+    """The innermost module around a parameter that was called."""
+    while name and name not in tape.called:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _axes(tape: Tape, name: str, shape: Iterable[int]) -> list[int]:
     """Sizes that may count channels: those of a convolution's window do not."""
     sizes = list(shape)
     return [size for size in (sizes[:2] if name in tape.kernels else sizes) if size > 1]
-
-
-def _first(sizes: dict[int, str], coupling: Coupling) -> str | None:
-    return next((sizes[slot.size] for slot in coupling.slots if slot.size in sizes), None)
