@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from infoprune.graph.rules import contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
+from infoprune.graph.rules import along, contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
 from infoprune.graph.rules.base import Rule, rules
 from infoprune.graph.rules.base import tensors as tensors
 from infoprune.graph.rules.contraction import attention
@@ -20,3 +20,8 @@ def find_rule(func: Any) -> Rule:
     if packet.__name__.startswith("_scaled_dot_product"):
         return attention
     return pointwise if torch.Tag.pointwise in func.tags else unknown
+
+
+def moves(func: Any) -> bool:
+    """Whether elements change places and nothing else."""
+    return find_rule(func) is movement.movement

@@ -13,7 +13,7 @@ from torch import Tensor
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, hold, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
-from infoprune.graph.rules.elementwise import copied_into, unknown
+from infoprune.graph.rules.elementwise import unknown
 
 aten = torch.ops.aten
 
@@ -60,13 +60,19 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
     """Sizes that the model's own code names, and rectangles that must stay rectangles."""
     packet = func.overloadpacket
     for old, new in zip(before, after, strict=True):
-        for layer in [old, *([new] if isinstance(new, Tensor) else new)]:
+        for layer in [old, *_pieces(new)]:
             tape.note_sizes(layer)
             tape.ledger.require_rectangle(layer)
+        if varying(old) and any(piece.numel() and not varying(piece) for piece in _pieces(new)):
+            tape.ledger.freeze(old, "single positions of it are picked by number")
         if packet is aten.split:
             _require_equal_parts(tape, old, args[1], args[2] if len(args) > 2 else 0)
         if packet is aten.split_with_sizes:
             tape.note_split(new, args[2] if len(args) > 2 else 0)
+
+
+def _pieces(moved: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [moved] if isinstance(moved, Tensor) else moved
 
 
 def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
@@ -129,21 +135,6 @@ def _along(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, shape
 
 def _fixed(dims: int) -> Tensor:
     return torch.zeros((1,) * dims, dtype=torch.long)
-
-
-@rule(aten.index_put_, aten._index_put_impl_)
-def rows_replaced(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """Rows of a tensor are overwritten by a list of their numbers; what lies across them meets."""
-    tensor, indices, values = args[:3]
-    lead = tensor.dim() - values.dim()  # a single row comes without its leading axis
-    if len(indices) != 1 or indices[0].dim() != 1 or lead not in (0, 1):
-        return copied_into(tape, func, (tensor, values), kwargs, out)
-    old, new = tape.marks(tensor), tape.marks(values)
-    new = Marks(tuple(x[(None,) * lead] for x in new.layers), new.adaptive)
-    for layer in (x for x in (*old.layers, *new.layers) if 0 in varying(x)):
-        tape.ledger.freeze(layer, "it is copied into a part of another tensor")
-    tape.mark(out, Marks(tuple(_across(tape, [tensor, values], [old, new], 0, out))))
-    return None
 
 
 @rule(aten.constant_pad_nd)
