@@ -17,6 +17,8 @@ from infoprune.graph.rules.elementwise import unknown
 
 aten = torch.ops.aten
 
+MOST_SHARES = 8  # a temporal shift moves an eighth of the channels each way
+
 
 @rule(
     aten.permute, aten.transpose, aten.t, aten.expand, aten.unsqueeze, aten.squeeze, aten.select, aten.slice,
@@ -63,8 +65,11 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
         for layer in [old, *_pieces(new)]:
             tape.note_sizes(layer)
             tape.ledger.require_rectangle(layer)
-        if varying(old) and any(piece.numel() and not varying(piece) for piece in _pieces(new)):
+        if varying(old) and any(_is_single(piece) for piece in _pieces(new)):
             tape.ledger.freeze(old, "single positions of it are picked by number")
+        if packet is aten.slice and not tape.marks(args[0]).adaptive:
+            _require_whole_steps(tape, old, *args[1:])
+            _require_equal_shares(tape, old, new, *args[1:3])
         if packet is aten.split:
             _require_equal_parts(tape, old, args[1], args[2] if len(args) > 2 else 0)
         if packet is aten.split_with_sizes:
@@ -73,6 +78,34 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
 
 def _pieces(moved: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return [moved] if isinstance(moved, Tensor) else moved
+
+
+def _is_single(layer: Tensor) -> bool:
+    return bool(layer.numel()) and not varying(layer) and int(layer.flatten()[0]) != 0
+
+
+def _require_whole_steps(tape: Tape, layer: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1):
+    """Of every `step` channels one is picked: as many leave as belong together."""
+    axis %= layer.dim()
+    if step > 1 and axis in varying(layer):
+        whole = layer.size(axis) // step * step
+        rows = layer.narrow(axis, 0, whole).unflatten(axis, (-1, step))
+        tape.ledger.collapse(rows, [axis + 1])
+        for rest in [layer.narrow(axis, whole, layer.size(axis) - whole)] if whole < layer.size(axis) else []:
+            tape.ledger.freeze(rest, "it is left over where channels are picked in steps")
+
+
+def _require_equal_shares(tape: Tape, layer: Tensor, part: Tensor, axis: int = 0, start: Any = None):
+    """A half, third, ... of one layer's channels, where such parts begin: code that takes size // 2 wants halves."""
+    axis %= layer.dim()
+    size, count = layer.size(axis), part.size(axis)
+    if axis not in varying(layer) or not 0 < count < size or size % count or size // count > MOST_SHARES:
+        return
+    if part.stride(axis) != layer.stride(axis):  # picked in steps
+        return
+    first, last = (int(layer.select(axis, place).flatten()[0]) for place in (0, -1))
+    if (start or 0) % count == 0 and last - first == size - 1:
+        tape.ledger.collapse(layer.unflatten(axis, (-1, count)), [axis])
 
 
 def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
@@ -194,9 +227,12 @@ def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 
 def _spatially_constant(tape: Tape, tensor: Tensor, trailing: int) -> list[Tensor]:
-    """The layers that don't change on the last axes; those that do are frozen."""
-    layers = tape.marks(tensor).layers
-    mixed = [x for x in layers if any(axis >= x.dim() - trailing for axis in varying(x))]
-    for layer in mixed:
-        tape.ledger.freeze(layer, "positions are resampled")
-    return [x for x in layers if not any(x is y for y in mixed)]
+    """The layers, tied along the last axes; those that change there alone are frozen."""
+    found = []
+    for layer in tape.marks(tensor).layers:
+        mixed = [axis for axis in varying(layer) if axis >= layer.dim() - trailing]
+        if mixed and len(mixed) == len(varying(layer)):
+            tape.ledger.freeze(layer, "positions are resampled")
+        else:
+            found.append(tape.ledger.collapse(layer, mixed))
+    return found

@@ -24,9 +24,7 @@ class Window(NamedTuple):
 def written(tape: Tape, view: Tensor) -> None:
     """`view` was written into: the tensor that it is a view of has its labels there."""
     base = view._base
-    if base is None or not view.numel() or base.data_ptr() == view.data_ptr() and base.shape == view.shape:
-        if base is not None:
-            tape.mark(base, tape.marks(view))
+    if base is None or not view.numel():
         return
     windows = _windows(view, base)
     old, found = tape.marks(base), tape.marks(view).layers
@@ -96,6 +94,8 @@ def _with_row(tape: Tape, old: Marks, layer: Tensor, axis: int | None, windows: 
     if not others_whole:
         tape.ledger.tie(labels[set_before], row[place][set_before])
     row[place] = labels
+    if window.step > 1 and bool((row != 0).all()):
+        tape.ledger.collapse(row.unflatten(0, (-1, window.step)), [1])
     shape = [size if d == axis else 1 for d in range(base.dim())]
     kept = tuple(x for x in old.layers if not any(x is y for y in own))
     return Marks((*kept, row.view(shape).expand(base.shape)), old.adaptive)
