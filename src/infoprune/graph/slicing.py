@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph.recomputed import recompute, weight_of
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
 Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
@@ -51,6 +52,7 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
     cut = {name: _smaller(tensors[name], removal.kept(name, tensors[name].shape)) for name in removal.indices}
     replace(model, {id(tensors[name]): new for name, new in cut.items()})
     for module in model.modules():
+        recompute(module)
         _match_shapes(module)
     modules = dict(model.named_modules())
     for (module, attribute, position), less in removal.attributes.items():
@@ -121,7 +123,7 @@ def _match_shapes(module: nn.Module) -> None:
     if isinstance(module, nn.modules.conv._ConvNd):
         _match_convolution(module)
     elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+        module.out_features, module.in_features = weight_of(module).shape
     elif isinstance(module, nn.modules.batchnorm._NormBase) and (norm := _any_size(module)) is not None:
         module.num_features = norm
     elif isinstance(module, nn.GroupNorm) and module.weight is not None:
@@ -131,11 +133,11 @@ def _match_shapes(module: nn.Module) -> None:
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
     elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = module.weight.shape
+        module.num_embeddings, module.embedding_dim = weight_of(module).shape
 
 
 def _match_convolution(module: nn.modules.conv._ConvNd) -> None:
-    weight, depthwise = module.weight, module.groups == module.in_channels and module.groups > 1
+    weight, depthwise = weight_of(module), module.groups == module.in_channels and module.groups > 1
     first, second = weight.shape[:2]
     if depthwise:
         module.groups = first if module.transposed else first // (module.out_channels // module.in_channels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.labels import Ledger, Marks, varying
-from infoprune.graph.rules import find_rule, tensors
+from infoprune.graph.rules import find_rule, moves, tensors
+from infoprune.graph.use import Use
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Tape:
     stack: list[str] = field(default_factory=lambda: [""])
     called: set[str] = field(default_factory=set)  # modules whose forward ran
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
+    use: Use = field(default_factory=Use)
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
     def marks(self, value: object) -> Marks:
@@ -99,8 +101,37 @@ class Tape:
             pieces = tuple(Extent(layer.size(axis), layer, axis) for layer in layers)
             self.named_splits.append(NamedSplit(self.stack[-1], pieces))
 
+    def note_filters(
+        self, tensor: Tensor, letters: Sequence[Hashable], output: Sequence[Hashable], *, groups: int | None = None
+    ) -> None:
+        """A tensor is contracted; a weight then acts as filters (of a convolution, where `groups` is given)."""
+        for name in self.use.note_filters(tensor, self.marks(tensor), letters, output, self.axes):
+            if groups is not None:
+                self.use.groups.setdefault(name, groups)
+
+    def note_use(self, func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """What an operation did with parameters and with what is made of them alone."""
+        if not moves(func):
+            for tensor in inputs:
+                self.use.note_met(self.marks(tensor))
+        roots = [self.use.roots.get(t) for t in inputs if not self.marks(t).adaptive or self.marks(t).layers]
+        if roots and all(root is not None for root in roots):
+            for tensor in outputs:
+                if moves(func):
+                    self.use.roots[tensor] = roots[0]
+                elif not any(tensor is t for t in inputs):
+                    self.use.note_computed(tensor, inputs, self.names)
+
+    def settle(self) -> None:
+        """After the last operation: parameters of which the example used a part stay whole, since others use more."""
+        for labels in self.axes.values():
+            if self.use.only_in_part(labels):
+                self.ledger.freeze(labels, "only a part of it was used")
+        self.output_axis = {**self.use.output_axes(), **self.output_axis}
+
     def _label_parameter(self, tensor: Tensor) -> Marks:
         layers = []
+        self.use.roots[tensor] = tensor
         name = self.names[tensor]
         kernel = 2 if name in self.kernels else tensor.dim()
         for axis in (d for d in range(min(kernel, tensor.dim())) if tensor.size(d) > 1):
@@ -120,6 +151,7 @@ class _Recorder(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         with _paused():
             find_rule(func)(self.tape, func, args, kwargs or {}, out)
+            self.tape.note_use(func, tensors([*args, kwargs or {}]), tensors(out))
         return out
 
 
@@ -168,6 +200,8 @@ def record(
     for tensor in outputs_of(output):
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
+        tape.use.note_met(tape.marks(tensor))
+    tape.settle()
     return tape, output
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -21,6 +21,9 @@ class Tape(Protocol):
     def note_sizes(self, layer: Tensor) -> None: ...
     def keeps_heads(self) -> bool: ...
     def note_split(self, layers: Sequence[Tensor], axis: int) -> None: ...
+    def note_filters(
+        self, tensor: Tensor, letters: Sequence[Hashable], output: Sequence[Hashable], *, groups: int | None = None
+    ) -> None: ...
 
 
 Rule = Callable[[Tape, Any, tuple, dict, Any], None]

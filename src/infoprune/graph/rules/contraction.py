@@ -22,6 +22,8 @@ def _contract(
 ) -> None:  # fmt: skip
     """An einsum: the first `counted` inputs are multiplied, the rest is added."""
     operands = [Operand(tape.marks(t), x) for t, x in zip(inputs, letters, strict=True)]
+    for tensor, names in zip(inputs[:counted], letters, strict=False):
+        tape.note_filters(tensor, names, output)
     strands = join(tape.ledger, operands, output)
     tape.mark(out, Marks(tuple(spread(s, output, out.shape) for s in strands)))
     tape.count_product(constant, extents(tape, inputs[:counted], letters[:counted]))
@@ -125,6 +127,7 @@ def convolution(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     channel = x.dim() - weight.dim() + 1
     around, kernel = (None,) * channel, (None,) * (weight.dim() - 2)
     tape.count_product(sweep.numel() // sweep.size(channel), axes(tape, weight))
+    tape.note_filters(weight, ("i", "o") if transposed else ("o", "i"), "o", groups=groups)
     if groups > 1:
         return _grouped_convolution(tape, args, out, channel)
     operands = [

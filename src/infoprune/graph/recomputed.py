@@ -1,0 +1,37 @@
+"""Weights that are computed anew before every call: by masks and norms, as hooks or as parametrisations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+
+@torch.no_grad()
+def recompute(module: nn.Module) -> None:
+    """Let hooks compute the weight that the next call would use, from parameters that have changed."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, BasePruningMethod):
+            setattr(module, hook._tensor_name, hook.apply_mask(module))
+        elif isinstance(hook, WeightNorm):
+            setattr(module, hook.name, hook.compute_weight(module))
+        elif isinstance(hook, SpectralNorm):
+            setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=False))
+
+
+@torch.no_grad()
+def weight_of(module: nn.Module) -> Tensor:
+    """The weight as the layer would use it in evaluation: asking for it in training would move a spectral norm."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return module.weight  # type: ignore[return-value]
+    held = module.parametrizations.weight  # type: ignore[union-attr, index]
+    modes = {part: part.training for part in held.modules()}
+    held.eval()
+    try:
+        return module.weight  # type: ignore[return-value]
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
