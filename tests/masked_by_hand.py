@@ -21,7 +21,7 @@ L2 = tp.importance.MagnitudeImportance(p=2)
 
 def prunes_right(
     model: nn.Module, *calls: Any, rates: Any = 0.5, importance: Any = L2, dtype: torch.dtype = torch.float64,
-    **options: Any,
+    normed_axis: int | None = None, **options: Any,
 ) -> Plan:  # fmt: skip
     """Plan and prune on the first of `calls`; prices are counts there, and on all calls pruned is masked."""
     model, first = model.eval(), calls[0]
@@ -33,7 +33,7 @@ def prunes_right(
         counted = ip.measure(net, first)
         planned = getattr(plan.prices["macs"], price), getattr(plan.prices["params"], price)
         assert (counted.macs, counted.params) == planned
-    masked = _masked(model, kept).to(dtype)
+    masked = _masked(model, kept, normed_axis).to(dtype)
     tolerance = 1e-9 if dtype is torch.float64 else 1e-4
     for call in calls:
         inputs = torch.utils._pytree.tree_map(lambda x: _cast(x, dtype), _arguments(call))
@@ -54,13 +54,17 @@ def _kept_entries(model: nn.Module, inputs: Any, plan: Plan) -> dict[str, Tensor
     return {name: tensor.detach().long() - 1 for name, tensor in _tensors(numbered).items()}
 
 
-def _masked(model: nn.Module, kept: dict[str, Tensor]) -> nn.Module:
+def _masked(model: nn.Module, kept: dict[str, Tensor], normed_axis: int | None) -> nn.Module:
+    """Variances that leave are one, and so are directions of a weight norm whose gain is zero."""
     masked = copy.deepcopy(model)
     with torch.no_grad():
         for name, tensor in _tensors(masked).items():
             gone = torch.ones(tensor.numel(), dtype=torch.bool)
             gone[kept[name].flatten()] = False
             tensor[gone.view(tensor.shape)] = 1.0 if name.endswith("running_var") else 0.0
+            if normed_axis is not None and name.endswith(("weight_v", "original1")):
+                lines = tensor.movedim(normed_axis, 0)
+                lines[(lines == 0).flatten(1).all(1)] = 1.0
     return masked
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.graph.recomputed import recompute, weight_of
+from infoprune.graph.recomputed import normed_axes, recompute, weight_of
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
 Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
@@ -61,12 +61,12 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
 
 
 def blank(model: nn.Module, removal: Removal) -> None:
-    """Put zeros where indices would leave instead (ones in variances), in tensors of its own."""
-    tensors = named_tensors(model)
+    """Put zeros where indices would leave instead (ones in variances, nothing new in directions), in new tensors."""
+    tensors, spared = named_tensors(model), normed_axes(model)
     blanked = {}
     for name, axes in removal.indices.items():
         new = tensors[name].detach().clone()
-        for axis, indices in axes.items():
+        for axis, indices in ((a, i) for a, i in axes.items() if spared.get(name) != a):
             new.index_fill_(
                 axis, torch.from_numpy(indices).to(new.device), 1.0 if name.endswith("running_var") else 0.0
             )
@@ -79,6 +79,8 @@ def replace(model: nn.Module, successors: Mapping[int, Tensor]) -> None:
     for module in model.modules():
         for container in (module._parameters, module._buffers):
             container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
+        if isinstance(module, nn.RNNBase):  # holds its weights a second time
+            module._flat_weights = [successors.get(id(t), t) for t in module._flat_weights]  # type: ignore[misc]
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -134,6 +136,18 @@ def _match_shapes(module: nn.Module) -> None:
         module.num_parameters = len(module.weight)
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = weight_of(module).shape
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        _match_recurrent(module)
+
+
+def _match_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:
+    end = "_l0" if isinstance(module, nn.RNNBase) else ""
+    reads, hidden = (getattr(module, f"weight_{kind}{end}") for kind in ("ih", "hh"))
+    kind = getattr(module, "mode", type(module).__name__)
+    gates = 4 if kind.startswith("LSTM") else 3 if kind.startswith("GRU") else 1
+    module.input_size, module.hidden_size = reads.shape[1], len(hidden) // gates
+    if getattr(module, "proj_size", 0):
+        module.proj_size = len(module.weight_hr_l0)  # type: ignore[arg-type]
 
 
 def _match_convolution(module: nn.modules.conv._ConvNd) -> None:
@@ -156,7 +170,8 @@ def attributes_in_use(attributes: Iterable[Attribute], model: nn.Module) -> tupl
 
 
 def _is_own(module: nn.Module, attribute: str) -> bool:
-    own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
+    own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding,
+           nn.RNNBase, nn.RNNCellBase)  # fmt: skip
     if isinstance(module, own):
         return True
     if isinstance(module, nn.GroupNorm):

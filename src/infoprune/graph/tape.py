@@ -15,6 +15,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.labels import Ledger, Marks, varying
 from infoprune.graph.rules import find_rule, moves, tensors
+from infoprune.graph.rules.recurrence import tie_layers
+from infoprune.graph.rules.weight_norms import note_norms
 from infoprune.graph.use import Use
 
 
@@ -101,6 +103,11 @@ class Tape:
             pieces = tuple(Extent(layer.size(axis), layer, axis) for layer in layers)
             self.named_splits.append(NamedSplit(self.stack[-1], pieces))
 
+    def is_at_rest(self, tensor: Tensor) -> bool:
+        """Whether it is a parameter, or made of parameters alone."""
+        self.marks(tensor)
+        return tensor in self.use.roots
+
     def note_filters(
         self, tensor: Tensor, letters: Sequence[Hashable], output: Sequence[Hashable], *, groups: int | None = None
     ) -> None:
@@ -116,6 +123,7 @@ class Tape:
                 self.use.note_met(self.marks(tensor))
         roots = [self.use.roots.get(t) for t in inputs if not self.marks(t).adaptive or self.marks(t).layers]
         if roots and all(root is not None for root in roots):
+            note_norms(self, func, inputs, outputs)
             for tensor in outputs:
                 if moves(func):
                     self.use.roots[tensor] = roots[0]
@@ -193,7 +201,11 @@ def record(
     kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
     made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
     tape = Tape(
-        names, frozenset(kernels), made, frozenset(name for name, _ in model.named_buffers()), head_dims=head_dims
+        names,
+        frozenset(kernels | set(_recomputed(model))),
+        made,
+        frozenset(name for name, _ in model.named_buffers()),
+        head_dims=head_dims,
     )
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
@@ -201,8 +213,17 @@ def record(
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
         tape.use.note_met(tape.marks(tensor))
+    tie_layers(model, tape)
     tape.settle()
     return tape, output
+
+
+def _recomputed(model: nn.Module) -> Iterator[str]:
+    """What the weights of convolutions are computed from where they have norms or masks."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            held = [*module.named_parameters(), *module.named_buffers()]
+            yield from (f"{name}.{leaf}".lstrip(".") for leaf, tensor in held if tensor.dim() > 2)
 
 
 def _output_axis(module: nn.Module) -> int:

@@ -66,7 +66,7 @@ class Use:
     def note_computed(self, tensor: Tensor, inputs: Sequence[Tensor], names: Mapping[Tensor, str]) -> None:
         """`tensor` is made of parameters alone; masks come from buffers, and are no weights."""
         self.roots[tensor] = tensor
-        roots = [self.roots.get(t) for t in inputs if t.shape == tensor.shape]
+        roots = [self.roots[t] for t in inputs if t in self.roots and t.shape == tensor.shape]
         own = [names[r] for r in roots if isinstance(r, nn.Parameter) and r in names]
         self.sources[tensor] = tuple({n: None for r in roots for n in self.sources.get(r, ())} | dict.fromkeys(own))
 

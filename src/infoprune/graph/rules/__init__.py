@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 
-from infoprune.graph.rules import along, contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
+from infoprune.graph.rules import (  # noqa: F401 - they file their rules
+    along,
+    contraction,
+    movement,
+    normalisation,
+    recurrence,
+    reduction,
+    weight_norms,
+)
 from infoprune.graph.rules.base import Rule, rules
 from infoprune.graph.rules.base import tensors as tensors
 from infoprune.graph.rules.contraction import attention

@@ -26,6 +26,7 @@ MOST_SHARES = 8  # a temporal shift moves an eighth of the channels each way
     aten.index_select, aten.movedim, aten.unfold, aten.view, aten._unsafe_view, aten.reshape,
     aten._reshape_alias, aten.pixel_shuffle, aten.pixel_unshuffle, aten.index, aten.split_with_sizes, aten.split,
     aten.channel_shuffle, aten.narrow, aten.lift_fresh, aten._to_copy, aten.diagonal, aten.repeat_interleave,
+    aten.unsafe_split, aten.unsafe_split_with_sizes,
 )  # fmt: skip
 def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Elements change places and nothing else: their labels go with them."""
@@ -70,9 +71,9 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
         if packet is aten.slice and not tape.marks(args[0]).adaptive:
             _require_whole_steps(tape, old, *args[1:])
             _require_equal_shares(tape, old, new, *args[1:3])
-        if packet is aten.split:
+        if packet in (aten.split, aten.unsafe_split):
             _require_equal_parts(tape, old, args[1], args[2] if len(args) > 2 else 0)
-        if packet is aten.split_with_sizes:
+        if packet in (aten.split_with_sizes, aten.unsafe_split_with_sizes):
             tape.note_split(new, args[2] if len(args) > 2 else 0)
 
 
@@ -111,6 +112,16 @@ def _require_equal_shares(tape: Tape, layer: Tensor, part: Tensor, axis: int = 0
 def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
     if axis % layer.dim() in varying(layer) and layer.size(axis) % size == 0:
         tape.ledger.require_rectangle(layer.unflatten(axis, (-1, size)))
+
+
+@rule(aten.transpose_, aten.t_, aten.squeeze_, aten.unsqueeze_, aten.swapaxes_, aten.swapdims_)
+def turned(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """The tensor itself gets other axes."""
+    marks, name = tape.marks(args[0]), func.overloadpacket.__name__.rstrip("_")
+    layers = tuple(getattr(layer, name)(*args[1:], **kwargs) for layer in marks.layers)
+    tape.mark(out, Marks(layers, marks.adaptive))
+    for layer in layers:
+        tape.note_sizes(layer)
 
 
 @rule(aten.as_strided_, aten.as_strided)
