@@ -7,6 +7,7 @@ All others are set to zero by hand in a copy of the dense network, which must th
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,19 +22,24 @@ L2 = tp.importance.MagnitudeImportance(p=2)
 
 def prunes_right(
     model: nn.Module, *calls: Any, rates: Any = 0.5, importance: Any = L2, dtype: torch.dtype = torch.float64,
-    normed_axis: int | None = None, **options: Any,
+    normed_axis: int | None = None, certify: bool = True,
+    adjust: Callable[[nn.Module], None] = lambda masked: None, **options: Any,
 ) -> Plan:  # fmt: skip
-    """Plan and prune on the first of `calls`; prices are counts there, and on all calls pruned is masked."""
+    """Plan and prune on the first of `calls`; prices are counts there, and on all calls pruned is masked.
+
+    `adjust` does to the masked network by hand what its size alone changes in the pruned one.
+    """
     model, first = model.eval(), calls[0]
     plan = ip.plan(model, first, importance, rates=rates, **options)
     assert plan.edits, "nothing leaves"
     kept = _kept_entries(model, first, plan)
-    pruned = ip.prune_(copy.deepcopy(model), first, plan)
+    pruned = ip.prune_(copy.deepcopy(model), first, plan, certify=certify)
     for net, price in ((model, "before"), (pruned, "after")):
         counted = ip.measure(net, first)
         planned = getattr(plan.prices["macs"], price), getattr(plan.prices["params"], price)
         assert (counted.macs, counted.params) == planned
     masked = _masked(model, kept, normed_axis).to(dtype)
+    adjust(masked)
     tolerance = 1e-9 if dtype is torch.float64 else 1e-4
     for call in calls:
         inputs = torch.utils._pytree.tree_map(lambda x: _cast(x, dtype), _arguments(call))

@@ -34,6 +34,8 @@ class _Counter(TorchDispatchMode):
         packet = func.overloadpacket
         if packet in formulas:
             self.total += formulas[packet](args, out)
+        elif packet.__name__ == "grouped_mm_fallback":  # of the transformers package
+            self.total += _product(0, 1)(args, out)
         elif packet.__name__.startswith("_scaled_dot_product"):
             self.total += _attention(args)
         return out
@@ -63,6 +65,7 @@ formulas: dict[object, Callable[[tuple, Any], int]] = {
     aten.bmm: _product(0, 1),
     aten.addmm: _product(1, 1),
     aten.baddbmm: _product(1, 1),
+    aten._grouped_mm: _product(0, 1),
     aten.mv: _product(0, 0),
     aten.dot: _product(0, 0),
     aten.convolution: _convolution,

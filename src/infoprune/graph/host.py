@@ -113,8 +113,10 @@ def _over_groups(
 
 
 def _as_root(part: _Part) -> tuple[bool, int]:
+    if part.role == "parameter":  # the host scores none
+        return True, 20
     full = np.array_equal(part.index, np.arange(len(part.index)))
-    order: Mapping[Role, int] = {"out": 0, "depthwise": 1, "in": 2, "norm": 3, "parameter": 4}
+    order: Mapping[Role, int] = {"out": 0, "depthwise": 1, "in": 2, "norm": 3}
     return (part.role != "out", order[part.role]) if full else (True, order[part.role] + 5)
 
 

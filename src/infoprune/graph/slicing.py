@@ -138,6 +138,22 @@ def _match_shapes(module: nn.Module) -> None:
         module.num_embeddings, module.embedding_dim = weight_of(module).shape
     elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
         _match_recurrent(module)
+    elif isinstance(module, nn.MultiheadAttention):
+        _match_attention(module)
+    elif _is_transposed_linear(module):
+        module.nx, module.nf = module.weight.shape
+
+
+def _is_transposed_linear(module: nn.Module) -> bool:
+    """GPT-2's layer in the transformers package: a weight of inputs by outputs."""
+    return type(module).__name__ == "Conv1D" and {"nx", "nf"} <= vars(module).keys()
+
+
+def _match_attention(module: nn.MultiheadAttention) -> None:
+    module.embed_dim = len(module.out_proj.weight)
+    module.head_dim = module.embed_dim // module.num_heads
+    reads = (module.in_proj_weight,) * 2 if module._qkv_same_embed_dim else (module.k_proj_weight, module.v_proj_weight)
+    module.kdim, module.vdim = (weight.shape[1] for weight in reads)  # type: ignore[union-attr]
 
 
 def _match_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:
@@ -171,8 +187,8 @@ def attributes_in_use(attributes: Iterable[Attribute], model: nn.Module) -> tupl
 
 def _is_own(module: nn.Module, attribute: str) -> bool:
     own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding,
-           nn.RNNBase, nn.RNNCellBase)  # fmt: skip
-    if isinstance(module, own):
+           nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)  # fmt: skip
+    if isinstance(module, own) or (_is_transposed_linear(module) and attribute in ("nx", "nf")):
         return True
     if isinstance(module, nn.GroupNorm):
         return module.weight is not None and attribute == "num_channels"

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.labels import Ledger, Marks, varying
 from infoprune.graph.rules import find_rule, moves, tensors
+from infoprune.graph.rules.multihead import multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
 from infoprune.graph.rules.weight_norms import note_norms
 from infoprune.graph.use import Use
@@ -205,7 +206,7 @@ def record(
         frozenset(kernels | set(_recomputed(model))),
         made,
         frozenset(name for name, _ in model.named_buffers()),
-        head_dims=head_dims,
+        head_dims=head_dims | {name for name, _ in multihead(model)},
     )
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
@@ -214,6 +215,7 @@ def record(
             tape.ledger.freeze(layer, "it is an output of the model")
         tape.use.note_met(tape.marks(tensor))
     tie_layers(model, tape)
+    tie_streams(model, tape)
     tape.settle()
     return tape, output
 

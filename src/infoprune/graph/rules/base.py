@@ -29,11 +29,20 @@ class Tape(Protocol):
 
 Rule = Callable[[Tape, Any, tuple, dict, Any], None]
 rules: dict[object, Rule] = {}
+named_rules: dict[str, Rule] = {}  # of operations that other packages define
 
 
 def rule(*packets: object) -> Callable[[Rule], Rule]:
     def file(function: Rule) -> Rule:
         rules.update(dict.fromkeys(packets, function))
+        return function
+
+    return file
+
+
+def rule_named(*names: str) -> Callable[[Rule], Rule]:
+    def file(function: Rule) -> Rule:
+        named_rules.update(dict.fromkeys(names, function))
         return function
 
     return file

@@ -63,7 +63,7 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
     """Sizes that the model's own code names, and rectangles that must stay rectangles."""
     packet = func.overloadpacket
     for old, new in zip(before, after, strict=True):
-        for layer in [old, *_pieces(new)]:
+        for layer in (x for x in [old, *_pieces(new)] if x.numel()):
             tape.note_sizes(layer)
             tape.ledger.require_rectangle(layer)
         if varying(old) and any(_is_single(piece) for piece in _pieces(new)):
@@ -141,11 +141,26 @@ def concatenation(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) ->
     if func.overloadpacket is aten.stack:
         marks = [Marks(tuple(x.unsqueeze(axis) for x in m.layers), m.adaptive) for m in marks]
         parts = [t.unsqueeze(axis) for t in parts]
+    marks = _alike_along(tape, marks, axis)
     layers = [*_across(tape, parts, marks, axis, out), *_along(tape, parts, marks, axis, out.shape)]
     for layer in layers:
         tape.note_sizes(layer)
         tape.ledger.require_rectangle(layer)
     tape.mark(out, Marks(tuple(layers), all(m.adaptive for m in marks)))
+
+
+def _alike_along(tape: Tape, marks: list[Marks], axis: int) -> list[Marks]:
+    """Where one part was tied along the axis (heads whose rotated half is one), so are the others."""
+    tied = {varying(x) for m in marks for x in m.layers if varying(x) and axis not in varying(x)}
+    found = []
+    for m in marks:
+        rest = [tuple(d for d in varying(x) if d != axis) for x in m.layers]
+        layers = [
+            tape.ledger.collapse(x, [axis] if r in tied and axis in varying(x) else [])
+            for x, r in zip(m.layers, rest, strict=True)
+        ]
+        found.append(Marks(tuple(layers), m.adaptive))
+    return found
 
 
 def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out: Tensor) -> list[Tensor]:
