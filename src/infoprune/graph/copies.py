@@ -100,6 +100,8 @@ def _state(module: nn.Module) -> dict[str, Any]:
 def _copied(value: Any, copies: dict[int, Any]) -> Any:
     if value is None or isinstance(value, bool | int | float | str | fx.Graph):
         return value
+    if isinstance(value, Tensor) and id(value) not in copies and value.grad_fn is not None:
+        return value.detach().clone()  # a weight that hooks compute anew before every call
     if isinstance(value, dict) and all(v is None or id(v) in copies for v in value.values()):
         return type(value)((name, v if v is None else copies[id(v)]) for name, v in value.items())
     return copy.deepcopy(value, copies)

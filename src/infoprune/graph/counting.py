@@ -41,6 +41,8 @@ def multiply_adds(func: Any, args: tuple, out: Any) -> int:
     packet = func.overloadpacket
     if packet in formulas:
         return formulas[packet](args, out)
+    if packet.__name__ == "grouped_mm_fallback":  # of the transformers package
+        return _product(0, 1)(args, out)
     return _attention(args) if packet.__name__.startswith("_scaled_dot_product") else 0
 
 
@@ -68,6 +70,7 @@ formulas: dict[object, Callable[[tuple, Any], int]] = {
     aten.bmm: _product(0, 1),
     aten.addmm: _product(1, 1),
     aten.baddbmm: _product(1, 1),
+    aten._grouped_mm: _product(0, 1),
     aten.mv: _product(0, 0),
     aten.dot: _product(0, 0),
     aten.convolution: _convolution,

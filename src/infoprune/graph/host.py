@@ -15,7 +15,9 @@ from torch_pruning.dependency import Dependency, Group, Node
 from torch_pruning.pruner.function import PrunerBox
 
 from infoprune.graph.member import Member, PartOf, Role
-from infoprune.graph.slots import Coupling, Slot
+from infoprune.graph.slots import Coupling, Slot, layer_name
+from infoprune.graph.standing_in import stand_in
+from infoprune.graph.use import Use
 
 
 class _Part(NamedTuple):
@@ -32,9 +34,9 @@ class _Part(NamedTuple):
 Modules = Mapping[str, nn.Module]
 
 
-def group_of(modules: Modules, coupling: Coupling) -> tuple[Group, Tensor]:
+def group_of(modules: Modules, coupling: Coupling, use: Use) -> tuple[Group, Tensor]:
     """The site's group over all its channels, and the unit of each channel of its root."""
-    parts = sorted(_parts(modules, coupling), key=_as_root)
+    parts = sorted(_parts(modules, coupling, use), key=_as_root)
     root = _whole(parts[0])
     group = Group()
     source = _node(root)
@@ -47,28 +49,40 @@ def group_of(modules: Modules, coupling: Coupling) -> tuple[Group, Tensor]:
     return group, torch.from_numpy(root.unit)
 
 
-def members_of_site(modules: Modules, coupling: Coupling) -> list[Member]:
+def members_of_site(modules: Modules, coupling: Coupling, use: Use) -> list[Member]:
     """Every layer's part in a site; here `root` holds units."""
     return [
         Member(p.name, p.layer, p.role, torch.from_numpy(p.index), torch.from_numpy(p.unit))
-        for p in _parts(modules, coupling)
+        for p in _parts(modules, coupling, use)
     ]
 
 
-def _parts(modules: Modules, coupling: Coupling) -> Iterator[_Part]:
-    for slot in coupling.slots:
-        owner, _, leaf = slot.tensor.rpartition(".")
-        layer = modules[owner]
-        role = _role(layer, leaf, slot.axis)
-        if role is None and (leaf not in layer._parameters or _has_handler(layer)):
-            continue
-        index, unit = slot.owners()
+def _parts(modules: Modules, coupling: Coupling, use: Use) -> Iterator[_Part]:
+    found = [part for slot in coupling.slots if (part := _part(modules, slot, use))]
+    yield from found or [_bare(modules, coupling.slots[0])]
+
+
+def _part(modules: Modules, slot: Slot, use: Use) -> _Part | None:
+    owner, _, leaf = slot.tensor.rpartition(".")
+    layer, index_and_unit = modules[owner], slot.owners()
+    role = _role(layer, leaf, slot.axis)
+    if role is not None:
         if role == "in" and isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
-            index, unit = _over_groups(slot, layer, index, unit)
-        if role is None:
-            yield _Part(slot.tensor, layer._parameters[leaf], "parameter", slot.axis, index, unit)
-        else:
-            yield _Part(owner, layer, role, slot.axis, index, unit)
+            index_and_unit = _over_groups(slot, layer, *index_and_unit)
+        return _Part(owner, layer, role, slot.axis, *index_and_unit)
+    if (filters := stand_in(layer._parameters.get(leaf), slot, use)) is not None:
+        return _Part(layer_name(slot.tensor), filters.layer, filters.role, filters.axis, *index_and_unit)
+    if leaf not in layer._parameters or _has_handler(layer):
+        return None
+    return _bare(modules, slot)
+
+
+def _bare(modules: Modules, slot: Slot) -> _Part:
+    owner, _, leaf = slot.tensor.rpartition(".")
+    tensor = modules[owner]._parameters.get(leaf)
+    if tensor is None:
+        tensor = nn.Parameter(modules[owner]._buffers[leaf], requires_grad=False)
+    return _Part(slot.tensor, tensor, "parameter", slot.axis, *slot.owners())
 
 
 def _has_handler(layer: nn.Module) -> bool:
@@ -99,8 +113,10 @@ def _over_groups(
 
 
 def _as_root(part: _Part) -> tuple[bool, int]:
+    if part.role == "parameter":  # the host scores none
+        return True, 20
     full = np.array_equal(part.index, np.arange(len(part.index)))
-    order: Mapping[Role, int] = {"out": 0, "depthwise": 1, "in": 2, "norm": 3, "parameter": 4}
+    order: Mapping[Role, int] = {"out": 0, "depthwise": 1, "in": 2, "norm": 3}
     return (part.role != "out", order[part.role]) if full else (True, order[part.role] + 5)
 
 

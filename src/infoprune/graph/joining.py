@@ -60,11 +60,12 @@ def spread(strand: Strand, output: Sequence[Letter | None], shape: Sequence[int]
 def _strands(ledger: Ledger, owner: int, operand: Operand) -> list[Strand]:
     found = []
     for layer in operand.marks.layers:
-        letters = tuple(operand.letters[axis] for axis in varying(layer))
-        if None in letters:
+        mixed = [axis for axis in varying(layer) if operand.letters[axis] is None]
+        if mixed and len(mixed) == len(varying(layer)):
             ledger.freeze(layer, "an operation mixes positions that this axis is spread over")
-        elif letters:
-            found.append(Strand(owner, letters, compact(layer)))
+        elif varying(layer):
+            layer = ledger.collapse(layer, mixed)
+            found.append(Strand(owner, tuple(operand.letters[axis] for axis in varying(layer)), compact(layer)))
     return found
 
 

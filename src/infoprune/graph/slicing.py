@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph.recomputed import normed_axes, recompute, weight_of
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
 Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
@@ -51,6 +52,7 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
     cut = {name: _smaller(tensors[name], removal.kept(name, tensors[name].shape)) for name in removal.indices}
     replace(model, {id(tensors[name]): new for name, new in cut.items()})
     for module in model.modules():
+        recompute(module)
         _match_shapes(module)
     modules = dict(model.named_modules())
     for (module, attribute, position), less in removal.attributes.items():
@@ -59,12 +61,12 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
 
 
 def blank(model: nn.Module, removal: Removal) -> None:
-    """Put zeros where indices would leave instead (ones in variances), in tensors of its own."""
-    tensors = named_tensors(model)
+    """Put zeros where indices would leave instead (ones in variances, nothing new in directions), in new tensors."""
+    tensors, spared = named_tensors(model), normed_axes(model)
     blanked = {}
     for name, axes in removal.indices.items():
         new = tensors[name].detach().clone()
-        for axis, indices in axes.items():
+        for axis, indices in ((a, i) for a, i in axes.items() if spared.get(name) != a):
             new.index_fill_(
                 axis, torch.from_numpy(indices).to(new.device), 1.0 if name.endswith("running_var") else 0.0
             )
@@ -77,6 +79,8 @@ def replace(model: nn.Module, successors: Mapping[int, Tensor]) -> None:
     for module in model.modules():
         for container in (module._parameters, module._buffers):
             container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
+        if isinstance(module, nn.RNNBase):  # holds its weights a second time
+            module._flat_weights = [successors.get(id(t), t) for t in module._flat_weights]  # type: ignore[misc]
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -121,7 +125,7 @@ def _match_shapes(module: nn.Module) -> None:
     if isinstance(module, nn.modules.conv._ConvNd):
         _match_convolution(module)
     elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+        module.out_features, module.in_features = weight_of(module).shape
     elif isinstance(module, nn.modules.batchnorm._NormBase) and (norm := _any_size(module)) is not None:
         module.num_features = norm
     elif isinstance(module, nn.GroupNorm) and module.weight is not None:
@@ -131,11 +135,39 @@ def _match_shapes(module: nn.Module) -> None:
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
     elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = module.weight.shape
+        module.num_embeddings, module.embedding_dim = weight_of(module).shape
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        _match_recurrent(module)
+    elif isinstance(module, nn.MultiheadAttention):
+        _match_attention(module)
+    elif _is_transposed_linear(module):
+        module.nx, module.nf = module.weight.shape
+
+
+def _is_transposed_linear(module: nn.Module) -> bool:
+    """GPT-2's layer in the transformers package: a weight of inputs by outputs."""
+    return type(module).__name__ == "Conv1D" and {"nx", "nf"} <= vars(module).keys()
+
+
+def _match_attention(module: nn.MultiheadAttention) -> None:
+    module.embed_dim = len(module.out_proj.weight)
+    module.head_dim = module.embed_dim // module.num_heads
+    reads = (module.in_proj_weight,) * 2 if module._qkv_same_embed_dim else (module.k_proj_weight, module.v_proj_weight)
+    module.kdim, module.vdim = (weight.shape[1] for weight in reads)  # type: ignore[union-attr]
+
+
+def _match_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:
+    end = "_l0" if isinstance(module, nn.RNNBase) else ""
+    reads, hidden = (getattr(module, f"weight_{kind}{end}") for kind in ("ih", "hh"))
+    kind = getattr(module, "mode", type(module).__name__)
+    gates = 4 if kind.startswith("LSTM") else 3 if kind.startswith("GRU") else 1
+    module.input_size, module.hidden_size = reads.shape[1], len(hidden) // gates
+    if getattr(module, "proj_size", 0):
+        module.proj_size = len(module.weight_hr_l0)  # type: ignore[arg-type]
 
 
 def _match_convolution(module: nn.modules.conv._ConvNd) -> None:
-    weight, depthwise = module.weight, module.groups == module.in_channels and module.groups > 1
+    weight, depthwise = weight_of(module), module.groups == module.in_channels and module.groups > 1
     first, second = weight.shape[:2]
     if depthwise:
         module.groups = first if module.transposed else first // (module.out_channels // module.in_channels)
@@ -154,8 +186,9 @@ def attributes_in_use(attributes: Iterable[Attribute], model: nn.Module) -> tupl
 
 
 def _is_own(module: nn.Module, attribute: str) -> bool:
-    own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
-    if isinstance(module, own):
+    own = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding,
+           nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)  # fmt: skip
+    if isinstance(module, own) or (_is_transposed_linear(module) and attribute in ("nx", "nf")):
         return True
     if isinstance(module, nn.GroupNorm):
         return module.weight is not None and attribute == "num_channels"

@@ -82,6 +82,18 @@ class Coupling:
         return ((slot.tensor, slot.axis, run.start) for slot in self.slots for run in slot.runs)
 
 
+def layer_name(tensor: str) -> str:
+    """The layer whose weight this tensor is, or is computed from; the tensor itself where it is no layer's weight.
+
+    >>> layer_name("stem.weight"), layer_name("0.parametrizations.weight.original1"), layer_name("experts.down_proj")
+    ('stem', '0', 'experts.down_proj')
+    """
+    owner, _, leaf = tensor.rpartition(".")
+    if owner.endswith("parametrizations.weight"):
+        return owner.removesuffix("parametrizations.weight").rstrip(".")
+    return owner if leaf in ("weight", "weight_orig", "weight_v") else tensor
+
+
 def _runs(index: np.ndarray, unit: np.ndarray) -> Iterable[Run]:
     """The fewest runs for indices in ascending order: stretches of one unit, merged where they go on alike."""
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(index) != 1) | (np.diff(unit) != 0)]))

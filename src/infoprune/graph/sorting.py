@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from infoprune.graph.labels import Statistic, free_axis
-from infoprune.graph.slots import Attribute, Coupling, Site, Slot
+from infoprune.graph.slots import Attribute, Coupling, Site, Slot, layer_name
 from infoprune.graph.tape import Extent, Tape
 
 STAYS = -1
@@ -192,7 +192,7 @@ def _names(slots: Sequence[tuple[Slot, ...]], output_axis: Mapping[str, int]) ->
     """Each site is called after the first layer that makes its channels."""
     names: list[str] = []
     for group in slots:
-        makers = [s.tensor.rpartition(".")[0] for s in group if output_axis.get(s.tensor) == s.axis]
+        makers = [layer_name(s.tensor) for s in group if output_axis.get(s.tensor) == s.axis]
         base = makers[0] if makers else group[0].tensor
         name, number = base, 2
         while name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,11 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, compact, varying
 from infoprune.graph.packed import outputs_of
-from infoprune.graph.rules import find_rule, tensors
+from infoprune.graph.rules import find_rule, moves, tensors
+from infoprune.graph.rules.multihead import multihead, tie_streams
+from infoprune.graph.rules.recurrence import tie_layers
+from infoprune.graph.rules.weight_norms import note_norms
+from infoprune.graph.use import Use
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Tape:
     met: set[str] = field(default_factory=set)  # parameters and buffers that an operation has read
     in_sight: dict[tuple, Tensor] = field(default_factory=dict)  # (module, ...) -> labels its own code has handled
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
+    use: Use = field(default_factory=Use)
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
     @classmethod
@@ -85,7 +90,8 @@ class Tape:
         kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
         made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
         buffers = frozenset(name for name, _ in model.named_buffers())
-        return cls(names, frozenset(kernels), made, buffers, head_dims=head_dims)
+        kept_heads = head_dims | {name for name, _ in multihead(model)}
+        return cls(names, frozenset(kernels | set(_recomputed(model))), made, buffers, head_dims=kept_heads)
 
     def marks(self, value: object) -> Marks:
         if not isinstance(value, Tensor):
@@ -135,8 +141,45 @@ class Tape:
             pieces = tuple(Extent(layer.size(axis), layer, axis) for layer in layers)
             self.named_splits.append(NamedSplit(self.stack[-1], pieces))
 
+    def is_at_rest(self, tensor: Tensor) -> bool:
+        """Whether it is a parameter, or made of parameters alone."""
+        self.marks(tensor)
+        return tensor in self.use.roots
+
+    def note_filters(
+        self, tensor: Tensor, letters: Sequence[Hashable], output: Sequence[Hashable], *, groups: int | None = None
+    ) -> None:
+        """A tensor is contracted; a weight then acts as filters (of a convolution, where `groups` is given)."""
+        for name in self.use.note_filters(tensor, self.marks(tensor), letters, output, self.axes):
+            if groups is not None:
+                self.use.groups.setdefault(name, groups)
+
+    def note_use(self, func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """What an operation did with parameters and with what is made of them alone."""
+        if not moves(func):
+            for tensor in inputs:
+                self.use.note_met(self.marks(tensor))
+        roots = [self.use.roots.get(t) for t in inputs if not self.marks(t).adaptive or self.marks(t).layers]
+        if roots and all(root is not None for root in roots):
+            note_norms(self, func, inputs, outputs)
+            for tensor in outputs:
+                if moves(func):
+                    self.use.roots[tensor] = roots[0]
+                elif not any(tensor is t for t in inputs):
+                    self.use.note_computed(tensor, inputs, self.names)
+
+    def settle(self, model: nn.Module) -> None:
+        """After the last pass: what modules say of themselves, and parameters of which a part was used stay whole."""
+        tie_layers(model, self)
+        tie_streams(model, self)
+        for labels in self.axes.values():
+            if self.use.only_in_part(labels):
+                self.ledger.freeze(labels, "only a part of it was used")
+        self.output_axis = {**self.use.output_axes(), **self.output_axis}
+
     def _label_parameter(self, tensor: Tensor) -> Marks:
         layers = []
+        self.use.roots[tensor] = tensor
         name = self.names[tensor]
         kernel = 2 if name in self.kernels else tensor.dim()
         for axis in (d for d in range(min(kernel, tensor.dim())) if tensor.size(d) > 1):
@@ -158,6 +201,7 @@ class _Recorder(TorchDispatchMode):
             self.tape.note_read(tensors([*args, kwargs or {}]))
             before = len(self.tape.products)
             find_rule(func)(self.tape, func, args, kwargs or {}, out)
+            self.tape.note_use(func, tensors([*args, kwargs or {}]), tensors(out))
             self.tape.agree_with_count(multiply_adds(func, args, out), before)
             self.tape.note_in_sight(out)
         return out
@@ -195,7 +239,9 @@ def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
 def record(model: nn.Module, inputs: Any, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
     """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
     tape = Tape.of(model, head_dims)
-    return tape, follow(tape, model, inputs)
+    output = follow(tape, model, inputs)
+    tape.settle(model)
+    return tape, output
 
 
 def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
@@ -211,7 +257,16 @@ def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
     for tensor in given:
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
+        tape.use.note_met(tape.marks(tensor))
     return output
+
+
+def _recomputed(model: nn.Module) -> Iterator[str]:
+    """What the weights of convolutions are computed from where they have norms or masks."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            held = [*module.named_parameters(), *module.named_buffers()]
+            yield from (f"{name}.{leaf}".lstrip(".") for leaf, tensor in held if tensor.dim() > 2)
 
 
 def _output_axis(module: nn.Module) -> int:

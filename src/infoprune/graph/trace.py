@@ -83,6 +83,7 @@ class Graph:
                 passes.append(training)
         reads.require_none()
         del tape.products[priced:]
+        tape.settle(model)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
@@ -111,7 +112,7 @@ class Graph:
 
     def members(self, site: str) -> list[Member]:
         """Every layer's part in the site, `root` counting units."""
-        return members_of_site(self._modules, self.couplings[self.site(site).name])
+        return members_of_site(self._modules, self.couplings[self.site(site).name], self._tape.use)
 
     @cached_property
     def places(self) -> dict[Place, str]:
@@ -120,7 +121,7 @@ class Graph:
 
     def group(self, site: str) -> tuple[Group, Tensor]:
         """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""
-        return group_of(self._modules, self.couplings[self.site(site).name])
+        return group_of(self._modules, self.couplings[self.site(site).name], self._tape.use)
 
     def cost(self, unit: Unit) -> Posynomial:
         """The price of keeping `counts[g]` units at `sites[g]`, exact for every choice.

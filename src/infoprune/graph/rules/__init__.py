@@ -6,9 +6,18 @@ from typing import Any
 
 import torch
 
-from infoprune.graph.rules import contraction, movement, normalisation, reduction  # noqa: F401 - they file their rules
+from infoprune.graph.rules import (  # noqa: F401 - they file their rules
+    along,
+    contraction,
+    grouped,
+    movement,
+    normalisation,
+    recurrence,
+    reduction,
+    weight_norms,
+)
 from infoprune.graph.rules.attention import attention
-from infoprune.graph.rules.base import Rule, rules
+from infoprune.graph.rules.base import Rule, named_rules, rules
 from infoprune.graph.rules.base import tensors as tensors
 from infoprune.graph.rules.elementwise import pointwise, unknown
 
@@ -17,6 +26,13 @@ def find_rule(func: Any) -> Rule:
     packet = func.overloadpacket
     if packet in rules:
         return rules[packet]
+    if packet.__name__ in named_rules:
+        return named_rules[packet.__name__]
     if packet.__name__.startswith("_scaled_dot_product"):
         return attention
     return pointwise if torch.Tag.pointwise in func.tags else unknown
+
+
+def moves(func: Any) -> bool:
+    """Whether elements change places and nothing else."""
+    return find_rule(func) is movement.movement

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -21,15 +21,28 @@ class Tape(Protocol):
     def note_sizes(self, layer: Tensor) -> None: ...
     def keeps_heads(self) -> bool: ...
     def note_split(self, layers: Sequence[Tensor], axis: int) -> None: ...
+    def is_at_rest(self, tensor: Tensor) -> bool: ...
+    def note_filters(
+        self, tensor: Tensor, letters: Sequence[Hashable], output: Sequence[Hashable], *, groups: int | None = None
+    ) -> None: ...
 
 
 Rule = Callable[[Tape, Any, tuple, dict, Any], None]
 rules: dict[object, Rule] = {}
+named_rules: dict[str, Rule] = {}  # of operations that other packages define
 
 
 def rule(*packets: object) -> Callable[[Rule], Rule]:
     def file(function: Rule) -> Rule:
         rules.update(dict.fromkeys(packets, function))
+        return function
+
+    return file
+
+
+def rule_named(*names: str) -> Callable[[Rule], Rule]:
+    def file(function: Rule) -> Rule:
+        named_rules.update(dict.fromkeys(names, function))
         return function
 
     return file

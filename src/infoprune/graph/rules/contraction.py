@@ -10,8 +10,7 @@ from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, tidy, varying
-from infoprune.graph.rules.base import Tape, rule, tensors
-from infoprune.graph.rules.elementwise import unknown
+from infoprune.graph.rules.base import Tape, rule
 
 aten = torch.ops.aten
 
@@ -22,6 +21,9 @@ def _contract(
 ) -> None:  # fmt: skip
     """An einsum: the first `counted` inputs are multiplied, the rest is added."""
     operands = [Operand(tape.marks(t), x) for t, x in zip(inputs, letters, strict=True)]
+    if not all(tape.is_at_rest(t) for t in inputs[:counted]):
+        for tensor, names in zip(inputs[:counted], letters, strict=False):
+            tape.note_filters(tensor, names, output)
     strands = join(tape.ledger, operands, output)
     tape.mark(out, Marks(tuple(spread(s, output, out.shape) for s in strands)))
     tape.count_product(constant, extents(tape, inputs[:counted], letters[:counted]))
@@ -77,6 +79,7 @@ def convolution(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     channel = x.dim() - weight.dim() + 1
     around, kernel = (None,) * channel, (None,) * (weight.dim() - 2)
     tape.count_product(sweep.numel() // sweep.size(channel), axes(tape, weight))
+    tape.note_filters(weight, ("i", "o") if transposed else ("o", "i"), "o", groups=groups)
     if groups > 1:
         return _grouped_convolution(tape, args, out, channel)
     operands = [
@@ -128,12 +131,3 @@ def embedding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
         tape.ledger.freeze(layer, "rows of an embedding are looked up")
     kept = [x[0].expand(out.shape) for x in layers if 0 not in varying(x)]
     tape.mark(out, Marks(tuple(kept)))
-
-
-@rule(aten.mkldnn_rnn_layer, aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten._thnn_fused_lstm_cell)
-def recurrent(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """Not followed, but counted: each step multiplies by the input and by the hidden weights."""
-    unknown(tape, func, args, kwargs, out)
-    steps = args[0].numel() // args[0].size(-1)
-    for weight in (t for t in tensors([*args[1:], kwargs]) if t.dim() == 2 and tape.marks(t).layers):
-        tape.count_product(steps, [(weight.size(0), None, 0), (weight.size(1), None, 0)])

@@ -13,9 +13,11 @@ from torch import Tensor
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, hold, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
-from infoprune.graph.rules.elementwise import copied_into, unknown
+from infoprune.graph.rules.elementwise import unknown
 
 aten = torch.ops.aten
+
+MOST_SHARES = 8  # a temporal shift moves an eighth of the channels each way
 
 
 @rule(
@@ -24,6 +26,7 @@ aten = torch.ops.aten
     aten.index_select, aten.movedim, aten.unfold, aten.view, aten._unsafe_view, aten.reshape,
     aten._reshape_alias, aten.pixel_shuffle, aten.pixel_unshuffle, aten.index, aten.split_with_sizes, aten.split,
     aten.channel_shuffle, aten.narrow, aten.lift_fresh, aten._to_copy, aten.diagonal, aten.repeat_interleave,
+    aten.unsafe_split, aten.unsafe_split_with_sizes,
 )  # fmt: skip
 def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Elements change places and nothing else: their labels go with them."""
@@ -77,18 +80,65 @@ def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], a
     """Sizes that the model's own code names, and rectangles that must stay rectangles."""
     packet = func.overloadpacket
     for old, new in zip(before, after, strict=True):
-        for layer in [old, *([new] if isinstance(new, Tensor) else new)]:
+        for layer in (x for x in [old, *_pieces(new)] if x.numel()):
             tape.note_sizes(layer)
             tape.ledger.require_rectangle(layer)
-        if packet is aten.split:
+        if varying(old) and any(_is_single(piece) for piece in _pieces(new)):
+            tape.ledger.freeze(old, "single positions of it are picked by number")
+        if packet is aten.slice and not tape.marks(args[0]).adaptive:
+            _require_whole_steps(tape, old, *args[1:])
+            _require_equal_shares(tape, old, new, *args[1:3])
+        if packet in (aten.split, aten.unsafe_split):
             _require_equal_parts(tape, old, args[1], args[2] if len(args) > 2 else 0)
-        if packet is aten.split_with_sizes:
+        if packet in (aten.split_with_sizes, aten.unsafe_split_with_sizes):
             tape.note_split(new, args[2] if len(args) > 2 else 0)
+
+
+def _pieces(moved: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [moved] if isinstance(moved, Tensor) else moved
+
+
+def _is_single(layer: Tensor) -> bool:
+    return bool(layer.numel()) and not varying(layer) and int(layer.flatten()[0]) != 0
+
+
+def _require_whole_steps(tape: Tape, layer: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1):
+    """Of every `step` channels one is picked: as many leave as belong together."""
+    axis %= layer.dim()
+    if step > 1 and axis in varying(layer):
+        whole = layer.size(axis) // step * step
+        rows = layer.narrow(axis, 0, whole).unflatten(axis, (-1, step))
+        tape.ledger.collapse(rows, [axis + 1])
+        for rest in [layer.narrow(axis, whole, layer.size(axis) - whole)] if whole < layer.size(axis) else []:
+            tape.ledger.freeze(rest, "it is left over where channels are picked in steps")
+
+
+def _require_equal_shares(tape: Tape, layer: Tensor, part: Tensor, axis: int = 0, start: Any = None):
+    """A half, third, ... of one layer's channels, where such parts begin: code that takes size // 2 wants halves."""
+    axis %= layer.dim()
+    size, count = layer.size(axis), part.size(axis)
+    if axis not in varying(layer) or not 0 < count < size or size % count or size // count > MOST_SHARES:
+        return
+    if part.stride(axis) != layer.stride(axis):  # picked in steps
+        return
+    first, last = (int(layer.select(axis, place).flatten()[0]) for place in (0, -1))
+    if (start or 0) % count == 0 and last - first == size - 1:
+        tape.ledger.collapse(layer.unflatten(axis, (-1, count)), [axis])
 
 
 def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
     if axis % layer.dim() in varying(layer) and layer.size(axis) % size == 0:
         tape.ledger.require_rectangle(layer.unflatten(axis, (-1, size)))
+
+
+@rule(aten.transpose_, aten.t_, aten.squeeze_, aten.unsqueeze_, aten.swapaxes_, aten.swapdims_)
+def turned(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+    """The tensor itself gets other axes."""
+    marks, name = tape.marks(args[0]), func.overloadpacket.__name__.rstrip("_")
+    layers = tuple(getattr(layer, name)(*args[1:], **kwargs) for layer in marks.layers)
+    tape.mark(out, Marks(layers, marks.adaptive))
+    for layer in layers:
+        tape.note_sizes(layer)
 
 
 @rule(aten.as_strided_, aten.as_strided)
@@ -108,11 +158,26 @@ def concatenation(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) ->
     if func.overloadpacket is aten.stack:
         marks = [Marks(tuple(x.unsqueeze(axis) for x in m.layers), m.adaptive) for m in marks]
         parts = [t.unsqueeze(axis) for t in parts]
+    marks = _alike_along(tape, marks, axis)
     layers = [*_across(tape, parts, marks, axis, out), *_along(tape, parts, marks, axis, out.shape)]
     for layer in layers:
         tape.note_sizes(layer)
         tape.ledger.require_rectangle(layer)
     tape.mark(out, Marks(tuple(layers), all(m.adaptive for m in marks)))
+
+
+def _alike_along(tape: Tape, marks: list[Marks], axis: int) -> list[Marks]:
+    """Where one part was tied along the axis (heads whose rotated half is one), so are the others."""
+    tied = {varying(x) for m in marks for x in m.layers if varying(x) and axis not in varying(x)}
+    found = []
+    for m in marks:
+        rest = [tuple(d for d in varying(x) if d != axis) for x in m.layers]
+        layers = [
+            tape.ledger.collapse(x, [axis] if r in tied and axis in varying(x) else [])
+            for x, r in zip(m.layers, rest, strict=True)
+        ]
+        found.append(Marks(tuple(layers), m.adaptive))
+    return found
 
 
 def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out: Tensor) -> list[Tensor]:
@@ -146,21 +211,6 @@ def _along(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, shape
 
 def _fixed(dims: int) -> Tensor:
     return torch.zeros((1,) * dims, dtype=torch.long)
-
-
-@rule(aten.index_put_, aten._index_put_impl_)
-def rows_replaced(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    """Rows of a tensor are overwritten by a list of their numbers; what lies across them meets."""
-    tensor, indices, values = args[:3]
-    lead = tensor.dim() - values.dim()  # a single row comes without its leading axis
-    if len(indices) != 1 or indices[0].dim() != 1 or lead not in (0, 1):
-        return copied_into(tape, func, (tensor, values), kwargs, out)
-    old, new = tape.marks(tensor), tape.marks(values)
-    new = Marks(tuple(x[(None,) * lead] for x in new.layers), new.adaptive)
-    for layer in (x for x in (*old.layers, *new.layers) if 0 in varying(x)):
-        tape.ledger.freeze(layer, "it is copied into a part of another tensor")
-    tape.mark(out, Marks(tuple(_across(tape, [tensor, values], [old, new], 0, out))))
-    return None
 
 
 @rule(aten.constant_pad_nd)
@@ -220,9 +270,12 @@ def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 
 def _spatially_constant(tape: Tape, tensor: Tensor, trailing: int) -> list[Tensor]:
-    """The layers that don't change on the last axes; those that do are frozen."""
-    layers = tape.marks(tensor).layers
-    mixed = [x for x in layers if any(axis >= x.dim() - trailing for axis in varying(x))]
-    for layer in mixed:
-        tape.ledger.freeze(layer, "positions are resampled")
-    return [x for x in layers if not any(x is y for y in mixed)]
+    """The layers, tied along the last axes; those that change there alone are frozen."""
+    found = []
+    for layer in tape.marks(tensor).layers:
+        mixed = [axis for axis in varying(layer) if axis >= layer.dim() - trailing]
+        if mixed and len(mixed) == len(varying(layer)):
+            tape.ledger.freeze(layer, "positions are resampled")
+        else:
+            found.append(tape.ledger.collapse(layer, mixed))
+    return found

@@ -38,7 +38,7 @@ def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic:
 
 @rule(aten.sum, aten.linalg_vector_norm, aten.norm)
 def exact_reduction(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    if func.overloadpacket is aten.linalg_vector_norm:
+    if func.overloadpacket in (aten.linalg_vector_norm, aten.norm):
         args = (args[0], *args[2:]) if len(args) > 2 else (args[0],)
     _reduce(tape, args[0], reduced_axes(args, kwargs, args[0].dim()), out, None)
 
