@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.labels import Ledger, Marks, varying
 from infoprune.graph.rules import find_rule, moves, tensors
-from infoprune.graph.rules.multihead import multihead, tie_streams
+from infoprune.graph.rules.multihead import dimensions_of, multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
 from infoprune.graph.rules.weight_norms import note_norms
 from infoprune.graph.use import Use
@@ -70,6 +70,9 @@ class Tape:
     stack: list[str] = field(default_factory=lambda: [""])
     called: set[str] = field(default_factory=set)  # modules whose forward ran
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
+    streams: Mapping[str, int] = field(
+        default_factory=dict
+    )  # modules whose heads shrink with their input -> dimensions
     use: Use = field(default_factory=Use)
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
@@ -92,6 +95,12 @@ class Tape:
     def keeps_heads(self) -> bool:
         """Whether the module that is running, or one around it, is to lose dimensions of every head."""
         return any(not name or f"{self.stack[-1]}.".startswith(f"{name}.") for name in self.head_dims)
+
+    def by_dimension(self, layer: Tensor) -> Tensor:
+        """Where heads shrink with the stream, the same dimensions leave from all of them, and from q, k and v."""
+        size = next((d for name, d in self.streams.items() if f"{self.stack[-1]}.".startswith(f"{name}.")), 0)
+        axes = varying(layer) if size else ()
+        return self.ledger.collapse(layer, axes[:-1]) if axes and layer.size(axes[-1]) == size else layer
 
     def note_sizes(self, layer: Tensor) -> None:
         for axis in varying(layer):
@@ -192,9 +201,14 @@ def _module_stack(model: nn.Module, stack: list[str], called: set[str]) -> Itera
 
 
 def record(
-    model: nn.Module, example_inputs: tuple, kwargs: dict | None = None, *, head_dims: frozenset[str] = frozenset()
-) -> tuple[Tape, Any]:
-    """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
+    model: nn.Module, example_inputs: tuple, kwargs: dict | None = None, *, head_dims: frozenset[str] = frozenset(),
+    streams: frozenset[str] = frozenset(),
+) -> tuple[Tape, Any]:  # fmt: skip
+    """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back.
+
+    In the modules `head_dims` heads stay and lose dimensions; in `streams` they do so together with the stream.
+    """
+    tied = streams | multihead(model)
     names = WeakIdKeyDictionary()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         names[tensor] = name
@@ -206,7 +220,8 @@ def record(
         frozenset(kernels | set(_recomputed(model))),
         made,
         frozenset(name for name, _ in model.named_buffers()),
-        head_dims=head_dims | {name for name, _ in multihead(model)},
+        head_dims=head_dims | tied,
+        streams=dimensions_of(model, tied),
     )
     with torch.no_grad(), _module_stack(model, tape.stack, tape.called), _Recorder(tape):
         output = model(*example_inputs, **(kwargs or {}))
@@ -215,7 +230,7 @@ def record(
             tape.ledger.freeze(layer, "it is an output of the model")
         tape.use.note_met(tape.marks(tensor))
     tie_layers(model, tape)
-    tie_streams(model, tape)
+    tie_streams(model, tape, tied)
     tape.settle()
     return tape, output
 

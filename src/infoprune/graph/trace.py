@@ -16,6 +16,7 @@ from infoprune.allocation import Posynomial
 from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
+from infoprune.graph.rules.multihead import suspects
 from infoprune.graph.settled import settled
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
@@ -43,6 +44,8 @@ class Graph:
     _sorting: Sorting = field(repr=False)
     _numbers: Mapping[str, int] = field(repr=False)
     inputs: tuple = field(default=(), repr=False)
+    streams: frozenset[str] = field(default=frozenset(), repr=False)
+    _left_alone: tuple[Coupling, ...] = field(default=(), repr=False)
 
     @classmethod
     def trace(
@@ -54,17 +57,35 @@ class Graph:
         num_heads: Mapping[nn.Module, int] | None = None,
         head_dims: Ignored = (),
         verify: bool = True,
+        streams: frozenset[str] | None = None,
     ) -> Graph:
         """Follow `model` on `example_inputs` (a tensor or a tuple of arguments) and find its sites.
 
         `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead.
+        `streams`: modules in which heads and the stream that they read lose width at one ratio; by default those
+        whose code proves to want it.
         """
+        terms: dict[str, Any] = {"ignored_layers": tuple(ignored_layers), "num_heads": num_heads, "verify": verify}
+        terms["head_dims"] = tuple(head_dims)
+        graphs = [cls._followed(model, example_inputs, streams or frozenset(), **terms)]
+        while streams is None and verify:
+            tied = graphs[-1].streams | suspects(model, graphs[-1]._left_alone)
+            if tied == graphs[-1].streams:
+                break
+            graphs.append(cls._followed(model, example_inputs, tied, **terms))
+        return min(graphs, key=lambda graph: graph.cost("params")([1] * len(graph.sites)))
+
+    @classmethod
+    def _followed(
+        cls, model: nn.Module, example_inputs: Any, streams: frozenset[str], *, ignored_layers: Ignored,
+        num_heads: Mapping[nn.Module, int] | None, head_dims: Ignored, verify: bool,
+    ) -> Graph:  # fmt: skip
         inputs = as_arguments(example_inputs)
         ignored = _ignored_parameters(model, ignored_layers)
         with settled(model):
-            tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)))
+            tape = _recorded(model, inputs, frozenset(_module_names(model, head_dims)), streams)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
@@ -73,7 +94,8 @@ class Graph:
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
-        return cls(model, kept, quarantined, tape, sorting, numbers, inputs)
+        left = tuple(c for c in found if c.site.name in quarantined)
+        return cls(model, kept, quarantined, tape, sorting, numbers, inputs, streams, left)
 
     def keeping(self, names: Iterable[str]) -> Graph:
         """The same graph with these sites alone, in this order; the others stay whole."""
@@ -182,9 +204,9 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
         yield name
 
 
-def _recorded(model: nn.Module, inputs: tuple, head_dims: frozenset[str]) -> Tape:
+def _recorded(model: nn.Module, inputs: tuple, head_dims: frozenset[str], streams: frozenset[str]) -> Tape:
     try:
-        return record(model, inputs, head_dims=head_dims)[0]
+        return record(model, inputs, head_dims=head_dims, streams=streams)[0]
     except Exception as error:
         shapes = [tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for t in inputs]
         first = str(error).splitlines()[0] if str(error) else ""
