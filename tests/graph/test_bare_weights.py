@@ -149,3 +149,22 @@ def test_a_mask_of_torch_is_cut_with_its_weight_and_what_it_hides_has_no_score()
         before = pruned(x)
     prune.remove(pruned.one, "weight")
     assert torch.equal(pruned(x), before)
+
+
+def test_evidence_of_modules_is_used_beside_bare_weights():
+    """A site that bare weights alone write to has no module that was observed."""
+
+    class Mixed(Layers):
+        def __init__(self):
+            super().__init__()
+            self.bare, self.last = nn.Parameter(torch.randn(6, 6) / 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(torch.relu(super().forward(torch.relu(F.linear(x, self.bare)))))
+
+    model = Mixed().eval()
+    seen = ip.observe(model, [(torch.randn(64, 6), torch.arange(64) % 3)], progress=False)
+    for importance in (ip.importance.EnergyImportance(seen), ip.importance.HSICImportance(seen)):
+        assert set(scores(model, torch.randn(2, 6), importance)) == {"one", "two", "three"}
+    graph = Graph.trace(model, torch.randn(2, 6))
+    assert set(ip.layerwise.nhsic(seen)(graph)) == {site.name for site in graph.sites}

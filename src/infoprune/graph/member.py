@@ -32,6 +32,11 @@ class PartOf(NamedTuple):
     index: Tensor
 
 
+def stands_in(layer: object) -> bool:
+    """Whether it is shown in the place of a bare weight, and is no module of the model."""
+    return getattr(layer, "stands_in", False)
+
+
 def part_of(layer: nn.Module) -> PartOf:
     """Where this layer's output channels are among those that the model's own layer gives out."""
     size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels

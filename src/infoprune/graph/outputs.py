@@ -35,7 +35,7 @@ def output_of(graph: Graph, layer: str) -> Output:
     handle = modules[layer].register_forward_hook(lambda *args: heard.append(args[2]))
     try:
         with settled(graph.model):
-            tape, _ = record(graph.model, graph.inputs)
+            tape, _ = record(graph.model, graph.inputs, streams=graph.streams)
     finally:
         handle.remove()
     if len(heard) != 1 or not isinstance(heard[0], Tensor) or heard[0].dim() < 2:

@@ -13,12 +13,15 @@ as in `evaluating`. Everything is put back afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from infoprune.graph.wrapped import is_compiled
 
@@ -65,6 +68,7 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
         stack.enter_context(uncompiled(model))
+        stack.enter_context(_FourAxes())
         found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
         for module, name in found:
             stack.enter_context(_instead(module, name, STAND_INS[name](module, raw, boxes)))
@@ -75,6 +79,27 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
             stack.enter_context(_removed(model.register_forward_hook(lambda *_: list(raw))))
             stack.enter_context(_unset_levels(model))
         yield
+
+
+class _FourAxes(TorchFunctionMode):
+    """Attention over three or five axes is run over four, which torch has an operation for.
+
+    Otherwise it is taken apart, and the scale that follows from the number of dimensions is a number like any other.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is not F.scaled_dot_product_attention or not _is_plain(*args, **(kwargs or {})):
+            return func(*args, **(kwargs or {}))
+        lead = args[0].shape[:-2]
+        four = [t.reshape(math.prod(lead[:-1]), lead[-1], *t.shape[-2:]) for t in args[:3]]
+        out = func(*four, *args[3:], **(kwargs or {}))
+        return out.reshape(*lead, *out.shape[-2:])
+
+
+def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:
+    masks = [attn_mask, *args[3:4]]
+    alike = len(args) >= 3 and args[0].shape[:-2] == args[1].shape[:-2] == args[2].shape[:-2]
+    return alike and args[0].dim() in (3, 5, 6) and all(m is None or m.dim() == 2 for m in masks)
 
 
 def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:

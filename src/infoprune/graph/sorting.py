@@ -16,6 +16,7 @@ from infoprune.graph.slots import Attribute, Coupling, Site, Slot, layer_name
 from infoprune.graph.tape import Extent, Tape
 
 STAYS = -1
+PLACES = ("img", "image", "patch", "window", "grid", "kernel", "stride", "padding")  # sizes in space by name
 Form = tuple[int, tuple[tuple[int, int], ...]]  # fixed + sum of per_unit * count over (site, per_unit)
 
 
@@ -225,6 +226,8 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
     found: dict[int, list[Attribute]] = defaultdict(list)
     for module, forms in sizes.items():
         for name, position, value in integers(modules[module]):
+            if any(word in name for word in PLACES):
+                continue
             for site, per_unit in _chosen(forms.get(value, set()), name):
                 found[site].append(Attribute(module, name, position, per_unit))
     for split in tape.named_splits:

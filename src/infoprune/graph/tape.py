@@ -20,7 +20,7 @@ from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, compact, varying
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.rules import find_rule, moves, tensors
-from infoprune.graph.rules.multihead import multihead, tie_streams
+from infoprune.graph.rules.multihead import dimensions_of, multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
 from infoprune.graph.rules.weight_norms import note_norms
 from infoprune.graph.use import Use
@@ -77,12 +77,15 @@ class Tape:
     met: set[str] = field(default_factory=set)  # parameters and buffers that an operation has read
     in_sight: dict[tuple, Tensor] = field(default_factory=dict)  # (module, ...) -> labels its own code has handled
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
+    streams: Mapping[str, int] = field(default_factory=dict)  # modules whose heads shrink with their input -> dims
     use: Use = field(default_factory=Use)
     _marks: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
     @classmethod
-    def of(cls, model: nn.Module, head_dims: frozenset[str] = frozenset()) -> Tape:
-        """An empty tape that knows the model's tensors."""
+    def of(
+        cls, model: nn.Module, head_dims: frozenset[str] = frozenset(), streams: frozenset[str] = frozenset()
+    ) -> Tape:
+        """An empty tape that knows the model's tensors; the words are those of `record`."""
         names = WeakIdKeyDictionary()
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             names[tensor] = name
@@ -90,8 +93,11 @@ class Tape:
         kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
         made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
         buffers = frozenset(name for name, _ in model.named_buffers())
-        kept_heads = head_dims | {name for name, _ in multihead(model)}
-        return cls(names, frozenset(kernels | set(_recomputed(model))), made, buffers, head_dims=kept_heads)
+        tied = streams | multihead(model)
+        return cls(
+            names, frozenset(kernels | set(_recomputed(model))), made, buffers, head_dims=head_dims | tied,
+            streams=dimensions_of(model, tied),
+        )  # fmt: skip
 
     def marks(self, value: object) -> Marks:
         if not isinstance(value, Tensor):
@@ -129,6 +135,12 @@ class Tape:
     def keeps_heads(self) -> bool:
         """Whether the module that is running, or one around it, is to lose dimensions of every head."""
         return any(not name or f"{self.stack[-1]}.".startswith(f"{name}.") for name in self.head_dims)
+
+    def by_dimension(self, layer: Tensor) -> Tensor:
+        """Where heads shrink with the stream, the same dimensions leave from all of them, and from q, k and v."""
+        size = next((d for name, d in self.streams.items() if f"{self.stack[-1]}.".startswith(f"{name}.")), 0)
+        axes = varying(layer) if size else ()
+        return self.ledger.collapse(layer, axes[:-1]) if axes and layer.size(axes[-1]) == size else layer
 
     def note_sizes(self, layer: Tensor) -> None:
         for axis in varying(layer) if layer.numel() else ():
@@ -171,7 +183,7 @@ class Tape:
     def settle(self, model: nn.Module) -> None:
         """After the last pass: what modules say of themselves, and parameters of which a part was used stay whole."""
         tie_layers(model, self)
-        tie_streams(model, self)
+        tie_streams(model, self, self.streams)
         for labels in self.axes.values():
             if self.use.only_in_part(labels):
                 self.ledger.freeze(labels, "only a part of it was used")
@@ -236,9 +248,14 @@ def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
         after.remove()
 
 
-def record(model: nn.Module, inputs: Any, *, head_dims: frozenset[str] = frozenset()) -> tuple[Tape, Any]:
-    """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back."""
-    tape = Tape.of(model, head_dims)
+def record(
+    model: nn.Module, inputs: Any, *, head_dims: frozenset[str] = frozenset(), streams: frozenset[str] = frozenset()
+) -> tuple[Tape, Any]:
+    """Run `model` once on the inputs, without gradients, and return the tape and what the model gave back.
+
+    In the modules `head_dims` heads stay and lose dimensions; in `streams` they do so together with the stream.
+    """
+    tape = Tape.of(model, head_dims, streams)
     output = follow(tape, model, inputs)
     tape.settle(model)
     return tape, output

@@ -19,6 +19,7 @@ from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.passes import Pass
+from infoprune.graph.rules.multihead import suspects
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
@@ -47,6 +48,8 @@ class Graph:
     _sorting: Sorting = field(repr=False)
     _numbers: Mapping[str, int] = field(repr=False)
     inputs: Arguments = field(default=Arguments(), repr=False)
+    streams: frozenset[str] = field(default=frozenset(), repr=False)
+    _left_alone: tuple[Coupling, ...] = field(default=(), repr=False)
 
     @classmethod
     def trace(
@@ -59,6 +62,7 @@ class Graph:
         head_dims: Ignored = (),
         also: Sequence[Any] = (),
         verify: bool = True,
+        streams: frozenset[str] | None = None,
     ) -> Graph:
         """Follow `model` on `example_inputs` and find its sites.
 
@@ -68,21 +72,28 @@ class Graph:
         `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
-        other example inputs, for code that the first do not reach; prices are those of the first.
+        other example inputs, for code that the first do not reach; prices are those of the first. `streams`: modules in
+        which heads and the stream that they read lose width at one ratio; by default those whose code wants it.
         """
-        model, inputs = followable(model), Arguments.of(example_inputs)
+        model, ignored = followable(model), tuple(ignored_layers)
+        terms: dict[str, Any] = {"ignored_layers": ignored, "num_heads": num_heads, "head_dims": tuple(head_dims)}
+        terms |= {"passes": [Pass(Arguments.of(shown)) for shown in (example_inputs, *also)], "verify": verify}
+        graphs = [cls._followed(model, streams or frozenset(), **terms)]
+        while streams is None and verify:
+            tied = graphs[-1].streams | suspects(model, graphs[-1]._left_alone)
+            if tied == graphs[-1].streams:
+                break
+            graphs.append(cls._followed(model, tied, **terms))
+        return min(graphs, key=lambda graph: graph.cost("params")([1] * len(graph.sites)))
+
+    @classmethod
+    def _followed(
+        cls, model: nn.Module, streams: frozenset[str], *, passes: Sequence[Pass], ignored_layers: Ignored,
+        num_heads: Mapping[nn.Module, int] | None, head_dims: Ignored, verify: bool,
+    ) -> Graph:  # fmt: skip
         ignored = _ignored_parameters(model, ignored_layers)
-        copied, passes = _copied(model), [Pass(inputs), *(Pass(Arguments.of(other)) for other in also)]
-        tape = Tape.of(copied, frozenset(_module_names(model, head_dims)))
-        with Reads(model) as reads:
-            _follow(tape, copied, passes[0])
-            priced = len(tape.products)
-            for shown in passes[1:]:
-                _follow(tape, copied, shown)
-            if verify and unread(model, tape) and _can_follow(tape, copied, training := Pass(inputs, training=True)):
-                passes.append(training)
-        reads.require_none()
-        del tape.products[priced:]
+        tape = Tape.of(copied := _copied(model), frozenset(_module_names(model, head_dims)), streams)
+        passes = _recorded(tape, model, copied, passes, look_further=verify)
         tape.settle(model)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
@@ -92,7 +103,8 @@ class Graph:
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
-        return cls(model, kept, quarantined, tape, sorting, numbers, inputs)
+        left = tuple(c for c in found if c.site.name in quarantined)
+        return cls(model, kept, quarantined, tape, sorting, numbers, passes[0].inputs, streams, left)
 
     def keeping(self, names: Iterable[str]) -> Graph:
         """The same graph with these sites alone, in this order; the others stay whole."""
@@ -194,6 +206,24 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
             hint = nearest(str(shown), [n for n in names.values() if n])
             raise UnknownName(f"head_dims names {shown!r}, which is no module of the model; {hint}")
         yield name
+
+
+def _recorded(
+    tape: Tape, model: nn.Module, copied: nn.Module, passes: Sequence[Pass], *, look_further: bool
+) -> list[Pass]:
+    """All passes on the tape, the first priced; and, for what they leave unread, the training mode."""
+    found = list(passes)
+    with Reads(model) as reads:
+        _follow(tape, copied, passes[0])
+        priced = len(tape.products)
+        for shown in passes[1:]:
+            _follow(tape, copied, shown)
+        training = replace(passes[0], training=True)
+        if look_further and unread(model, tape) and _can_follow(tape, copied, training):
+            found.append(training)
+    reads.require_none()
+    del tape.products[priced:]
+    return found
 
 
 def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:

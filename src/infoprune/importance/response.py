@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from infoprune.errors import StaleObservations, UnusableData
-from infoprune.graph.member import Member, part_of
+from infoprune.graph.member import Member, part_of, stands_in
 from infoprune.importance.base import Importance
 from infoprune.observe import Observations
 
@@ -58,6 +58,8 @@ class ResponseImportance(Importance):
     def _responses(self, member: Member) -> Tensor | None:
         """Channels x samples x numbers, None for a layer that was not called."""
         layers, name = self.seen.responses.layers, member.name
+        if stands_in(member.layer):  # its outputs are not a module's, so they were not observed
+            return None
         if name not in layers and name in self.seen.silent:
             return None
         now = part_of(member.layer).size

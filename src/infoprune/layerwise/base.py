@@ -12,6 +12,7 @@ from torch import Tensor
 from infoprune.errors import UnknownName
 from infoprune.estimators.moments import Estimate
 from infoprune.graph import Graph
+from infoprune.graph.member import stands_in
 from infoprune.observe import Observations
 
 
@@ -55,7 +56,8 @@ def written(seen: Observations, graph: Graph) -> Written:
     the mean of the site's other layers, or of all layers.
     """
     writers = {site.name: writers_of(graph, site.name) for site in graph.sites}
-    seen.require_current(graph.model, (name for names in writers.values() for name in names))
+    bare = {m.name for s in graph.sites for m in graph.members(s.name) if stands_in(m.layer)}
+    seen.require_current(graph.model, (n for names in writers.values() for n in names if n not in bare))
     layers = list(dict.fromkeys(name for names in writers.values() for name in names if name in seen.layers))
     if len(layers) < 2:
         raise UnknownName(f"{len(layers)} observed layer(s) write to the graph's sites; nHSIC compares at least two")

@@ -85,7 +85,8 @@ class Scored:
 
     def retraced(self) -> Scored:
         """The same sites and scores with the prices that the model has now; nothing is tried again."""
-        graph = Graph.trace(self.graph.model, self.graph.inputs, verify=False, **_followed(self.terms))
+        followed = {**_followed(self.terms), "streams": self.graph.streams}
+        graph = Graph.trace(self.graph.model, self.graph.inputs, verify=False, **followed)
         return replace(self, graph=graph.keeping(self.graph.couplings))
 
     @property

@@ -33,6 +33,7 @@ def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None
     marks = tape.marks(args[0])
     moved = [_move(func, layer, args[1:], kwargs) for layer in marks.layers]
     if isinstance(out, Tensor):
+        moved = [tape.by_dimension(layer) for layer in moved]
         repeated = [_move(func, layer, args[1:], kwargs) for layer in marks.repeated]
         tape.mark(out, Marks(tuple(moved), marks.adaptive, (*repeated, *_repetitions(func, args[0], out))))
     else:
