@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from results_file import FOLDER, ResultsFile, arguments, read
+from third_party import table as third_party
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "coverage.md"
@@ -128,6 +129,7 @@ def write_table(rows: list[dict]) -> None:
         lines.append(f"| {row['model']} | {row['outcome']} | " + " | ".join(cells) + f" | {row.get('cpu_s', '')} |")
     reasons = [(row["model"], q) for row in rows for q in row.get("quarantined", [])]
     lines += ["", "## Sites left alone", ""] + [f"- `{model}` {reason}" for model, reason in _first_of_each(reasons)]
+    lines += third_party.lines(ResultsFile(FOLDER / "third_party_zoo.jsonl", ("model",)).rows())
     TABLE.write_text("\n".join(lines) + "\n")
     packaged = [{"model": row["model"], "outcome": row["outcome"]} for row in rows]
     PACKAGED.write_text(json.dumps(packaged, indent=0) + "\n")
