@@ -6,28 +6,15 @@ import pytest
 from third_party import checking, entries, table
 
 ENTRIES = entries()
-HOLDS = (
-    "hand_residual", "hand_split_shuffle", "hand_einsum_attention", "hand_temporal_shift",
-    "bert", "vit", "segformer", "wav2vec2", "clip", "lraspp_mobilenet_v3_large",
+NAMES = (
+    "hand_residual", "hand_split_shuffle", "hand_einsum_attention", "hand_temporal_shift", "hand_dataclass_output",
+    "hand_grouped_queries", "hand_rms_norm", "hand_positions", "bert", "vit", "segformer", "wav2vec2", "clip", "llama",
+    "t5", "gpt2",
 )  # fmt: skip
-KNOWN_WRONG = {
-    "hand_dataclass_output": "a dataclass is taken for an output without tensors",
-    "hand_branch": "a layer that the example does not reach keeps its old width",
-    "hand_grouped_queries": "attention over fewer key heads has no price",
-    "llama": "attention over fewer key heads has no price",
-    "hand_rms_norm": "averages over channels that the network's own code takes are not compared",
-    "hand_positions": "rows of a table are taken for channels",
-    "t5": "artefacts are probed with arguments in other places, since absent ones are left out",
-    "gpt2": "no importance scores transformers' Conv1D",
-}
-
-
-def known(name):
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=KNOWN_WRONG[name]))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages about themselves
-@pytest.mark.parametrize("name", [*HOLDS, *map(known, KNOWN_WRONG)])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_promised_of_a_network_of_another_package_holds(name):
     try:
         row = checking.row(ENTRIES[name])
