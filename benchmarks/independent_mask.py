@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 NORMS, NOT_NORMS = ("norm", "grn"), ("batchnorm", "instancenorm", "localresponse")
+DIRECTIONS = ("weight_v", "parametrizations.weight.original1")  # of weight norms
 WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
@@ -103,6 +104,8 @@ def masked(dense: nn.Module, pruned: nn.Module) -> tuple[nn.Module, tuple[str, .
         for name, tensor in _tensors(copied).items():
             if kept.get(name) is not None:  # a buffer that only one of them has is a cache
                 tensor.mul_(kept[name])
+            if name.endswith(DIRECTIONS):  # a filter of zeros has none, and its gain is zero as well
+                tensor[(tensor == 0).flatten(1).all(1)] = 1.0
     return copied, _narrow_norms(copied, pruned, kept)
 
 
@@ -244,7 +247,11 @@ class Doubled(TorchFunctionMode):
 
 
 def run(model: nn.Module, inputs: Sequence[Any], seed: int = 0) -> list[Tensor]:
-    """All tensors that the model gives out, in double precision throughout."""
+    """All tensors that the model gives out, in double precision throughout; in single if its weights are."""
+    if all(p.dtype != torch.float64 for p in model.parameters()):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return list(tensors_in(model(*copy.deepcopy(inputs))))
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(seed)

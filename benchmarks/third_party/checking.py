@@ -7,6 +7,7 @@ import re
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import infoprune as ip
 from third_party.entry import Entry
 
 EQUAL = 1e-9  # double precision and at most some hundred layers: rounding is ten thousand times smaller
+EQUAL_IN_SINGLE = 1e-5  # for kernels of single precision only: rounding is ten times smaller
 OUTCOMES = ("WRONG", "CRASH", "refused", "uncompared", "pruned")
 REDONE = {"layer norm", "rms norm", "group norm"}  # statistics that the independent check takes over the kept channels
 REACHABLE = re.compile(r"(\w+) <= ([\d.e+]+) cannot be met: the cheapest reachable price is ([\d.e+]+)")
@@ -150,8 +152,12 @@ def _counts(model: nn.Module, inputs: tuple) -> tuple[int, int]:
 def _masked_alike(entry: Entry, plan: Any, certificate: Any, found: dict[str, Any]) -> None:
     """Both networks with weights that all differ, in double precision, on the example and on another batch."""
     dense, pruned = (independent_mask.distinct(entry.model()) for _ in range(2))
-    example = independent_mask.widened(entry.inputs(entry.batches[0]))
-    _tried("prune", lambda: ip.prune_(pruned, example, plan, certify=False))
+    equal = EQUAL
+    try:
+        independent_mask.run(dense, entry.inputs(entry.batches[0]))
+    except Exception:  # kernels of single precision only
+        dense, pruned, equal = dense.float(), pruned.float(), EQUAL_IN_SINGLE
+    _tried("prune", lambda: ip.prune_(pruned, entry.inputs(entry.batches[0]), plan, certify=False))
     for field, batch in (("mask", entry.batches[0]), ("mask_other", entry.batches[1])):
         inputs = entry.inputs(batch)
         try:
@@ -171,13 +177,13 @@ def _masked_alike(entry: Entry, plan: Any, certificate: Any, found: dict[str, An
                 "WRONG", f"the pruned network fails on {batch} examples: {type(error).__name__}: {error}"
             ) from error
         found.update({field: compared.relative, "redone": list(compared.redone)})
-        _judge(field, compared, certificate)
+        _judge(field, compared, certificate, equal)
 
 
-def _judge(field: str, compared: Any, certificate: Any) -> None:
+def _judge(field: str, compared: Any, certificate: Any, equal: float) -> None:
     if compared.outputs == 0 or compared.scale == 0:
         raise Stage("WRONG", "the outputs hold no number, and the certificate says " + str(certificate))
-    if compared.relative <= EQUAL:
+    if compared.relative <= equal:
         return
     excused = set(certificate.statistics) - (REDONE if compared.redone else set())
     if not excused:
@@ -217,9 +223,12 @@ def _generates(entry: Entry, pruned: nn.Module, found: dict[str, Any]) -> None:
     if not entry.generates:
         return
     ids = entry.inputs(entry.batches[0])[0]
-    dense = _cache_gap(independent_mask.distinct(entry.model()), ids)
     try:
-        gap = _cache_gap(copy.deepcopy(pruned).double(), ids)
+        dense, model = _cache_gap(independent_mask.distinct(entry.model()), ids), copy.deepcopy(pruned).double()
+    except RuntimeError:  # kernels of single precision only
+        dense, model = _cache_gap(entry.model(), ids), copy.deepcopy(pruned)
+    try:
+        gap = _cache_gap(model, ids)
     except Exception as error:
         raise Stage("CRASH", f"generate: {_where(error)}") from error
     found["generate"] = gap
@@ -229,10 +238,10 @@ def _generates(entry: Entry, pruned: nn.Module, found: dict[str, Any]) -> None:
 
 def _cache_gap(model: nn.Module, ids: torch.Tensor) -> float:
     told = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "output_logits": True}
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    before, double = torch.get_default_dtype(), next(model.parameters()).dtype == torch.float64
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        with torch.no_grad(), independent_mask.Doubled():
+        with torch.no_grad(), independent_mask.Doubled() if double else nullcontext():
             runs = [
                 model.generate(ids, **told, return_dict_in_generate=True, use_cache=cached) for cached in (True, False)
             ]

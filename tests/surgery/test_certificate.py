@@ -79,6 +79,32 @@ def test_a_wrong_cut_is_seen_in_single_precision_too():
     assert ip.certificate_of(model, rows(), Plan((wrong,))).verdict == "failed"
 
 
+def test_a_network_that_adds_noise_draws_the_same_on_both_sides_and_leaves_the_generators():
+    class Noisy(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.randn(4)
+
+    model, plan = made(Noisy), half_of(made())
+    state = torch.get_rng_state()
+    certificate = ip.certificate_of(model, rows(), plan)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (certificate.verdict, certificate.dtype) == ("exact", "float64")
+    assert certificate.difference <= 1e-12
+
+
+def test_a_network_that_scales_its_input_where_it_is_gets_a_copy():
+    class InPlace(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(255))
+
+    model, x = made(InPlace), rows()
+    plan = ip.plan(model, x, L2, rates=0.5)
+    assert torch.equal(x, rows())
+    assert plan.widths == {"one": 8, "two": 6}
+    assert ip.certificate_of(model, x, plan).verdict == "exact"
+    assert torch.equal(x, rows())
+
+
 def test_a_network_of_half_precision_is_certified_in_double():
     model = made().half()
     certificate = ip.certificate_of(model, rows().half(), ip.plan(model, rows().half(), L2, rates=0.5))

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact
+from infoprune.graph.wrapped import bare
 from infoprune.models import models
 from infoprune.surgery.blocks import Replacement
 
@@ -32,7 +33,7 @@ class Architecture:
     def build(self, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
         """The dense model with weights of no meaning, on the current default device."""
         if factory is not None:
-            return factory()
+            return bare(factory())
         if self.source == "timm":
             import timm
 

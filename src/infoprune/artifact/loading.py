@@ -183,7 +183,7 @@ def _fill(model: nn.Module, state: dict[str, Tensor]) -> None:
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    model.load_state_dict(state, strict=True, assign=True)
+    nn.Module.load_state_dict(model, state, strict=True, assign=True)  # a model's own may take other arguments
     for first, *others in names.values():
         for other in others:
             owner, _, leaf = other.rpartition(".")

@@ -39,7 +39,7 @@ def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     outputs = [tensor for tensor in given if tensor.is_floating_point()] or given
     digest = hashlib.sha256()
     for tensor in outputs:
-        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     values = torch.cat([torch.zeros(0), *(t.float().cpu().flatten() for t in outputs)])
     picked = values[torch.linspace(0, len(values) - 1, min(SAMPLES, len(values))).long()]
     return Answer(digest.hexdigest(), tuple(picked.tolist()), float(values.abs().max()) if len(values) else 0.0)

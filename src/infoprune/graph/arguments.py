@@ -36,8 +36,8 @@ class Arguments:
         return cls(tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,))
 
     def run(self, model: nn.Module) -> Any:
-        """What the model gives back. Lists and caches are copied, since a model may append to them."""
-        fresh = self.map(lambda tensor: tensor)
+        """What the model gives back. It gets copies: a model may append to lists and scale pictures where they are."""
+        fresh = self.map(Tensor.clone)
         return model(*fresh.positional, **fresh.named)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Arguments:

@@ -28,25 +28,41 @@ class Pass:
 
     @contextmanager
     def ready(self, model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
-        """The model in this mode; `boxes` caps those of a detector. Everything is put back afterwards."""
-        with learning(model) if self.training else settled(model, boxes=boxes):
+        """The model in this mode, with the same chance at every call; `boxes` caps those of a detector.
+
+        Everything is put back afterwards.
+        """
+        with _same_chance(model), learning(model) if self.training else settled(model, boxes=boxes):
             yield
+
+
+@contextmanager
+def _same_chance(model: nn.Module) -> Iterator[None]:
+    """Whatever the model draws, two networks draw alike; the generators go on as if nothing had been drawn."""
+    devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=sorted(devices)):
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 @contextmanager
 def learning(model: nn.Module) -> Iterator[None]:
     """Training mode that teaches nothing: norms keep their statistics, nothing is dropped, all states are put back."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    states = random.getstate(), np.random.get_state()
     try:
-        with evaluating(model), torch.random.fork_rng(devices=[]), _NoChance():
+        with evaluating(model), _NoChance():
             model.train()
             for norm in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)):
                 norm.eval()
             yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -22,6 +22,9 @@ aten = torch.ops.aten
 )  # fmt: skip
 def pointwise(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Tensors that meet element by element, broadcast: what meets leaves together."""
+    if not isinstance(out, Tensor):
+        unknown(tape, func, args, kwargs, out)
+        return
     combine(tape, tensors([*args, kwargs]), out)
     if func.overloadpacket.__name__.endswith("_"):
         written(tape, out)
