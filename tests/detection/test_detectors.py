@@ -12,12 +12,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import infoprune as ip
 from infoprune.graph import Graph
+from infoprune.graph.agreement import compare
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.passes import Pass
 from infoprune.graph.settled import settled
 from infoprune.graph.slicing import Removal
-from infoprune.graph.verify import compare
 from infoprune.surgery import Plan, certificate
 from small_nets import Residual, make
 from small_nets import image as pixels

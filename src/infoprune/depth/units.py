@@ -9,11 +9,12 @@ from torch import nn
 
 from infoprune.errors import Untraceable
 from infoprune.families import dense_units, record, residual_units
+from infoprune.graph.agreement import compare
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import require_own_code
 from infoprune.graph.passes import Pass
 from infoprune.graph.slots import Site
-from infoprune.graph.verify import compare, restless, structural_copy
+from infoprune.graph.verify import restless, structural_copy
 from infoprune.graph.wrapped import followable
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original

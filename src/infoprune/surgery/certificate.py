@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from infoprune.graph.agreement import compare
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import blank
-from infoprune.graph.verify import compare, structural_copy
+from infoprune.graph.verify import structural_copy
 from infoprune.surgery.plan import Edit, removal_of
 
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
