@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infoprune.artifact import load, read_config
 from infoprune.artifact.probe import probe_inputs
-from infoprune.cli.commands import Result, as_table
+from infoprune.cli.output import Result, as_table
 from infoprune.errors import InfopruneError
 from infoprune.export import export
 from infoprune.report.compare import comparison, rows_of

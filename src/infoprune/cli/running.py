@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.artifact import load, read_config, save
-from infoprune.cli.commands import Result
+from infoprune.cli.output import Result
 from infoprune.data import First, Task, datasets
 from infoprune.errors import BadRecipe, Interrupted
 from infoprune.finetune import Surroundings, Workers, hits, joined, train
