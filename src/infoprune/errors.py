@@ -38,7 +38,7 @@ class BadArtifact(InfopruneError, ValueError):
 
 
 class BadCheckpoint(BadArtifact):
-    """A file of weights that is missing, is not plain data, or holds another model's; the message names what differs."""
+    """A file of weights that is missing, not plain data, or another model's; the message names what differs."""
 
 
 class MissingExtra(InfopruneError, ImportError):

@@ -182,5 +182,5 @@ def test_a_missing_file_is_told_as_missing(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x80\x02\xff", b"12345678{cut"])
 def test_damaged_files_are_told(tmp_path, content):
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(BadCheckpoint, match="cannot be read as a checkpoint|not plain data"):
+    with pytest.raises(BadCheckpoint, match=r"cannot be read as a checkpoint|not plain data"):
         load_weights(net(), tmp_path / "a.pth")

@@ -28,8 +28,8 @@ log = logging.getLogger("infoprune")
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill `model` with the weights in a safetensors file or a checkpoint; code in it is never run.
 
-    Checkpoints may hold the tensors as they are or as one entry of several (`state_dict`, `model`, ...), and their names
-    may carry what wrappers put in front (`module.`, `_orig_mod.`, `backbone.`). BadCheckpoint says what does not fit.
+    Checkpoints may hold the tensors as they are or as one entry of several (`state_dict`, `model`, ...), and names may
+    carry what wrappers put in front (`module.`, `_orig_mod.`, `backbone.`). BadCheckpoint says what does not fit.
     """
     model.load_state_dict(_fitted(_held(_read(path), path), model, path))
 
