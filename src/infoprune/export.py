@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from infoprune.errors import ExportFailed, MissingExtra
+from infoprune.files import replacing
 from infoprune.graph.tape import outputs_of
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import evaluating
@@ -145,9 +146,8 @@ def _keep(scratch: Path, target: Path) -> None:
     """Everything that was written, put beside each other at `target`; the named file last."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for file in sorted(scratch.iterdir(), key=lambda file: file.name == target.name):
-        partial = target.with_name(f".{file.name}.partial")
-        shutil.copyfile(file, partial)
-        partial.replace(target.with_name(file.name))
+        with replacing(target.with_name(file.name)) as draft:
+            shutil.copyfile(file, draft)
 
 
 # -------------------------------------------------------------------------------------------------- comparing

@@ -17,6 +17,7 @@ from infoprune.cli.models import build_model, example_input
 from infoprune.cli.output import Result
 from infoprune.cli.progress import Step, steps
 from infoprune.errors import BadArtifact, UnusableData
+from infoprune.files import write_atomically
 from infoprune.importance import Importance, importances
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
@@ -28,7 +29,7 @@ def plan_command(arguments: argparse.Namespace) -> Result:
     with steps(2) as step:
         made = _planned(arguments, *_model_and_input(arguments, step), step)
     if arguments.out:
-        arguments.out.write_text(made.plan.to_json())
+        write_atomically(arguments.out, made.plan.to_json().encode())
     return Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
 
 
