@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from infoprune.artifact.architecture import Architecture, Source, check_architec
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
+from infoprune.surgery.json_text import LARGEST, parsed
 from infoprune.surgery.plan import Plan, carry_out, check_all
 from infoprune.surgery.reading import integer, keys, mapping, plan_from, sequence
 
-LARGEST_CONFIG = 64 << 20
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
 
 
@@ -64,13 +63,9 @@ def read_config(directory: str | os.PathLike[str]) -> Config:
     path = Path(directory) / CONFIG
     if not path.is_file():
         raise BadArtifact(f"{directory} holds no {CONFIG}; pass a directory that infoprune.save wrote")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_CONFIG} are read")
-    try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BadArtifact(f"{path} is not JSON ({error}); save the model again") from error
-    outer = mapping(data, CONFIG)
+    if path.stat().st_size > LARGEST:
+        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are read")
+    outer = mapping(parsed(path.read_bytes(), str(path)), CONFIG)
     if "infoprune" not in outer or "digest" not in outer:
         raise BadArtifact(f"{path} was not written by infoprune; load it with the library that wrote it")
     ours = mapping(outer["infoprune"], "infoprune")
