@@ -10,7 +10,7 @@ WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.
 
 
 def writes_before(work: Callable[[], object], limit: int | None = None) -> int:
-    """Carry out `work` in a child that is killed before step `limit`; its steps where none is given."""
+    """Carry out `work` in a child that is killed before step `limit`: how many steps it had, -1 if it was killed."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -19,8 +19,8 @@ def writes_before(work: Callable[[], object], limit: int | None = None) -> int:
     with os.fdopen(reading) as told:
         steps = told.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == (0 if limit is None else -signal.SIGKILL), status
-    return int(steps or -1)
+    assert status in (0, -signal.SIGKILL), status
+    return int(steps) if status == 0 else -1
 
 
 def draws(count: int, steps: int, seed: int = 0) -> list[int]:

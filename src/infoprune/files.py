@@ -8,9 +8,13 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from infoprune.errors import InfopruneError
 
 AT_WORKING_DIRECTORY, EXCHANGE = -100, 2  # of Linux's renameat2; macOS swaps with the same flag
 
@@ -63,6 +67,60 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Only one process at a time is at work on `path`; the second is told which one holds it.
+
+    The lock lies beside and goes with the process, however that ends; file systems that know no locks have none.
+    """
+    require_writable(path)
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with lock.open("a+") as file:
+        _lock(file, path)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise InfopruneError(
+            f"{path} is at work already ({file.read(200) or 'by another process'}); wait for it, end it, or choose "
+            "another --out"
+        ) from None
+    except OSError:  # no locks here
+        return
+
+
+def require_writable(path: Path) -> None:
+    """An error now, if writing to `path` later would fail."""
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        if place.is_dir():
+            tempfile.TemporaryFile(dir=place).close()
+        elif place == path:
+            path.open("r+b").close()
+        else:
+            raise NotADirectoryError(f"{place} is a file")
+    except OSError as error:
+        raise InfopruneError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _put_in_place(staging: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from infoprune.cli.listing import LISTS
 from infoprune.cli.output import Result
 from infoprune.errors import BadRecipe, Infeasible, InfopruneError
+from infoprune.files import require_writable
 
 RUN_EXAMPLE = "example: infoprune run recipes/quickstart.yaml --set seed=1 --out runs/quickstart"
 FINETUNE_EXAMPLE = "example: infoprune finetune runs/r20/artefact --data cifar10 --set data.root=/data --out r20"
@@ -33,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     try:
-        with _foreign_output_on_stderr():
+        if getattr(parsed, "out", None) is not None:
+            require_writable(parsed.out)
+        with _terminated_as_interrupted(), _foreign_output_on_stderr():
             result = _loaded(parsed.run)(parsed)
     except Infeasible as error:
         return _failed(f"budget not met: {error}", 3)
@@ -52,6 +56,24 @@ def _loaded(command: str) -> Callable[[argparse.Namespace], Result]:
     """A verb's function; its module is imported once the verb is wanted, so that help comes at once."""
     module, _, name = command.partition(".")
     return getattr(import_module(f"infoprune.cli.{module}"), name)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which schedulers send, ends the work as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # signals belong to the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
