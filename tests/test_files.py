@@ -4,7 +4,10 @@ import os
 import signal
 
 import pytest
+import torch
+from torch import nn
 
+import infoprune as ip
 from infoprune import files
 from infoprune.errors import InfopruneError
 from infoprune.files import held, require_writable, write_atomically
@@ -22,6 +25,22 @@ def test_killed_at_any_step_the_old_or_the_new_text_is_there(tmp_path):
         assert path.read_bytes() in (b"old", b"new")
     write_atomically(path, b"last")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json", b"last")]
+
+
+def test_observations_are_the_old_or_the_new_ones(tmp_path):
+    def seen(samples):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        return ip.observe(model, [torch.randn(8, 3) for _ in range(samples // 8)], progress=False)
+
+    old, new, path = seen(16), seen(32), tmp_path / "seen.safetensors"
+    old.save(path)
+    for step in range(writes_before(lambda: new.save(path))):
+        old.save(path)
+        writes_before(lambda: new.save(path), step)
+        assert ip.Observations.load(path).samples in (16, 32)
+    new.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["seen.safetensors"]
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
