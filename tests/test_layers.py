@@ -21,7 +21,7 @@ LAYERS = (
     ("observe", "families", "wire"),
     ("graph",),
     ("estimators", "allocation", "models", "data"),
-    ("registry", "files"),
+    ("registry", "files", "arguments"),
     ("errors",),
 )
 LEVEL = {name: len(LAYERS) - i for i, names in enumerate(LAYERS) for name in names}

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from infoprune.arguments import require_model
 from infoprune.errors import ExportFailed, MissingExtra
 from infoprune.files import replacing
 from infoprune.graph.tape import outputs_of
@@ -69,6 +70,7 @@ def export(
     otherwise ExportFailed says how far off they are and what was at `path` stays. Outputs come flat, in the
     model's order. The model is exported in evaluation mode and left as it was.
     """
+    require_model(model)
     target = Path(path)
     form = FORMS.get(target.suffix)
     if form is None:

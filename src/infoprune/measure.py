@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from infoprune.arguments import require_model
 from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import evaluating
@@ -36,6 +37,7 @@ class Measurement:
 
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:
     """Count `model` on `example_inputs`; with `latency` also time it (median of at least 9 runs and 0.5 s)."""
+    require_model(model)
     inputs = as_arguments(example_inputs)
     params = sum(p.numel() for p in model.parameters())
     macs = count_macs(model, inputs)

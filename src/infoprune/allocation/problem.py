@@ -211,7 +211,8 @@ def _limits(values: Any, budgets: int) -> np.ndarray:
 
 
 def _utility(value: Any) -> float:
-    if not (np.isscalar(value) and np.isfinite(value) and (LEAST_UTILITY <= value <= 0 or value == 1)):
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and (LEAST_UTILITY <= value <= 0 or value == 1)):
         raise ValueError(
             f"utility is {value!r}; give p = 1 (linear) or p from {LEAST_UTILITY} to 0 (0 is the logarithm, and below "
             f"-10 widths hardly grow more even)"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from infoprune.arguments import require_model
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
@@ -41,6 +42,8 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
     unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
     """
+    if factory is not None and not callable(factory):
+        raise TypeError(f"factory is a {type(factory).__name__}; give the function or class that builds the network")
     place = Path(directory)
     config = read_config(place)
     weights = place / WEIGHTS
@@ -140,6 +143,7 @@ def _rebuilt(config: Config, factory: Callable[[], nn.Module] | None, *, device:
         ) from error
     finally:
         torch.set_rng_state(random)
+    require_model(model, "what factory() returns" if factory is not None else "what the registry builds")
     return pruned(model, config)
 
 

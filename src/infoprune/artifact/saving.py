@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from infoprune.arguments import require_model
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
 from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask
@@ -48,6 +49,9 @@ def save(
     other class, `load(directory, factory=...)` takes the function that builds the dense model, and
     `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
+    if not isinstance(directory, str | os.PathLike):
+        raise TypeError(f"directory is a {type(directory).__name__}; give the path that the artefact is to have")
+    require_model(model)
     target = Path(directory).resolve()
     _refuse_foreign(target)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)

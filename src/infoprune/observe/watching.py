@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from infoprune.arguments import require_model
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
 from infoprune.graph.tape import outputs_of
@@ -42,6 +43,7 @@ def observe(
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
     No activation is stored, so memory does not grow with the number of samples.
     """
+    require_model(model)
     if samples is not None and samples < LEAST_UNBIASED:
         raise UnusableData(f"samples is {samples}; nHSIC needs at least {LEAST_UNBIASED}")
     if not isinstance(loader, Iterable):

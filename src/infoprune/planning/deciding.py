@@ -10,6 +10,7 @@ from torch import nn
 
 from infoprune.budgets import Budget
 from infoprune.importance.units import ScoreGroup
+from infoprune.planning.arguments import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.refining import refined
 from infoprune.surgery.plan import Plan
@@ -61,6 +62,7 @@ def plan(
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
         "solver": solver, "tokens": tokens, "head_dims": head_dims,
     }  # fmt: skip
+    check(model, example_inputs, importance, {**terms, "depth": depth})
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
     if terms.pop("rates") is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from infoprune.arguments import require_model
 from infoprune.errors import CertificateFailed
 from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
@@ -25,6 +26,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     otherwise CertificateFailed is raised. Whatever goes wrong, the model is left bit for bit as it was. An optimizer
     made before goes on after `rebuild_optimizer(optimizer, plan, model)`.
     """
+    require_model(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
     macs = _macs(model, example_inputs, plan) if certify else 0
