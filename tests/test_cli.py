@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -126,13 +127,13 @@ def test_doctor_names_a_broken_pair_with_its_remedy(capsys, monkeypatch):
 
 
 def test_what_solvers_print_does_not_reach_stdout(capfd, monkeypatch):
-    from infoprune.cli import commands
+    from infoprune.cli import listing
 
     def noisy(_):
         os.write(1, b"debug line\n")
-        return commands.Result("the result", [])
+        return listing.Result("the result", [])
 
-    monkeypatch.setattr(commands, "list_command", noisy)
+    monkeypatch.setattr(listing, "list_command", noisy)
     assert main(["list", "budgets"]) == 0
     out, err = capfd.readouterr()
     assert out == "the result\n"
@@ -142,3 +143,34 @@ def test_what_solvers_print_does_not_reach_stdout(capfd, monkeypatch):
 def test_the_module_runs_as_the_command():
     done = subprocess.run([sys.executable, "-m", "infoprune", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("infoprune 0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["plan", "--help"], ["list", "importances"], ["list", "models"], ["completion"]],
+)
+def test_what_needs_no_network_answers_without_importing_torch(arguments):
+    script = (
+        "import sys; from infoprune.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.stderr.write(' '.join({'torch', 'timm', 'scipy', 'torch_pruning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr == ""
+
+
+def test_the_file_that_list_reads_says_what_is_registered():
+    from infoprune.cli import listing
+
+    again = "from infoprune.cli import listing as l; l.CATALOGUE.write_text(l.catalogue())"
+    assert listing.CATALOGUE.read_text() == listing.catalogue(), f"write it again: python -c {again!r}"
+
+
+def test_list_shows_what_other_packages_add(monkeypatch, capsys):
+    from infoprune.cli import listing
+
+    monkeypatch.setattr(listing, "entry_points", lambda: SimpleNamespace(groups={"infoprune.importance"}))
+    monkeypatch.setitem(listing.REGISTERED, "importances", lambda: [("name",), ("theirs",)])
+    assert run(capsys, "list", "importances")[1] == "name\ntheirs\n"

@@ -21,7 +21,7 @@ LAYERS = (
     ("observe", "families", "wire"),
     ("graph",),
     ("estimators", "allocation", "models", "data"),
-    ("registry",),
+    ("registry", "files", "require"),
     ("errors",),
 )
 LEVEL = {name: len(LAYERS) - i for i, names in enumerate(LAYERS) for name in names}

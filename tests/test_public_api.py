@@ -1,6 +1,7 @@
 """The names that users write, and what importing them costs."""
 
 import ast
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -119,3 +120,7 @@ def test_a_name_that_is_not_there_is_told_as_by_any_module():
 def test_every_error_is_ours():
     errors = [e for e in vars(ip.errors).values() if inspect.isclass(e) and issubclass(e, Exception)]
     assert all(issubclass(e, ip.InfopruneError) for e in errors)
+
+
+def test_the_version_is_the_installed_one():
+    assert ip.__version__ == importlib.metadata.version("infoprune")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.timing import compare_latency as compare_latency
     from infoprune.tokens import TokenPath as TokenPath
 
+__version__: str  # read when it is asked for
 PACKAGES = ("budgets", "errors", "importance", "layerwise", "split", "tokens")
 NAMES = {
     "artifact": ("load", "save"),
@@ -66,6 +67,10 @@ class _Public(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in _HOMES:
             found = getattr(import_module(_HOMES[name]), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            found = version(__name__)
         elif name.startswith("_"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         else:

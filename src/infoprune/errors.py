@@ -41,6 +41,10 @@ class BadArtifact(InfopruneError, ValueError):
     """A saved model or plan that is malformed, truncated, from another version or not what it claims to be."""
 
 
+class BadCheckpoint(BadArtifact):
+    """A file of weights that is missing, not plain data, or another model's; the message names what differs."""
+
+
 class MissingExtra(InfopruneError, ImportError):
     """An optional package is absent; the message names the extra to install."""
 

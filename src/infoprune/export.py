@@ -20,10 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infoprune.errors import ExportFailed, MissingExtra
+from infoprune.files import replacing
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.verify import evaluating
 from infoprune.graph.wrapped import bare
+from infoprune.require import require_model
 
 Form = Literal["onnx", "torch.export"]
 FORMS: Mapping[str, Form] = {".onnx": "onnx", ".pt2": "torch.export"}
@@ -68,6 +70,7 @@ def export(
     otherwise ExportFailed says how far off they are and what was at `path` stays. Outputs come flat, in the
     model's order. The model is exported in evaluation mode and left as it was.
     """
+    require_model(model)
     target = Path(path)
     form = FORMS.get(target.suffix)
     if form is None:
@@ -154,9 +157,8 @@ def _keep(scratch: Path, target: Path) -> None:
     """Everything that was written, put beside each other at `target`; the named file last."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for file in sorted(scratch.iterdir(), key=lambda file: file.name == target.name):
-        partial = target.with_name(f".{file.name}.partial")
-        shutil.copyfile(file, partial)
-        partial.replace(target.with_name(file.name))
+        with replacing(target.with_name(file.name)) as draft:
+            shutil.copyfile(file, draft)
 
 
 # -------------------------------------------------------------------------------------------------- comparing

@@ -14,6 +14,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.verify import evaluating
 from infoprune.graph.wrapped import bare
+from infoprune.require import require_model
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Measurement:
 
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:
     """Count `model` on `example_inputs`; with `latency` also time it (median of at least 9 runs and 0.5 s)."""
+    require_model(model)
     inputs = Arguments.of(example_inputs)
     params = sum(p.numel() for p in model.parameters())
     macs = count_macs(bare(model), inputs)

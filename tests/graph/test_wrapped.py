@@ -260,7 +260,7 @@ def exported():
         (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), Untraceable, "run the model once"),
         (exported, TypeError, "prune what was exported, then export again"),
         (lambda: exported().module(), Untraceable, "prune what was exported, then export again"),
-        (lambda: answers, TypeError, "is a function, which is no torch.nn.Module; pass a module"),
+        (lambda: answers, TypeError, "is a function; give a torch.nn.Module"),
         (locked, Untraceable, "can't be copied .*lock.* take what can't be copied out of its attributes"),
     ],
     ids=["scripted", "traced", "meta", "quantised", "lazy", "program", "exported", "function", "lock"],

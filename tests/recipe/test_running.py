@@ -16,13 +16,16 @@ from safetensors.torch import save_file
 from infoprune.cli import main
 from infoprune.data import First, datasets
 from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.files import held
+from infoprune.finetune import loop
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
-from infoprune.recipe import build_network, recipe_of, run, running
+from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.cuts import Cut, decide
 from infoprune.recipe.display import Wish
 from infoprune.report.model import Report
+from kill_points import writes_before
 
 
 def data_file(root):
@@ -140,6 +143,68 @@ def test_twenty_random_kill_points(tmp_path):
     assert kill_and_go_on(tmp_path, range(10, 30)) >= 20
 
 
+def short(root):
+    tuning = {"epochs": 1, "reestimate": 16, "save_seconds": 0}
+    return recipe(root, depth=None, model={"name": "resnet20_cifar"}, finetune=tuning)
+
+
+def killed_over_and_over(tmp_path, times):
+    """Killed at a random step on the file system, gone on with and killed again, `times` times or more."""
+    made, kills, round_ = short(tmp_path), 0, 0
+    steps = writes_before(lambda: run(made, tmp_path / "whole"))
+    while kills < times:
+        draw, out, done = random.Random(round_), tmp_path / f"out-{round_}", False
+        while not done:
+            done = writes_before(lambda out=out: run(made, out), draw.randrange(steps)) >= 0
+            kills += not done
+        assert weights(out) == weights(tmp_path / "whole"), round_
+        assert (out / "report.html").is_file()
+        assert not list(out.rglob("*.partial*"))
+        round_ += 1
+
+
+def test_a_run_goes_on_whatever_write_it_was_killed_in(tmp_path):
+    killed_over_and_over(tmp_path, 20)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_two_hundred_kills(tmp_path):
+    killed_over_and_over(tmp_path, 200)
+
+
+def test_the_second_of_two_runs_is_told_who_holds_the_directory(tmp_path):
+    with held(tmp_path / "out"), pytest.raises(InfopruneError, match=r"out is at work already \(process \d+ on"):
+        run(short(tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_any_data_are_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "r.yaml").write_text(to_yaml(recipe(tmp_path, data={"name": "cifar10", "root": "nowhere"})))
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
+    made, noted = short(tmp_path), running._Run._note
+
+    def terminate_at_the_second(self, phase, progress):
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        noted(self, phase, progress)
+
+    run(made, tmp_path / "whole")
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(running._Run, "_note", terminate_at_the_second)
+        patched.setattr(loop, "LEAST_STEPS", 1)
+        with pytest.raises(Interrupted, match="stopped after step 2 of cut-1; the same command goes on"):
+            run(made, tmp_path / "out")
+    assert signal.getsignal(signal.SIGTERM) is before
+    run(made, tmp_path / "out")
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+
+
 def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
     made = recipe(tmp_path, depth=None)
     run(made, tmp_path / "whole")
@@ -197,8 +262,6 @@ run(read_recipe(sys.argv[1]), sys.argv[2])
 
 @pytest.mark.slow
 def test_two_workers_plan_and_train_like_one(tmp_path):
-    from infoprune.recipe import to_yaml
-
     # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
     made = recipe(

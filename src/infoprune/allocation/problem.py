@@ -12,6 +12,7 @@ from infoprune.allocation.posynomial import Posynomial
 from infoprune.errors import Infeasible
 
 ROUNDING = 1e-9  # 0.1 * 30 is 3 units, not 4
+LEAST_UTILITY = -64  # a^p of one channel in 16,384 is 5e269; doubles end at 1.8e308
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,7 +23,7 @@ class Problem:
     `limits` are the budgets. A site may keep any multiple of its `step` from `floor` up to `ceiling`, and
     all of its units if the ceiling allows: a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20. An
     integer `floor` counts units, a float is a fraction of the site; both are at least one unit and are
-    rounded up to the step. `utility` is p: any p <= 0, where p = 0 means sum_g I_g log a_g, or p = 1.
+    rounded up to the step. `utility` is p: from -64 to 0, where p = 0 means sum_g I_g log a_g, or p = 1.
     `names` and `units` name sites and budgets in messages.
 
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
@@ -210,8 +211,12 @@ def _limits(values: Any, budgets: int) -> np.ndarray:
 
 
 def _utility(value: Any) -> float:
-    if not (np.isscalar(value) and np.isfinite(value) and (value <= 0 or value == 1)):
-        raise ValueError(f"utility is {value!r}; give p = 1 (linear) or any p <= 0 (0 is the logarithm)")
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and (LEAST_UTILITY <= value <= 0 or value == 1)):
+        raise ValueError(
+            f"utility is {value!r}; give p = 1 (linear) or p from {LEAST_UTILITY} to 0 (0 is the logarithm, and below "
+            f"-10 widths hardly grow more even)"
+        )
     return float(value)
 
 

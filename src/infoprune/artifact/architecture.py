@@ -33,7 +33,8 @@ class Architecture:
     def build(self, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
         """The dense model with weights of no meaning, on the current default device."""
         if factory is not None:
-            return bare(factory())
+            made = factory()
+            return bare(made) if isinstance(made, nn.Module) else made
         if self.source == "timm":
             import timm
 

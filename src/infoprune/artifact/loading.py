@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from infoprune.artifact.architecture import Architecture, Source, check_architec
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
+from infoprune.require import require_model
+from infoprune.surgery.json_text import LARGEST, parsed
 from infoprune.surgery.plan import Plan, carry_out, check_all
 from infoprune.surgery.reading import plan_from
 from infoprune.surgery.values import integer, keys, mapping, sequence
 
-LARGEST_CONFIG = 64 << 20
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
 
 
@@ -43,6 +43,8 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
     unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
     """
+    if factory is not None and not callable(factory):
+        raise TypeError(f"factory is a {type(factory).__name__}; give the function or class that builds the network")
     place = Path(directory)
     config = read_config(place)
     weights = place / WEIGHTS
@@ -65,13 +67,9 @@ def read_config(directory: str | os.PathLike[str]) -> Config:
     path = Path(directory) / CONFIG
     if not path.is_file():
         raise BadArtifact(f"{directory} holds no {CONFIG}; pass a directory that infoprune.save wrote")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_CONFIG} are read")
-    try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BadArtifact(f"{path} is not JSON ({error}); save the model again") from error
-    outer = mapping(data, CONFIG)
+    if path.stat().st_size > LARGEST:
+        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are read")
+    outer = mapping(parsed(path.read_bytes(), str(path)), CONFIG)
     if "infoprune" not in outer or "digest" not in outer:
         raise BadArtifact(f"{path} was not written by infoprune; load it with the library that wrote it")
     ours = mapping(outer["infoprune"], "infoprune")
@@ -146,6 +144,7 @@ def _rebuilt(config: Config, factory: Callable[[], nn.Module] | None, *, device:
         ) from error
     finally:
         torch.set_rng_state(random)
+    require_model(model, "what factory() returns" if factory is not None else "what the registry builds")
     return pruned(model, config)
 
 

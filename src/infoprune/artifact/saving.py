@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +17,12 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
 from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask, reproducible
+from infoprune.artifact.story import check_built, check_history, check_lengths
 from infoprune.errors import InfopruneError
+from infoprune.files import replace_directory
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrapped import bare
+from infoprune.require import require_model
 from infoprune.surgery.plan import Plan, removal_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -44,24 +45,25 @@ def save(
     `example_inputs` are what the model takes, where the pruner's own are not to be had any more.
 
     The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
+    Plans that are not what made the model are refused before anything is written.
     Models that timm, torchvision or `infoprune.models` build by name are found again by `load(directory)`; for any
     other class, `load(directory, factory=...)` takes the function that builds the dense model, and
     `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
-    target = Path(directory)
+    if not isinstance(directory, str | os.PathLike):
+        raise TypeError(f"directory is a {type(directory).__name__}; give the path that the artefact is to have")
+    require_model(model)
+    target = Path(directory).resolve()
     _refuse_foreign(target)
     model = bare(model)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+
+    def fill(staging: Path) -> None:
         _write(staging, model, plans, architecture)
         _check_loads(staging, factory)
-        _put_in_place(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return target
+
+    replace_directory(target, fill)
+    return Path(directory)
 
 
 def _story(
@@ -77,7 +79,12 @@ def _story(
         made = pruned_by(pruner, model, example_inputs, factory)
         return (made.plan,), made.architecture
     plans = (plan,) if isinstance(plan, Plan) else tuple(plan or ())
-    return plans, identify(model, dense_shapes(model, plans))
+    check_lengths(model, plans)
+    check_history(model, plans)
+    architecture = identify(model, dense_shapes(model, plans))
+    if factory is not None:
+        check_built(model, plans, architecture, factory)
+    return plans, architecture
 
 
 def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architecture: Architecture) -> None:
@@ -145,22 +152,6 @@ def _refuse_foreign(target: Path) -> None:
     odd = [p.name for p in target.iterdir() if p.name not in (CONFIG, WEIGHTS)] if target.is_dir() else []
     if odd:
         raise InfopruneError(f"{target} also holds {sorted(odd)[:3]}, which would be lost; choose another directory")
-
-
-def _put_in_place(staging: Path, target: Path) -> None:
-    staging.chmod(0o755)
-    if not target.exists():
-        staging.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "artefact"
-    target.rename(old)
-    try:
-        staging.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def file_digest(path: Path) -> str:

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from infoprune.allocation import solvers
 from infoprune.artifact import read_config, save
 from infoprune.artifact.saving import CONFIG
 from infoprune.budgets import Budget, budgets
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
+from infoprune.cli.output import Result
 from infoprune.cli.progress import Step, steps
-from infoprune.data import datasets
 from infoprune.errors import BadArtifact, UnusableData
+from infoprune.files import write_atomically
 from infoprune.importance import Importance, importances
-from infoprune.layerwise import layerwise
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
 from infoprune.recipe.sections import UNLESS_TOLD, ImportanceSection
 from infoprune.surgery import Plan, certificate_of, prune_
 
 
-@dataclass(frozen=True)
-class Result:
-    """What goes to stdout, as text or as data, and the exit code."""
-
-    text: str
-    data: Any
-    code: int = 0
-
-
 def plan_command(arguments: argparse.Namespace) -> Result:
     with steps(2) as step:
         made = _planned(arguments, *_model_and_input(arguments, step), step)
     if arguments.out:
-        arguments.out.write_text(made.plan.to_json())
+        write_atomically(arguments.out, made.plan.to_json().encode())
     return Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
 
 
@@ -90,19 +78,6 @@ def doctor_command(arguments: argparse.Namespace) -> Result:
         f"{'ok ' if c.fine else 'BAD'}  {c.name:<14} {c.found}{'' if c.fine else '  ->  ' + c.remedy}" for c in checks
     ]
     return Result("\n".join(lines), [asdict(c) for c in checks], 0 if all(c.fine for c in checks) else 1)
-
-
-def list_command(arguments: argparse.Namespace) -> Result:
-    rows = LISTS[arguments.what]()
-    return Result(as_table(rows), [dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
-
-
-def as_table(rows: Sequence[Sequence[object]]) -> str:
-    """Rows of cells in columns."""
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(str(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _model_and_input(arguments: argparse.Namespace, step: Step) -> tuple[nn.Module, Tensor]:
@@ -157,33 +132,3 @@ def _report(plan: Plan, before: Measurement, after: Measurement, certificate: st
         rows.append(row("latency (ms)", before.latency_ms, after.latency_ms, ".2f"))
     rows += [f"certificate  {certificate}", f"load it with  {call}"]
     return "\n".join(rows)
-
-
-# ---------------------------------------------------------------------------------------------------------- lists
-
-
-def _importances() -> list[tuple]:
-    rows = [
-        (name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in importances.items()
-    ]
-    return [("name", "paper", "cost", "needs data"), *rows]
-
-
-def _documented(registry: Mapping[str, Callable[..., Any]]) -> list[tuple]:
-    rows = [(name, (factory.__doc__ or "").strip().splitlines()[0]) for name, factory in registry.items()]
-    return [("name", "what it does"), *rows]
-
-
-def _models() -> list[tuple]:
-    coverage = json.loads((Path(__file__).parent.parent / "coverage.json").read_text())
-    return [("name", "outcome"), *((row["model"], row["outcome"]) for row in coverage)]
-
-
-LISTS: dict[str, Callable[[], list[tuple]]] = {
-    "importances": _importances,
-    "budgets": lambda: _documented(budgets),
-    "data": lambda: _documented(datasets),
-    "solvers": lambda: _documented(solvers),
-    "layerwise": lambda: _documented(layerwise),
-    "models": _models,
-}

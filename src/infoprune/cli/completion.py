@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from infoprune.cli.commands import Result
+from infoprune.cli.output import Result
 
 SCRIPT = """# bash completion for infoprune; in zsh, run `autoload bashcompinit && bashcompinit` first
 _infoprune() {{
@@ -20,8 +20,8 @@ _infoprune() {{
 complete -F _infoprune infoprune"""
 
 
-def completion_command(parser: argparse.ArgumentParser) -> Result:
-    verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+def completion_command(arguments: argparse.Namespace) -> Result:
+    verbs = next(a for a in arguments.parser._actions if isinstance(a, argparse._SubParsersAction)).choices
     cases = "\n".join(f'        {name}) words="{" ".join(_words(verb))}" ;;' for name, verb in verbs.items())
     script = SCRIPT.format(cases=cases, verbs=" ".join(verbs))
     return Result(script, {"bash": script})

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from infoprune.cli.listing import LISTS
+from infoprune.cli.output import Result
 from infoprune.errors import BadRecipe, Infeasible, InfopruneError
+from infoprune.files import require_writable
 
 RUN_EXAMPLE = "example: infoprune run recipes/quickstart.yaml --set seed=1 --out runs/quickstart"
 FINETUNE_EXAMPLE = "example: infoprune finetune runs/r20/artefact --data cifar10 --set data.root=/data --out r20"
@@ -30,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     try:
-        with _foreign_output_on_stderr():
-            result = parsed.run(parsed)
+        if getattr(parsed, "out", None) is not None:
+            require_writable(parsed.out)
+        with _terminated_as_interrupted(), _foreign_output_on_stderr():
+            result = _loaded(parsed.run)(parsed)
     except Infeasible as error:
         return _failed(f"budget not met: {error}", 3)
     except BadRecipe as error:
@@ -43,6 +50,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps(result.data, indent=1) if getattr(parsed, "json", False) else result.text
     sys.stdout.write(text + "\n")
     return result.code
+
+
+def _loaded(command: str) -> Callable[[argparse.Namespace], Result]:
+    """A verb's function; its module is imported once the verb is wanted, so that help comes at once."""
+    module, _, name = command.partition(".")
+    return getattr(import_module(f"infoprune.cli.{module}"), name)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which schedulers send, ends the work as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # signals belong to the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -64,45 +95,41 @@ def _failed(message: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from infoprune.cli import commands
-
     parser = argparse.ArgumentParser(
         prog="infoprune", description="Prune a model so that its numbers hold.", epilog=PRUNE_EXAMPLE
     )
     parser.add_argument("--version", action="version", version=f"infoprune {version('infoprune')}")
     verbs = parser.add_subparsers(title="commands", metavar="command", required=True)
 
-    _running_verbs(verbs)
+    _running_verbs(parser, verbs)
     _result_verbs(verbs)
 
     plan = _verb(verbs, "plan", "say what would go and what that saves; touches nothing", PLAN_EXAMPLE)
     _model_options(plan)
     _planning_options(plan)
     plan.add_argument("--out", type=Path, metavar="FILE", help="also write the plan as JSON")
-    plan.set_defaults(run=commands.plan_command)
+    plan.set_defaults(run="commands.plan_command")
 
     prune = _verb(verbs, "prune", "prune a model and write it as an artefact", PRUNE_EXAMPLE)
     _model_options(prune)
     _planning_options(prune)
     prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the artefact")
-    prune.set_defaults(run=commands.prune_command)
+    prune.set_defaults(run="commands.prune_command")
 
     show = _verb(verbs, "show", "an artefact or a plan as a table", "example: infoprune show runs/r18")
     show.add_argument("path", type=Path, help="an artefact's directory or a plan's JSON file")
-    show.set_defaults(run=commands.show_command)
+    show.set_defaults(run="commands.show_command")
 
     doctor = _verb(verbs, "doctor", "versions, and combinations known to break", "example: infoprune doctor")
-    doctor.set_defaults(run=commands.doctor_command)
+    doctor.set_defaults(run="commands.doctor_command")
 
     listing = _verb(verbs, "list", "what can be named in commands", "example: infoprune list importances")
-    listing.add_argument("what", choices=sorted(commands.LISTS), help="what to list")
-    listing.set_defaults(run=commands.list_command)
+    listing.add_argument("what", choices=LISTS, help="what to list")
+    listing.set_defaults(run="listing.list_command")
     return parser
 
 
-def _running_verbs(verbs: argparse._SubParsersAction) -> None:
-    from infoprune.cli import completion, running
-
+def _running_verbs(parser: argparse.ArgumentParser, verbs: argparse._SubParsersAction) -> None:
     run = _verb(
         verbs, "run", "carry out a recipe: train, prune, fine-tune, report; goes on where it stopped", RUN_EXAMPLE
     )
@@ -110,7 +137,7 @@ def _running_verbs(verbs: argparse._SubParsersAction) -> None:
     _changes(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<recipe>)")
     run.add_argument("--dry-run", action="store_true", help="price the recipe; reads no data and writes nothing")
-    run.set_defaults(run=running.run_command)
+    run.set_defaults(run="running.run_command")
 
     tune = _verb(verbs, "finetune", "train an artefact further; goes on where it stopped", FINETUNE_EXAMPLE)
     tune.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
@@ -118,7 +145,7 @@ def _running_verbs(verbs: argparse._SubParsersAction) -> None:
     tune.add_argument("--dense", type=Path, metavar="FILE", help="the dense model's weights, to learn from its answers")
     _changes(tune)
     tune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
-    tune.set_defaults(run=running.finetune_command)
+    tune.set_defaults(run="running.finetune_command")
 
     observe = _verb(verbs, "observe", "see once what every layer does with data, and keep it", OBSERVE_EXAMPLE)
     _model_options(observe)
@@ -127,32 +154,30 @@ def _running_verbs(verbs: argparse._SubParsersAction) -> None:
     observe.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="safetensors file for the observations"
     )
-    observe.set_defaults(run=running.observe_command)
+    observe.set_defaults(run="running.observe_command")
 
     shell = _verb(verbs, "completion", "a script that lets bash and zsh complete commands", COMPLETION_EXAMPLE)
-    shell.set_defaults(run=lambda arguments: completion.completion_command(_parser()))
+    shell.set_defaults(run="completion.completion_command", parser=parser)
 
 
 def _result_verbs(verbs: argparse._SubParsersAction) -> None:
-    from infoprune.cli import results
-
     report = _verb(verbs, "report", "a finished run in short, and its page drawn again", REPORT_EXAMPLE)
     report.add_argument("run_directory", type=Path, metavar="run", help="directory of a finished run")
     report.add_argument(
         "--out", type=Path, metavar="FILE", help="where the page goes (default: report.html in the run)"
     )
-    report.set_defaults(run=results.report_command)
+    report.set_defaults(run="results.report_command")
 
     bench = _verb(verbs, "bench", "finished runs side by side, on one page", BENCH_EXAMPLE)
     bench.add_argument("runs", type=Path, nargs="+", metavar="run", help="directories of finished runs")
     bench.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="FILE", help="where the page goes")
-    bench.set_defaults(run=results.bench_command)
+    bench.set_defaults(run="results.bench_command")
 
     export = _verb(verbs, "export", "an artefact as ONNX or torch.export program, compared first", EXPORT_EXAMPLE)
     export.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
     export.add_argument("out", type=Path, help="file to write: .onnx, or .pt2 for torch.export")
     export.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (default: the exporter's)")
-    export.set_defaults(run=results.export_command)
+    export.set_defaults(run="results.export_command")
 
 
 def _changes(verb: argparse.ArgumentParser) -> None:

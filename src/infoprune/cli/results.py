@@ -9,9 +9,10 @@ from pathlib import Path
 
 from infoprune.artifact import load, read_config
 from infoprune.artifact.probe import probe_inputs, reproducible
-from infoprune.cli.commands import Result, as_table
+from infoprune.cli.output import Result, as_table
 from infoprune.errors import InfopruneError
 from infoprune.export import export
+from infoprune.files import write_atomically
 from infoprune.report.compare import comparison, rows_of
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
@@ -23,7 +24,7 @@ def report_command(arguments: argparse.Namespace) -> Result:
     """The page of a finished run, drawn again from its report.json."""
     report = Report.of_run(arguments.run_directory)
     path = arguments.out or arguments.run_directory / PAGE
-    path.write_text(page(report))
+    write_atomically(path, page(report).encode())
     lines = [
         f"{report.name}: {report.model} on {report.data}",
         f"MACs       {report.before.macs:,} -> {report.after.macs:,} ({report.after.macs / report.before.macs:.1%})",
@@ -38,7 +39,7 @@ def report_command(arguments: argparse.Namespace) -> Result:
 def bench_command(arguments: argparse.Namespace) -> Result:
     """Finished runs side by side, on the terminal and on one page."""
     reports = [Report.of_run(directory) for directory in arguments.runs]
-    arguments.out.write_text(comparison(reports))
+    write_atomically(arguments.out, comparison(reports).encode())
     rows = rows_of(reports)
     cells = [tuple(rows[0]), *(tuple(_shown(value) for value in row.values()) for row in rows)]
     return Result(f"{as_table(cells)}\npage  {arguments.out}", rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from torch import nn
 
 from infoprune.artifact import load, read_config, save
-from infoprune.cli.commands import Result
+from infoprune.cli.output import Result
 from infoprune.data import First, Task, datasets
 from infoprune.errors import BadRecipe, Interrupted
+from infoprune.files import held
 from infoprune.finetune import Surroundings, Workers, hits, joined, train
 from infoprune.observe import observe
 from infoprune.recipe import OnStderr, read_recipe, recipe_of, run
@@ -50,7 +52,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     model, teacher = load(arguments.artefact), None
     if arguments.dense:
         teacher = build_network(config.architecture.name, num_classes=task.classes, weights=arguments.dense)
-    with joined() as workers, stopping(display.say) as wish:
+    with joined() as workers, stopping(display.say) as wish, held(out) if workers.first else nullcontext():
         around = Surroundings(
             checkpoints=out.with_name(f"{out.name}.checkpoints"),
             workers=recipe.data.workers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infoprune.errors import InfopruneError
+from infoprune.files import remove, replacing, sync
 
 TENSORS, FACTS = "state.safetensors", "state.json"
 KEPT = 2
@@ -42,12 +42,12 @@ class Checkpoints:
         target, staging = self.directory / _name(state.step), self.directory / f".{_name(state.step)}.partial"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(staging, ignore_errors=True)
+            remove(staging)
             staging.mkdir()
             _write_parts(staging, state)
             shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
-            _sync(self.directory)
+            sync(self.directory)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
             self.say(f"no checkpoint at step {state.step} ({error}); going on from the one before if stopped now")
@@ -75,24 +75,10 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file holds all of `data`, or is as it was."""
-    staging = path.with_name(f".{path.name}.partial")
-    with staging.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
-    _sync(path.parent)
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """One safetensors file, whole or absent."""
-    staging = path.with_name(f".{path.name}.partial")
-    save_file(_storable(tensors), staging)
-    _sync(staging)
-    staging.replace(path)
-    _sync(path.parent)
+    with replacing(path) as draft:
+        save_file(_storable(tensors), draft)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -107,8 +93,8 @@ def _write_parts(folder: Path, state: State) -> None:
     facts = {"step": state.step, "sha256": _digest(folder / TENSORS), "facts": dict(state.facts)}
     (folder / FACTS).write_text(json.dumps(facts))
     for name in (TENSORS, FACTS):
-        _sync(folder / name)
-    _sync(folder)
+        sync(folder / name)
+    sync(folder)
 
 
 def _read(folder: Path) -> State:
@@ -132,11 +118,3 @@ def _digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

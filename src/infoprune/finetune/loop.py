@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from infoprune.data import Examples, First, Steps
 from infoprune.data.draws import mixed
 from infoprune.finetune.checkpoints import Checkpoints, State
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
+from infoprune.finetune.machine import autocast, layout_for, precision_on
 from infoprune.finetune.norms import reestimate_, shared_norms
 from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
 from infoprune.finetune.options import Training
@@ -111,9 +112,7 @@ class _Run:
         self._prepare()
 
     def _prepare(self) -> None:
-        if self.training.channels_last:
-            for net in filter(None, (self.model, self.teacher)):
-                net.to(memory_format=torch.channels_last)
+        self._suit_the_machine()
         self.kept = None
         if self.around.checkpoints is not None:
             self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.workers.first else _quiet)
@@ -126,7 +125,7 @@ class _Run:
         self.spread = self.training.shard and self.workers.world > 1
         self.net = sharded(self.model) if self.spread else self.model
         self.optimizer = optimizer_of(self.net, self.training, fused=not self.spread)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         if state is not None:
             self._restore(state)
             self.around.say(f"going on from step {self.step} of {self.total}")
@@ -220,6 +219,15 @@ class _Run:
 
     # ---------------------------------------------------------------------------------------------- the machine
 
+    def _suit_the_machine(self) -> None:
+        precision = precision_on(self.device, self.training.precision)
+        layout = layout_for(self.model, self.device, self.training.channels_last)
+        self.around.say(f"training in {precision}, {layout}")
+        self.precision = precision.used
+        self.layout = torch.channels_last if layout.used == "channels last" else torch.contiguous_format
+        for net in filter(None, (self.model, self.teacher)):
+            net.to(memory_format=self.layout)
+
     def _reestimate(self) -> None:
         if self.training.reestimate:
             loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
@@ -233,7 +241,7 @@ class _Run:
         return torch.compile(net) if self.training.compile else net
 
     def _placed(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self.training.channels_last and images.dim() == 4 else torch.contiguous_format
+        layout = self.layout if images.dim() == 4 else torch.contiguous_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def _seed(self, seed: int) -> None:
@@ -245,9 +253,8 @@ class _Run:
     def _moved(self, target: Tensor) -> Tensor:
         return target.to(self.device, non_blocking=True)
 
-    def _autocast(self) -> Any:
-        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
-        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
+    def _autocast(self) -> AbstractContextManager:
+        return autocast(self.device, self.training.precision)
 
 
 def _average(model: nn.Module, decay: float | None) -> Any:

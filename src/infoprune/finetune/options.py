@@ -7,7 +7,8 @@ from typing import Literal
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "one_cycle", "constant"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Layout = Literal["auto", True, False]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class Training:
     `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
     `reestimate` pictures renew the batch norms' statistics before the first step. `minutes` bounds the time of
     training, interruptions left out; the schedule is then cut short. A checkpoint is written every `save_seconds`.
-    `shard` spreads weights and optimizer over all workers (FSDP2), for models that don't fit on one.
+    `precision` auto is bf16 where the device computes in it natively, otherwise fp32; `channels_last` auto is true
+    unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over all workers (FSDP2),
+    for models that don't fit on one.
     """
 
     epochs: float = 10.0
@@ -34,8 +37,8 @@ class Training:
     ema: float | None = None
     distill: float = 0.5
     temperature: float = 2.0
-    precision: Precision = "bf16"
-    channels_last: bool = True
+    precision: Precision = "auto"
+    channels_last: Layout = "auto"
     compile: bool = False
     shard: bool = False
     reestimate: int = 2048

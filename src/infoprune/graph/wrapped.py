@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 
 from infoprune.errors import Untraceable
+from infoprune.require import require_model
 
 
 def bare(model: Any) -> nn.Module:
@@ -18,14 +19,10 @@ def bare(model: Any) -> nn.Module:
     A compiled wrapper runs the network that it was made for, whatever becomes of a copy; what is found, planned and
     pruned is that network, under its own names. The wrapper then runs the pruned network, compiled anew.
     """
-    while isinstance(model, nn.Module):
-        if is_compiled(model):
-            model = model._modules["_orig_mod"]
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        else:
-            return model
-    raise TypeError(f"the model is a {type(model).__name__}, which is no torch.nn.Module; {_instead(model)}")
+    require_model(model)
+    while is_compiled(model) or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model._modules["_orig_mod" if is_compiled(model) else "module"]
+    return model
 
 
 def for_surgery(model: Any) -> nn.Module:
@@ -74,8 +71,3 @@ def _about_tensors(model: nn.Module) -> Iterator[str]:
             yield f"{name} is on the meta device and has no values; load the model's weights first"
         elif tensor.is_quantized or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
             yield f"{name} is a {kind.__name__}, not a plain tensor; prune the network before it is spread or quantised"
-
-
-def _instead(model: Any) -> str:
-    exported = isinstance(model, torch.export.ExportedProgram)
-    return "prune what was exported, then export again" if exported else "pass a module"

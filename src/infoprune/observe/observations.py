@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import MinibatchHSIC
 from infoprune.estimators.moments import Estimate, GroupedMean
+from infoprune.files import replacing
 from infoprune.observe.responses import Responses
 
 Companion = Literal["input", "output", "labels"]
@@ -115,7 +116,8 @@ class Observations:
             "responses": self.responses.shapes() if self.responses else None,
         }
         tensors = vars(self.statistic.batches) | (self.responses.tensors() if self.responses else {})
-        save_file(tensors, path, {"infoprune.observations": json.dumps(about)})
+        with replacing(Path(path)) as draft:
+            save_file(tensors, draft, {"infoprune.observations": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Observations:

@@ -19,6 +19,7 @@ from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, 
 from infoprune.observe.observations import Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.surroundings import placed_on, undisturbed
+from infoprune.require import require_model
 
 
 def observe(
@@ -43,6 +44,7 @@ def observe(
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
     No activation is stored, so memory does not grow with the number of samples.
     """
+    require_model(model)
     if samples is not None and samples < LEAST_UNBIASED:
         raise UnusableData(f"samples is {samples}; nHSIC needs at least {LEAST_UNBIASED}")
     if not isinstance(loader, Iterable):

@@ -11,6 +11,7 @@ from torch import nn
 from infoprune.budgets import Budget
 from infoprune.graph.wrapped import followable
 from infoprune.importance.units import ScoreGroup
+from infoprune.planning.checks import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.refining import refined
 from infoprune.surgery.plan import Plan
@@ -65,6 +66,8 @@ def plan(
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
         "solver": solver, "tokens": tokens, "head_dims": head_dims, "also": also,
     }  # fmt: skip
+    model = followable(model)
+    check(model, example_inputs, importance, {**terms, "depth": depth})
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
     if terms.pop("rates") is not None:

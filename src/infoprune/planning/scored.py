@@ -18,6 +18,7 @@ from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
 from infoprune.importance.units import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
+from infoprune.planning.untrained import tell_if_untrained
 from infoprune.registry import nearest
 from infoprune.surgery.channels import KeepChannels, best
 from infoprune.surgery.inputs import described
@@ -81,6 +82,7 @@ class Scored:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
         options = {"utility": terms.utility, "round_to": terms.round_to, "floor": terms.floor}
+        tell_if_untrained(model)
         return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
 
     def retraced(self) -> Scored:

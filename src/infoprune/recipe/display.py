@@ -92,7 +92,10 @@ class Wish:
 
 @contextmanager
 def stopping(say: Callable[[str], None]) -> Iterator[Wish]:
-    """The first Ctrl-C asks to stop after the step; the second stops at once."""
+    """The first Ctrl-C, or SIGTERM as machines that are taken away send it, asks to stop after the step.
+
+    The second stops at once.
+    """
     wish = Wish()
 
     def asked(*_: object) -> None:
@@ -102,11 +105,12 @@ def stopping(say: Callable[[str], None]) -> Iterator[Wish]:
         say("stopping after this step (Ctrl-C again to stop at once) ...")
 
     try:
-        before = signal.signal(signal.SIGINT, asked)
+        before = {sign: signal.signal(sign, asked) for sign in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # signals belong to the main thread
         yield wish
         return
     try:
         yield wish
     finally:
-        signal.signal(signal.SIGINT, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)

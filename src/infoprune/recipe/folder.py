@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infoprune.errors import InfopruneError
+from infoprune.files import write_atomically
 from infoprune.finetune import Progress, Workers
-from infoprune.finetune.checkpoints import save_tensors, write_atomically
+from infoprune.finetune.checkpoints import save_tensors
 from infoprune.recipe.board import Board
 from infoprune.recipe.reading import changed, read_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
@@ -33,7 +34,7 @@ class Folder:
             difference = changed(read_recipe(kept), recipe)
             if difference is not None:
                 raise InfopruneError(f"{path} holds a run of another recipe ({difference}); choose another --out")
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or any(_foreign(path))):
             raise InfopruneError(f"{path} exists and is not a run of ours; choose another --out")
         folder = cls(path)
         Workers.now().wait()  # all have looked before the first one writes
@@ -105,6 +106,11 @@ class Metrics:
         if Workers.now().first:
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self.board = Board(self.path.with_name(BOARD), self.rows) if self.tensorboard else None
+
+
+def _foreign(path: Path) -> Iterator[Path]:
+    """What is there beside files that a run was killed in the middle of writing."""
+    return (entry for entry in path.iterdir() if not entry.name.endswith(".partial"))
 
 
 def _rows(path: Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from infoprune.data.coco import AtSize, precisions, results
 from infoprune.data.coco_objects import Objects
 from infoprune.errors import UnusableData
 from infoprune.finetune import Workers
+from infoprune.finetune.machine import autocast
 from infoprune.finetune.options import Precision
 from infoprune.graph.verify import evaluating
 from infoprune.report.model import Interval
@@ -83,9 +83,8 @@ def metrics_of(classes: int) -> dict[str, Metric]:
 def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision) -> list[Judged]:
     """Every task's score; workers share the pictures."""
     us, device, metrics = Workers.now(), next(model.parameters()).device, metrics_of(task.classes)
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     found: dict[int, dict[str, Tensor]] = {}
-    with evaluating(model), nullcontext() if kind is None else torch.autocast(device.type, dtype=kind):
+    with evaluating(model), autocast(device, precision):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
             if place % us.world == us.rank:
                 outputs = model(images.to(device, memory_format=torch.channels_last))

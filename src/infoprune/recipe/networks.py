@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from infoprune.errors import BadArtifact, UnknownName
+from infoprune.errors import UnknownName
 from infoprune.models import models
+from infoprune.models.checkpoint import load_weights
 from infoprune.registry import nearest
 
 SOURCES = ("infoprune", "timm", "torchvision")
@@ -45,21 +46,6 @@ def build_network(
     if weights is not None:
         load_weights(model, weights)
     return model.eval()
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """A safetensors file, or a checkpoint of plain tensors; code in it is never run."""
-    from safetensors.torch import load_file
-
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        model.load_state_dict(state.get("state_dict", state))
-    except Exception as error:
-        raise BadArtifact(f"{path} does not hold this model's weights ({str(error).splitlines()[0]})") from error
 
 
 def _in_timm(name: str) -> bool:

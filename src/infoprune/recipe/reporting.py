@@ -12,6 +12,7 @@ import torch
 
 from infoprune.artifact import read_config
 from infoprune.finetune import Workers
+from infoprune.finetune.machine import layout_for, precision_on
 from infoprune.measure import Measurement, measure
 from infoprune.recipe.folder import RECIPE
 from infoprune.recipe.running import ARTEFACT, BASELINES
@@ -56,7 +57,7 @@ def _made(run: _Run) -> Report:
         baselines=tuple(_baselines(run)),
         tuning=_tuning(run),
         seconds=time.perf_counter() - run.started,
-        environment=_environment(run),
+        environment=_environment(run, pruned),
         recipe=(run.folder.path / RECIPE).read_text(),
         load=f"import infoprune\n\nmodel = {read_config(artefact).architecture.call(artefact)}",
     )
@@ -171,7 +172,8 @@ def _tuning(run: _Run) -> str:
     return f"{run.recipe.report.baseline_epochs:g} epochs of the same tuning each"
 
 
-def _environment(run: _Run) -> dict[str, str]:
+def _environment(run: _Run, pruned: torch.nn.Module) -> dict[str, str]:
+    tuning = run.recipe.finetune
     return {
         **{name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
         "python": platform.python_version(),
@@ -179,4 +181,6 @@ def _environment(run: _Run) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "device": str(run.device),
         "workers": str(Workers.now().world),
+        "precision": str(precision_on(run.device, tuning.precision)),
+        "memory format": str(layout_for(pruned, run.device, tuning.channels_last)),
     }

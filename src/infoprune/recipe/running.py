@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from infoprune.artifact import save
 from infoprune.data import Task, datasets
 from infoprune.errors import InfopruneError, Interrupted
 from infoprune.export import export
+from infoprune.files import held
 from infoprune.finetune import Progress, Surroundings, Training, Workers, hits, joined, train
 from infoprune.finetune.checkpoints import load_tensors
 from infoprune.observe import kept_randomness
@@ -49,10 +51,16 @@ def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> R
     from infoprune.recipe.reporting import report_of
 
     display = display or Silent()
-    with joined() as workers, kept_randomness(), stopping(display.say) as wish:
-        us = _Run(recipe, Path(out), display if workers.first else Silent(), wish)
+    out = Path(out)
+    with joined() as workers, kept_randomness(), stopping(display.say) as wish, _alone(workers, out):
+        us = _Run(recipe, out, display if workers.first else Silent(), wish)
         us.carry_out()
         return report_of(us)
+
+
+def _alone(workers: Workers, out: Path) -> AbstractContextManager:
+    """The first worker holds the directory for all."""
+    return held(out) if workers.first else nullcontext()
 
 
 class _Run:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from infoprune.files import write_atomically
 from infoprune.report import svg
 from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State
 from infoprune.report.parts import card, code, document, folded, table
@@ -21,8 +22,8 @@ def write(report: Report, directory: str | Path) -> Path:
     """Both files of the report; the page's path."""
     place = Path(directory)
     place.mkdir(parents=True, exist_ok=True)
-    (place / FILE).write_text(report.to_json())
-    (place / PAGE).write_text(page(report))
+    write_atomically(place / PAGE, page(report).encode())
+    write_atomically(place / FILE, report.to_json().encode())  # last: the report is done once this is there
     return place / PAGE
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from infoprune.errors import BadArtifact, StalePlan
+from infoprune.errors import StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal, shrink
 from infoprune.graph.slots import Site
@@ -136,12 +136,10 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """The plan that `to_json` wrote; BadArtifact says what is wrong with any other text."""
+        from infoprune.surgery.json_text import parsed
         from infoprune.surgery.reading import plan_from
 
-        try:
-            return plan_from(json.loads(text))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadArtifact(f"the plan is not JSON ({error}); write it with Plan.to_json()") from error
+        return plan_from(parsed(text, "the plan"))
 
     def __str__(self) -> str:
         return table(self)

@@ -16,7 +16,9 @@ from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import structural_copy
 from infoprune.graph.wrapped import bare, for_surgery
+from infoprune.require import require_model
 from infoprune.surgery.certificate import Certificate, certify, masked_original
+from infoprune.surgery.history import note_plan
 from infoprune.surgery.inputs import described, shapes
 from infoprune.surgery.optimizer import remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
@@ -30,6 +32,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     Whatever goes wrong, the model is left bit for bit as it was. An optimizer made before goes on after
     `rebuild_optimizer(optimizer, plan, model)`.
     """
+    require_model(model)
     given, model = model, for_surgery(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
@@ -40,6 +43,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
             _require_agreement(_certified(model, model, masked, plan, example_inputs, macs))
             _require_price(model, example_inputs, plan)
     remember(replaced)
+    note_plan(model, plan)
     return given
 
 

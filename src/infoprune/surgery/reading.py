@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infoprune.errors import BadArtifact
@@ -34,11 +34,22 @@ def plan_from(data: Any) -> Plan:
             f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune"
         )
     return Plan(
-        tuple(_edit(item) for item in sequence(fields["edits"], "edits")),
+        tuple(_edits(fields["edits"])),
         _plain(fields["made_by"]),
         {word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
         inputs_from(fields["inputs"]),
     )
+
+
+def _edits(data: Any) -> Iterator[Edit]:
+    """Each kind of cut at a site is told once."""
+    seen: set[tuple[str, str]] = set()
+    for item in sequence(data, "edits"):
+        edit = _edit(item)
+        if (told := (edit.kind, edit.site.name)) in seen:
+            raise BadArtifact(f"the plan cuts {edit.site.name} twice; write it with Plan.to_json()")
+        seen.add(told)
+        yield edit
 
 
 def _edit(data: Any) -> Edit:

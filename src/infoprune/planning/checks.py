@@ -1,0 +1,60 @@
+"""What plan() was given, checked at its door: one sentence for what is not what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from infoprune.errors import BadWeights
+from infoprune.graph.arguments import Arguments
+
+
+def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping[str, Any]) -> None:
+    """Raise TypeError, ValueError or BadWeights for the first argument that can't be meant."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError("plan() was called inside torch.inference_mode(), which hides what is done; use no_grad()")
+    for tensor in Arguments.of(example_inputs).tensors:
+        _check_input(tensor)
+    damaged = next((name for name, buffer in model.named_buffers() if buffer.isnan().any()), None)
+    if damaged is not None:
+        raise BadWeights(f"the buffer {damaged} holds NaN; load weights that are finite")
+    _check_importance(model, importance)
+    _check_terms(**{name: terms[name] for name in ("budgets", "rates", "num_heads", "solver", "ignored_layers")})
+    for name, method, maker in (("depth", "plan", "DepthPath"), ("tokens", "within", "TokenPath")):
+        if terms[name] is not None and not callable(getattr(terms[name], method, None)):
+            raise TypeError(f"{name} is {terms[name]!r:.60}; give an infoprune.{maker} or leave it out")
+
+
+def _check_input(tensor: Tensor) -> None:
+    if tensor.numel() == 0:
+        raise ValueError(f"example_inputs hold an empty tensor, {list(tensor.shape)}; give one example")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise ValueError("example_inputs hold NaN or infinite values; give finite ones")
+
+
+def _check_importance(model: nn.Module, importance: Any) -> None:
+    if isinstance(importance, type):
+        raise TypeError(f"importance is the class {importance.__name__}; call it: {importance.__name__}()")
+    needs_gradients = isinstance(importance, tp.importance.TaylorImportance)
+    if needs_gradients and all(parameter.grad is None for parameter in model.parameters()):
+        raise ValueError("TaylorImportance reads gradients and the model has none; call backward() on a loss first")
+
+
+def _check_terms(*, budgets: Any, rates: Any, num_heads: Any, solver: Any, ignored_layers: Any) -> None:
+    if isinstance(budgets, int | float | str):
+        raise TypeError(f"budgets is {budgets!r:.60}; give e.g. [infoprune.budgets.macs(keep=0.5)]")
+    if rates is not None and (isinstance(rates, bool) or not isinstance(rates, int | float | Mapping)):
+        raise TypeError(f"rates is {rates!r:.60}; give the share that leaves, such as 0.5, or shares by site name")
+    odd = next((key for key in rates if not isinstance(key, str)), None) if isinstance(rates, Mapping) else None
+    if odd is not None:
+        raise TypeError(f"rates names a {type(odd).__name__}; give the names of sites, as in infoprune.Graph.sites")
+    if num_heads is not None and not isinstance(num_heads, Mapping):
+        raise TypeError(f"num_heads is {num_heads!r:.60}; give heads by layer: {{model.attn.qkv: 3}}")
+    if solver is not None and not isinstance(solver, str) and not callable(solver):
+        raise TypeError(f"solver is {solver!r:.60}; give a name of `infoprune list solvers`, or a function")
+    if isinstance(ignored_layers, str):
+        raise TypeError(f"ignored_layers is the text {ignored_layers!r:.60}; give a list: [{ignored_layers!r:.60}]")
