@@ -1,4 +1,4 @@
-"""What release 0.1 wrote - recipes, plans, artefacts, unfinished runs - is still read, and goes on to the same report."""
+"""What release 0.1 wrote is still read, and unfinished runs go on to the same report."""
 
 import json
 import shutil
