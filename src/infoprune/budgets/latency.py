@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +33,13 @@ from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import activations
 from infoprune.budgets.base import Budget, budgets
 from infoprune.budgets.calls import Call, calls_of
-from infoprune.budgets.timed import interleaved_ms
 from infoprune.graph import Graph
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
 from infoprune.graph.verify import evaluating
 from infoprune.observe import present
+from infoprune.timing import interleaved_ms, milliseconds
 
 VERSION = 2  # of what is measured and how; older cache entries are not found any more
 SHARES = (0.25, 0.5, 1.0)  # widths at which a layer is timed
@@ -72,16 +71,6 @@ def latency(
         raise ValueError(f"batch is {batch}; give a whole number of samples, at least 1")
     limit = None if at_most is None else 1e3 * milliseconds(at_most)
     return Budget("latency_us", _Model(device, batch, progress), keep, limit, refine)
-
-
-def milliseconds(amount: float | str) -> float:
-    """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
-    if isinstance(amount, float | int):
-        return float(amount)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
-    if found is None:
-        raise ValueError(f"{amount!r} is not a duration; write it like '8ms', '1.5s' or '800us'")
-    return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
 
 
 @dataclass(frozen=True)
