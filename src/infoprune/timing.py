@@ -52,11 +52,21 @@ class LatencyComparison:
     @property
     def verdict(self) -> Verdict:
         """Whether the whole interval is within the promise, beyond it, or on both sides."""
-        if self.at_most_ms is not None:
-            (low, high), limit = self.pruned_interval_ms, self.at_most_ms
-        else:
-            (low, high), limit = self.ratio_interval, 1.0 if self.keep is None else self.keep
+        (low, high), limit = self._promised
         return "met" if high <= limit else "not met" if low > limit else "cannot tell"
+
+    @property
+    def excess(self) -> float:
+        """The upper end of the interval over what was promised."""
+        (_, high), limit = self._promised
+        return high / limit
+
+    @property
+    def _promised(self) -> tuple[Interval, float]:
+        """What was measured of what was promised, and the promise."""
+        if self.at_most_ms is not None:
+            return self.pruned_interval_ms, self.at_most_ms
+        return self.ratio_interval, 1.0 if self.keep is None else self.keep
 
     def __str__(self) -> str:
         low, high = self.ratio_interval

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.budgets import Budget, budgets
+from infoprune.budgets import budgets
 from infoprune.data import First, Task
 from infoprune.depth import DepthPath, Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
@@ -85,7 +85,7 @@ def decide(cut: Cut, recipe: Recipe, model: nn.Module, x: Tensor, task: Task, *,
         path = DepthPath(
             _energies(recipe, recipe.depth, model, x, task), strategy=recipe.depth.strategy, seed=recipe.seed
         )
-        options = {**options_of(recipe.budget), "budgets": budgets_of(recipe.budget)}
+        options = {**options_of(recipe.budget), "budgets": [*recipe.budget.budgets.values()]}
         return Decision(plan(model, x, evidence.importance, layer_importance=evidence.layers, depth=path, **options))
     return _widths(recipe.budget, model, x, evidence)
 
@@ -167,17 +167,8 @@ def options_of(section: BudgetSection) -> dict[str, Any]:
     }
 
 
-def budgets_of(section: BudgetSection) -> list[Budget]:
-    found = []
-    for unit, amount in section.limits.items():
-        more = {"progress": False} if unit == "latency" else {}
-        given = {"keep": amount} if isinstance(amount, float) and amount <= 1 else {"at_most": amount}
-        found.append(budgets[unit](**given, **more))
-    return found
-
-
 def _widths(section: BudgetSection, model: nn.Module, x: Tensor, evidence: _Evidence) -> Decision:
-    wanted = {"rates": section.rates} if section.rates is not None else {"budgets": budgets_of(section)}
+    wanted = {"rates": section.rates} if section.rates is not None else {"budgets": [*section.budgets.values()]}
     options = {**options_of(section), **wanted}
     made = planned(model, x, evidence.importance, layer_importance=evidence.layers, **options)
     allocation = None

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from infoprune.budgets import Counted
 from infoprune.errors import Infeasible
 from infoprune.importance import importances
 from infoprune.measure import measure
 from infoprune.planning import plan
-from infoprune.recipe.cuts import budgets_of, cuts_of, options_of
+from infoprune.recipe.cuts import cuts_of, options_of
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.sections import Recipe
 
@@ -68,7 +69,7 @@ def _after(recipe: Recipe, model: torch.nn.Module, x: torch.Tensor) -> tuple[int
     assert recipe.budget is not None
     wanted = {"rates": recipe.budget.rates}
     if recipe.budget.rates is None:
-        counted = [b for b in budgets_of(recipe.budget) if b.unit in ("macs", "params", "activations")]
+        counted = [b for b in recipe.budget.budgets.values() if isinstance(b, Counted)]
         wanted = {"budgets": counted}
         if not counted:
             raise Infeasible("this recipe's budget is priced by measuring; run it without --dry-run")

@@ -13,7 +13,6 @@ import yaml
 
 from infoprune.allocation import solvers
 from infoprune.budgets import budgets
-from infoprune.budgets.latency import milliseconds
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
 from infoprune.importance import importances
@@ -24,8 +23,6 @@ from infoprune.recipe.networks import check_name
 from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import Registry, nearest
-
-SMALLEST_AMOUNT = 1000  # a limit between 1 and this is neither a share nor an amount
 
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
@@ -138,8 +135,11 @@ def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
 def _budget(given: Any, path: str) -> s.BudgetSection:
     own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, float | str))
     found = s.BudgetSection(**own, limits=limits)
-    for unit, amount in limits.items():
-        _check_limit(unit, amount, f"{path}.{unit}")
+    for name, told in limits.items():
+        try:
+            budgets[name].parse(told)
+        except ValueError as error:
+            raise BadRecipe(f"{path}.{name} is {error}") from error
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
@@ -155,19 +155,6 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if found.solver is not None:
         _named(f"{path}.solver", lambda: solvers[found.solver])
     return found
-
-
-def _check_limit(unit: str, amount: float | str, path: str) -> None:
-    if isinstance(amount, str):
-        if unit != "latency":
-            refuse(path, amount, "a share such as 0.5, or an amount")
-        try:
-            milliseconds(amount)
-        except ValueError:
-            refuse(path, amount, "a share such as 0.5, or a duration such as 8ms")
-    elif not 0 < amount <= 1 and (unit == "latency" or amount < SMALLEST_AMOUNT):
-        more = " or a duration such as 8ms" if unit == "latency" else f" or an amount of at least {SMALLEST_AMOUNT}"
-        refuse(path, amount, f"a share that remains, above 0 and at most 1,{more}")
 
 
 def _depth(given: Any, path: str) -> s.DepthSection:

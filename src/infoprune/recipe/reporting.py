@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from infoprune.artifact import read_config
+from infoprune.budgets import Comparison, Counted
 from infoprune.finetune import Workers
 from infoprune.measure import Measurement, measure
 from infoprune.recipe.folder import RECIPE
 from infoprune.recipe.running import ARTEFACT, BASELINES
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State, Step, Verdict
+from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State, Step
 from infoprune.timing import LatencyComparison, compare_latency
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ def _made(run: _Run) -> Report:
     before, after = measure(dense, run.x), measure(pruned, run.x)
     whole = all(cut.kind == "features" for cut in run.cuts)  # what travels is timed by bytes
     timing = run.recipe.report.latency and not whole
-    timed = compare_latency(dense, pruned, run.x, **_promise(run)) if timing else None
+    held = _held(run, dense, pruned, timing)
+    timed = _timed(held.values()) or (compare_latency(dense, pruned, run.x) if timing else None)
     recipe, told = run.recipe, [run.folder.read_json(f"{cut.name}/told.json") for cut in run.cuts]
     allocation = run.told(run.cuts[-1]).allocation
     artefact = run.folder.path / ARTEFACT
@@ -52,7 +55,7 @@ def _made(run: _Run) -> Report:
         certificate="; ".join(dict.fromkeys(t["certificate"] for t in told)),
         allocation=allocation,
         latency_ratio=None if timed is None else _inverse(timed),
-        budgets=_verdicts(run, before, after, timed),
+        budgets={words: found.verdict if found else "cannot tell" for words, found in held.items()},
         baselines=tuple(_baselines(run)),
         tuning=_tuning(run),
         seconds=time.perf_counter() - run.started,
@@ -62,11 +65,15 @@ def _made(run: _Run) -> Report:
     )
 
 
-def _promise(run: _Run) -> dict[str, Any]:
-    limit = run.recipe.budget.limits.get("latency") if run.recipe.budget else None
-    if limit is None:
-        return {}
-    return {"keep": limit} if isinstance(limit, float) else {"at_most": limit}
+def _held(run: _Run, dense: torch.nn.Module, pruned: torch.nn.Module, timing: bool) -> dict[str, Comparison | None]:
+    """Each budget's words, with how the pruned network stands; what would have to be measured is not without timing."""
+    wanted = run.recipe.budget.budgets if run.recipe.budget else {}
+    sure = {words: timing or isinstance(budget, Counted) for words, budget in wanted.items()}
+    return {words: b.compare(dense, pruned, (run.x,)) if sure[words] else None for words, b in wanted.items()}
+
+
+def _timed(found: Iterable[Comparison | None]) -> LatencyComparison | None:
+    return next((one for one in found if isinstance(one, LatencyComparison)), None)
 
 
 def _bytes(model: torch.nn.Module) -> int:
@@ -131,18 +138,6 @@ def _steps(run: _Run) -> list[Step]:
             images = row.get("images", images)
             found.append(Step(stage, before + images, row.get("loss"), row.get("accuracy")))
         before += images
-    return found
-
-
-def _verdicts(run: _Run, before: Any, after: Any, timed: LatencyComparison | None) -> dict[str, Verdict]:
-    limits = run.recipe.budget.limits if run.recipe.budget else {}
-    found: dict[str, Verdict] = {}
-    for unit, amount in limits.items():
-        if unit in ("macs", "params"):
-            was, now = getattr(before, unit), getattr(after, unit)
-            found[f"{unit} {amount:g}"] = "met" if now <= (amount * was if amount <= 1 else amount) else "not met"
-        elif unit == "latency":
-            found[f"latency {amount}"] = timed.verdict if timed else "cannot tell"
     return found
 
 

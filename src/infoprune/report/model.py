@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infoprune.errors import BadArtifact
+from infoprune.timing import Verdict
 
 SCHEMA = 1
 FILE = "report.json"
 LARGEST_FILE = 64 << 20
-
-Verdict = Literal["met", "not met", "cannot tell"]
 
 
 @dataclass(frozen=True)
