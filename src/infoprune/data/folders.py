@@ -11,7 +11,7 @@ from PIL import Image
 
 from infoprune.data.base import Facts, Task, data_set, existing, given
 from infoprune.data.files import Photographs, opened, pictures_under
-from infoprune.errors import MissingData, UnusableData
+from infoprune.errors import MissingData, UnusableData, first_line
 
 HALVES = "train/<class>/*.jpg and val/<class>/*.jpg"
 PICTURES, IMAGENET, COCO_LABELS = Facts(None, 224), Facts(1000, 224), Facts(80, 550)
@@ -61,10 +61,9 @@ def timm_reader(
         try:
             halves.append(ReadByTimm(create_dataset(reader, root=root, split=split, download=False)))
         except Exception as error:  # each reader fails in its own way
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise MissingData(
-                f"timm's reader {reader!r} finds no {split!r} under {root} ({first}); set data.root and data.reader as "
-                "timm.data.create_dataset takes them"
+                f"timm's reader {reader!r} finds no {split!r} under {root} ({first_line(error)}); set data.root and "
+                "data.reader as timm.data.create_dataset takes them"
             ) from error
     train, val = halves
     return _task("timm", train, val, PICTURES, size, seed, train.classes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from infoprune.errors import BadArtifact, UnknownName
+from infoprune.errors import BadArtifact, UnknownName, first_line
 from infoprune.models import models
 from infoprune.recipe.sections import Recipe
 from infoprune.registry import nearest
@@ -73,7 +73,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         )
         model.load_state_dict(state.get("state_dict", state))
     except Exception as error:
-        raise BadArtifact(f"{path} does not hold this model's weights ({str(error).splitlines()[0]})") from error
+        raise BadArtifact(f"{path} does not hold this model's weights ({first_line(error)})") from error
 
 
 def _in_timm(name: str) -> bool:
