@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.allocation import Posynomial, Problem, allocate
+from infoprune.allocation import Posynomial, Problem, allocate, utility_of
 from infoprune.budgets import Budget, Counted
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.counting import count_macs
@@ -114,10 +114,9 @@ class Stages:
     def utility(self, edits: Sequence[KeepTokens], scored: Scored) -> float:
         """What the shares that stay are worth, 0 where all do."""
         shares = {edit.block: edit.kept / edit.arriving for edit in edits}
-        p, total = scored.terms.utility, 0.0
+        total = 0.0
         for block, weight in zip(self.blocks, self.weights(scored).tolist(), strict=True):
-            share = shares.get(block, 1.0)
-            total += weight * (np.log(share) if p == 0 else (share**p - 1) / p)
+            total += weight * utility_of(shares.get(block, 1.0), scored.terms.utility)
         return float(total)
 
     def problem(self, scored: Scored, budgets: Sequence[Counted]) -> Problem:
