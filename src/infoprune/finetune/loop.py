@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from infoprune.finetune.checkpoints import Checkpoints, State
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
 from infoprune.finetune.norms import reestimate_, shared_norms
 from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
-from infoprune.finetune.options import Training
+from infoprune.finetune.options import Training, cast
 from infoprune.finetune.schedule import rate_at
 from infoprune.finetune.sharding import sharded, whole
 from infoprune.finetune.workers import Workers
@@ -163,7 +163,7 @@ class _Run:
         images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
         images, targets = self.mix(images, targets, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with cast(self.training.precision, self.device):
             dense = None if self.teacher is None else self._answers(images)
             loss = self.goal.loss(self.forward, images, targets, dense, self.training)
         self.scaler.scale(loss).backward()
@@ -223,7 +223,7 @@ class _Run:
     def _reestimate(self) -> None:
         if self.training.reestimate:
             loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
-            with self._autocast():
+            with cast(self.training.precision, self.device):
                 reestimate_(self.model, (self._placed(images) for images, _ in loader))
 
     def _wrapped(self) -> nn.Module:
@@ -244,10 +244,6 @@ class _Run:
 
     def _moved(self, target: Tensor) -> Tensor:
         return target.to(self.device, non_blocking=True)
-
-    def _autocast(self) -> Any:
-        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
-        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
 
 
 def _average(model: nn.Module, decay: float | None) -> Any:

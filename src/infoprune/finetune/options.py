@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "one_cycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def cast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Where this lasts, products are computed in `precision`."""
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 
 from infoprune.data import Examples, InOrder
-from infoprune.finetune.options import Precision
+from infoprune.finetune.options import Precision, cast
 from infoprune.finetune.workers import Workers
 from infoprune.graph.verify import evaluating
 
@@ -22,10 +20,8 @@ def hits(
     Workers share the examples; all get all entries.
     """
     us, device = Workers.now(), next(model.parameters()).device
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    cast = nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
     found: dict[int, list[bool]] = {}
-    with evaluating(model), cast:
+    with evaluating(model), cast(precision, device):
         for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):
             if place % us.world == us.rank:
                 answers = model(images.to(device, memory_format=torch.channels_last)).argmax(1).cpu()

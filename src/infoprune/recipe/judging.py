@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from infoprune.data.coco import AtSize, precisions, results
 from infoprune.data.coco_objects import Objects
 from infoprune.errors import UnusableData
 from infoprune.finetune import Workers, hits
-from infoprune.finetune.options import Precision
+from infoprune.finetune.options import Precision, cast
 from infoprune.graph.verify import evaluating
 from infoprune.recipe.quality import Hits, Judged, Scores
 from infoprune.split import PSNR, RMSE, MeanIoU, Metric
@@ -59,9 +58,8 @@ def judged_names(model: nn.Module, task: Task, *, batch: int, precision: Precisi
 def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision, workers: int = 0) -> Scores:
     """Every task's score; workers share the pictures."""
     us, device, metrics = Workers.now(), next(model.parameters()).device, metrics_of(task.classes)
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     found: dict[int, dict[str, Tensor]] = {}
-    with evaluating(model), nullcontext() if kind is None else torch.autocast(device.type, dtype=kind):
+    with evaluating(model), cast(precision, device):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
             if place % us.world == us.rank:
                 outputs = model(images.to(device, memory_format=torch.channels_last))
