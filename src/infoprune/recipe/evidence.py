@@ -34,7 +34,7 @@ class Evidence:
     def importance(self) -> Callable[[Any], Any]:
         section = self.recipe.importance
         factory = importances[section.name]
-        return factory(**self._given(factory, ("seen",)), **section.options)
+        return factory(**self._given(factory, ("seen", "model", "loader")), **section.options)
 
     @cached_property
     def layers(self) -> Any:
@@ -103,7 +103,7 @@ def evidence_of(factory: Callable[..., Any]) -> dict[str, Any]:
 def unservable(factory: Callable[..., Any]) -> str | None:
     """The first evidence that a recipe has no way to give."""
     wanted = evidence_of(factory)
-    known = all(kind in SEEN for name, kind in wanted.items() if name == "seen")
+    known = wanted.get("seen") in (None, *SEEN)
     return next((name for name in wanted if name not in OFFERED), None if known else "seen")
 
 

@@ -36,13 +36,13 @@ class Width(Cut):
 
     def decide(self, scene: Scene) -> Decision:
         evidence = Evidence(scene)
-        options = {**options_of(self.budget), **_wanted(self.budget)}
-        made = planned(scene.model, scene.x, evidence.importance, layer_importance=evidence.layers, **options)
+        made = self._planned(scene, evidence, evidence.layers)
         sites, allocation, rivals = _changes(made, evidence.layers), None, {}
         if made.allocation is not None:
-            even = planned(scene.model, scene.x, evidence.importance, **options) if evidence.layers else None
             gap = float(made.allocation.bound - made.allocation.value)
-            moved = None if even is None else _moved(made, even)
+            moved = None
+            if evidence.layers is not None:
+                moved = _moved(made, self._planned(scene, evidence, None))
             allocation = Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
         if not scene.rehearsal:
             rivals = {name: self._at_the_same_widths(BASELINES[name](), scene, sites) for name in self.rivals}
@@ -62,6 +62,10 @@ class Width(Cut):
     @property
     def epochs(self) -> float:
         return self.recipe.report.baseline_epochs
+
+    def _planned(self, scene: Scene, evidence: Evidence, layers: Any) -> Planned:
+        options = {**options_of(self.budget), **_wanted(self.budget)}
+        return planned(scene.model, scene.x, evidence.importance, layer_importance=layers, **options)
 
     def _at_the_same_widths(self, importance: Any, scene: Scene, sites: Sequence[SiteChange]) -> Plan:
         """Rates take any importance to the widths of `sites`."""
