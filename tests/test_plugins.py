@@ -76,8 +76,8 @@ def shop_installed(tmp_path_factory):
     about = root / "shop-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
-    factories = {budgets: "Joules", datasets: "stripes"}
-    lines = [f"[{r.group}]\nshop_{i} = shop:{factories.get(r, 'anything')}\n" for i, r in enumerate(REGISTRIES)]
+    made = {"budget": "Joules", "data set": "stripes"}
+    lines = [f"[{r.group}]\nshop_{i} = shop:{made.get(r.kind, 'anything')}\n" for i, r in enumerate(REGISTRIES)]
     (about / "entry_points.txt").write_text("\n".join(lines))
     return root
 
@@ -110,10 +110,10 @@ def test_every_registry_takes_a_newcomer_from_another_package(shop):
 
 
 def test_a_recipe_names_anothers_data_and_budget(shop):
-    place = {registry: f"shop_{i}" for i, registry in enumerate(REGISTRIES)}
+    place = {registry.kind: f"shop_{i}" for i, registry in enumerate(REGISTRIES)}
     (shop / "r.yaml").write_text(
-        f"schema: 1\nmodel: {{name: resnet20_cifar}}\ndata: {{name: {place[datasets]}}}\n"
-        f"layer_importance: {{name: uniform}}\nbudget: {{{place[budgets]}: 5000}}\n"
+        f"schema: 1\nmodel: {{name: resnet20_cifar}}\ndata: {{name: {place['data set']}}}\n"
+        f"layer_importance: {{name: uniform}}\nbudget: {{{place['budget']}: 5000}}\n"
         "finetune: {epochs: 0, reestimate: 0}\nreport: {latency: false, baseline_epochs: 0}\n"
     )
     told = json.loads(spoken(shop, "-m", "infoprune", "run", "r.yaml", "--dry-run", "--json"))
@@ -121,4 +121,4 @@ def test_a_recipe_names_anothers_data_and_budget(shop):
     assert 1e-3 * told["macs_after"] <= 5000 < 1e-3 * told["macs"]
     report = json.loads(spoken(shop, "-m", "infoprune", "run", "r.yaml", "--out", "out", "--json"))
     assert report["after"]["macs"] == told["macs_after"]
-    assert report["budgets"] == {f"{place[budgets]} 5000": "met"}
+    assert report["budgets"] == {f"{place['budget']} 5000": "met"}
