@@ -66,11 +66,10 @@ class Evidence:
     @cached_property
     def tasks_seen(self) -> TaskObservations:
         """One pass that sets layers beside what the network gives out; all workers see all pictures."""
-        kind, seed = KINDS[self.scene.task.kind], self.recipe.seed
+        outputs, seed = KINDS[self.scene.task.kind].outputs, self.recipe.seed
+        loader = pictures(self._first())
         with kept_randomness():
-            return observe_tasks(
-                self.scene.model, pictures(self._first()), outputs=kind.outputs, seed=seed, progress=False
-            )  # fmt: skip
+            return observe_tasks(self.scene.model, loader, outputs=outputs, seed=seed, progress=False)
 
     def loader(self, rank: int = 0, world: int = 1) -> Iterable[Any]:
         """This worker's share of the calibration pictures, with their labels where these are classes."""

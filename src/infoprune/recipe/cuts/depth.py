@@ -37,10 +37,8 @@ class Depth(Cut):
     units: int
 
     def decide(self, scene: Scene) -> Decision:
-        seen, strategy = energies(scene, self.section), self.section.strategy
-        made = plan_depth(
-            scene.model, scene.x, seen, clusters=self.units, strategy=strategy, seed=scene.recipe.seed
-        )  # fmt: skip
+        seen, seed = energies(scene, self.section), scene.recipe.seed
+        made = plan_depth(scene.model, scene.x, seen, clusters=self.units, strategy=self.section.strategy, seed=seed)
         return Decision(made, _block_changes(made, seen))
 
     def words(self) -> str:
