@@ -20,35 +20,30 @@ import split_train
 import torch
 from results_file import ResultsFile, arguments
 from safetensors.torch import load_file
+from split_tables import BASE, HARD, QPS, write
+from split_train import METRICS
 from torch import Tensor
 from tqdm import tqdm
 
 import infoprune as ip
 from infoprune.data.scenes import CLASSES, SceneSet
 from infoprune.models import small_three_task
+from infoprune.recipe.judging import three_maps
 from infoprune.split import evaluation as ev
 from infoprune.wire import HEVC, Selection
 
 AT, PATCH = "backbone.neck", 2  # a quarter of the maps' height, as the paper's 8 of 32
-METRICS = split_train.METRICS
 KEY = ("kind", "view", "patch", "seed", "ranking", "mode", "share", "qp")
 VIEWS = {"plug-in": ip.split.WholePatches(PATCH), "corrected": ip.split.PrincipalAxes(PATCH)}
 ESTIMATES = {"plug-in": "value", "corrected": "excess"}
 BLIND = {"l1": ip.split.l1, "l2": ip.split.l2, "gm": ip.split.geometric_median}
-HARD, BASE, QPS = (0.9375, 0.875, 0.75, 0.5), (0.5, 0.75), (10, 20, 30, 40)
 DRAWS, PATCHES = 100, (1, 2, 4, 8)
-
-
-def outputs_of(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What tasks give out, as pictures: class probabilities, disparity in pixels, colours."""
-    probabilities = outputs["segmentation"].softmax(1)
-    return {**outputs, "segmentation": probabilities, "reconstruction": outputs["reconstruction"].clamp(0, 1)}
 
 
 def observed(model: torch.nn.Module, images: Tensor, view: object) -> ip.split.TaskObservations:
     """One pass over the calibration images."""
     batches = images.split(32)
-    return ip.split.observe_tasks(model, batches, layers=[AT], view=view, outputs=outputs_of, progress=False)
+    return ip.split.observe_tasks(model, batches, layers=[AT], view=view, outputs=three_maps, progress=False)
 
 
 def saturation(model: torch.nn.Module, images: Tensor, sizes: Sequence[int]) -> Iterator[dict]:
@@ -146,8 +141,6 @@ def main() -> None:
     torch.set_num_threads(1)
     results = ResultsFile.of(options, "split_scenes", KEY)
     if options.command == "table":
-        from split_tables import write
-
         write(results.rows(), options.plots)
         return
     if options.smoke:

@@ -7,11 +7,12 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from split_scenes import BASE, HARD, METRICS, QPS
+from split_train import METRICS
 
 from infoprune.report import split as pictures
 from infoprune.split import Point, WinnerMap, rate_difference, task_distortion, winner_map
 
+HARD, BASE, QPS = (0.9375, 0.875, 0.75, 0.5), (0.5, 0.75), (10, 20, 30, 40)  # shares that travel, and qualities
 METHODS = ("corrected", "plug-in", "l1", "l2", "gm", "random")
 
 

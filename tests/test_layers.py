@@ -1,4 +1,4 @@
-"""The direction of imports: a module imports from lines below its own only."""
+"""The direction of imports: from lines below one's own only, in no circle of files, and of no private name."""
 
 import ast
 from pathlib import Path
@@ -16,9 +16,9 @@ LAYERS = (
     ("artifact", "depth", "export", "finetune", "split", "tokens"),
     ("planning",),
     ("refining",),
-    ("measure", "timing"),
+    ("measure",),
     ("importance", "layerwise", "budgets", "surgery"),
-    ("observe", "families", "wire"),
+    ("observe", "families", "wire", "timing"),
     ("graph",),
     ("estimators", "allocation", "models", "data"),
     ("registry", "files", "require"),
@@ -67,3 +67,82 @@ def test_estimators_and_allocation_know_neither_timm_nor_torch_pruning():
         text = path.read_text()
         assert "import timm" not in text
         assert "torch_pruning" not in text
+
+
+# ------------------------------------------------------------------------------------------------- circles of files
+
+BENCHMARKS = SOURCE.parents[1] / "benchmarks"
+# Circles that are there, each to go; whoever opens one takes its line away.
+KNOWN_CIRCLES = {
+    # a plan is read by code that knows every edit, and every edit is part of a plan: readers are to stand by writers
+    frozenset(f"infoprune.surgery.{name}" for name in
+              ("blocks", "channels", "features", "plan", "reading", "tokens", "widths")),
+    # what was saved is loaded once to see that it can be
+    frozenset({"infoprune.artifact.loading", "infoprune.artifact.saving"}),
+}  # fmt: skip
+KNOWN_PRIVATE = {  # the benchmark times parts of one pass
+    ("split_speed", "infoprune.observe.tasks._Counting"),
+    ("split_speed", "infoprune.observe.tasks._Taps"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every file under the name that it is imported by."""
+    inside = {".".join(("infoprune", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in SOURCE.rglob("*.py")}
+    found = {name.removesuffix(".__init__"): path for name, path in inside.items()}
+    return found | {path.stem: path for path in BENCHMARKS.glob("*.py")}
+
+
+def names_imported(path: Path) -> list[tuple[str, str]]:
+    """(module, name) of every `from module import name` and (module, "") of every `import module`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+    return found
+
+
+def graph_of(files: dict[str, Path]) -> dict[str, set[str]]:
+    """module -> the modules whose files it names."""
+
+    def named(path: Path) -> set[str]:
+        return {f"{m}.{n}" if f"{m}.{n}" in files else m for m, n in names_imported(path)}
+
+    return {name: (named(path) & files.keys()) - {name} for name, path in files.items()}
+
+
+def reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    found, left = set(), [start]
+    while left:
+        new = graph[left.pop()] - found
+        found |= new
+        left += new
+    return found
+
+
+def circles_in(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Files from which there is a way back to themselves, with those that the way leads through."""
+    reach = {name: reached(graph, name) for name in graph}
+    return {frozenset(n for n in reach[name] if name in reach[n]) for name in graph if name in reach[name]}
+
+
+def test_a_circle_is_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert circles_in(graph) == {frozenset("bc")}
+
+
+def test_files_import_each_other_in_no_circle():
+    assert circles_in(graph_of(modules())) == KNOWN_CIRCLES
+
+
+def test_nothing_private_is_imported_from_another_file():
+    files = modules()
+    private = {
+        (name, f"{module}.{imported}")
+        for name, path in files.items()
+        for module, imported in names_imported(path)
+        if imported.startswith("_") and not imported.startswith("__") and module in files
+    }
+    assert private == KNOWN_PRIVATE

@@ -83,3 +83,8 @@ class Interrupted(InfopruneError):
 
 class NotACut(InfopruneError, ValueError):
     """A layer whose output alone does not carry the rest of a model; the message says what else is needed."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else says first; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""A latency budget that is predicted first and then measured: plan, build, time, and plan again."""
+"""A budget whose price is a prediction: plan, build, measure, and plan again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from infoprune.budgets import Budget
+from infoprune.budgets import Budget, Comparison
 from infoprune.errors import Infeasible
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.plan import Plan, carry_out
-from infoprune.timing import LatencyComparison, compare_latency
 
 ROUNDS = 4
 STRICTER = 0.98  # aim a little below what would just do, since the interval has to fit as well
@@ -27,38 +27,35 @@ def refined(
     *,
     make: Callable[[Budget], Made],
     plan_of: Callable[[Made], Plan],
-    compare: Callable[..., LatencyComparison] = compare_latency,
-) -> tuple[Made, LatencyComparison]:
+) -> tuple[Made, Comparison]:
     """What `make(budget)` gives, made again with a smaller limit while the built model is not measured to meet it.
 
     Returns the last one that could be made, with how it compared: its verdict is "met", "not met" or "cannot tell".
     """
-    promised = {"keep": budget.keep} if budget.keep else {"at_most": (budget.at_most or 0) / 1e3}
+    inputs, stricter = Arguments.of(example_inputs), budget
     made = make(budget)
-    found = _measured(model, example_inputs, plan_of(made), promised, compare)
+    found = _compared(budget, model, inputs, plan_of(made))
     for _ in range(ROUNDS - 1):
         if found.verdict == "met":
             break
-        budget = _stricter(budget, found)
+        stricter = _stricter(stricter, found)
         try:
-            candidate = make(budget)
+            candidate = make(stricter)
         except Infeasible:
             break
-        made, found = candidate, _measured(model, example_inputs, plan_of(candidate), promised, compare)
+        made, found = candidate, _compared(budget, model, inputs, plan_of(candidate))
     return made, found
 
 
-def _measured(
-    model: nn.Module, inputs: Any, plan: Plan, promised: dict, compare: Callable[..., LatencyComparison]
-) -> LatencyComparison:
+def _compared(budget: Budget, model: nn.Module, inputs: Arguments, plan: Plan) -> Comparison:
     pruned = structural_copy(model)
     carry_out(pruned, plan.edits)
-    return compare(model, pruned, inputs, **promised)
+    return budget.compare(model, pruned, inputs)
 
 
-def _stricter(budget: Budget, found: LatencyComparison) -> Budget:
-    """The limit lowered by how far the upper end of the measured interval was beyond the promise."""
+def _stricter(budget: Budget, found: Comparison) -> Budget:
+    """The limit lowered by how far what was measured may be beyond the promise."""
+    factor = STRICTER * min(1.0, 1 / found.excess)
     if budget.keep is not None:
-        return replace(budget, keep=budget.keep * STRICTER * min(1.0, (found.keep or 1.0) / found.ratio_interval[1]))
-    promised, measured = found.at_most_ms or 1.0, found.pruned_interval_ms[1]
-    return replace(budget, at_most=(budget.at_most or 0) * STRICTER * min(1.0, promised / measured))
+        return replace(budget, keep=budget.keep * factor)
+    return replace(budget, at_most=(budget.at_most or 0) * factor)

@@ -20,10 +20,11 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 class Registry(Mapping[str, Callable[..., Any]]):
-    """name -> factory, filled by decorators and by the entry point group `infoprune.<kind>`."""
+    """name -> factory, filled by decorators and by the entry points of other packages in `group`."""
 
     def __init__(self, kind: str):
         self.kind = kind
+        self.group = f"infoprune.{kind.replace(' ', '_')}"  # packaging tools refuse spaces
         self._factories: dict[str, Callable[..., Any]] = {}
         self._plugins_loaded = False
 
@@ -60,5 +61,5 @@ class Registry(Mapping[str, Callable[..., Any]]):
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        for entry in entry_points(group=f"infoprune.{self.kind}"):
+        for entry in entry_points(group=self.group):
             self._factories.setdefault(entry.name, entry.load())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoprune.budgets.latency import milliseconds
-from infoprune.budgets.timed import interleaved_ms
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.verify import evaluating
 
@@ -19,6 +20,7 @@ Verdict = Literal["met", "not met", "cannot tell"]
 Difference = Literal["faster", "slower", "no difference"]
 Interval = tuple[float, float]
 
+LEAST_MS = 1.0  # a single reading lasts at least this long, so that the clock's own cost does not show
 DRAWS = 4000
 CONFIDENCE = 0.995
 
@@ -50,11 +52,21 @@ class LatencyComparison:
     @property
     def verdict(self) -> Verdict:
         """Whether the whole interval is within the promise, beyond it, or on both sides."""
-        if self.at_most_ms is not None:
-            (low, high), limit = self.pruned_interval_ms, self.at_most_ms
-        else:
-            (low, high), limit = self.ratio_interval, 1.0 if self.keep is None else self.keep
+        (low, high), limit = self._promised
         return "met" if high <= limit else "not met" if low > limit else "cannot tell"
+
+    @property
+    def excess(self) -> float:
+        """The upper end of the interval over what was promised."""
+        (_, high), limit = self._promised
+        return high / limit
+
+    @property
+    def _promised(self) -> tuple[Interval, float]:
+        """What was measured of what was promised, and the promise."""
+        if self.at_most_ms is not None:
+            return self.pruned_interval_ms, self.at_most_ms
+        return self.ratio_interval, 1.0 if self.keep is None else self.keep
 
     def __str__(self) -> str:
         low, high = self.ratio_interval
@@ -128,3 +140,58 @@ def median_interval(values: np.ndarray, *, seed: int = 0) -> Interval:
     drawn = values[generator.integers(len(values), size=(DRAWS, len(values)))]
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+# ------------------------------------------------------------------------------------------------------ readings
+
+
+def milliseconds(amount: float | str) -> float:
+    """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
+    if isinstance(amount, float | int):
+        return float(amount)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
+    if found is None:
+        raise ValueError(f"{amount!r} is not a duration; write it like '8ms', '1.5s' or '800us'")
+    return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
+
+
+def interleaved_ms(
+    runs: Sequence[Callable[[], object]],
+    *,
+    rounds: int,
+    seconds: float,
+    device: torch.device,
+    seed: int = 0,
+) -> np.ndarray:
+    """Milliseconds a run, rounds x runs; each round takes the runs in a new random order.
+
+    At least `rounds` rounds, and more of them until `seconds` have passed. All are warmed up before, and all
+    readings are means of equally many runs: interruptions would otherwise weigh on one more than on another.
+    """
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    repeats = max(_repeats(run, wait) for run in runs)
+    order = np.random.default_rng(seed)
+    times: list[list[float]] = []
+    started = time.perf_counter()
+    while len(times) < rounds or time.perf_counter() - started < seconds:
+        readings = [0.0] * len(runs)
+        for i in order.permutation(len(runs)):
+            readings[i] = _reading(runs[i], repeats, wait)
+        times.append(readings)
+    return np.array(times)
+
+
+def _repeats(run: Callable[[], object], wait: Callable[[], None]) -> int:
+    """How often to run for one reading, after runs for warm-up."""
+    _reading(run, 1, wait)
+    once = min(_reading(run, 1, wait) for _ in range(3))
+    return max(1, int(np.ceil(LEAST_MS / max(once, 1e-6))))
+
+
+def _reading(run: Callable[[], object], repeats: int, wait: Callable[[], None]) -> float:
+    wait()
+    before = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    wait()
+    return 1e3 * (time.perf_counter() - before) / repeats

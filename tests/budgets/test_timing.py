@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("infoprune.budgets.timed.time", clock)
+    monkeypatch.setattr("infoprune.timing.time", clock)
     return clock
 
 
@@ -72,7 +72,7 @@ def test_a_slower_model_breaks_its_promise(clock):
 
 
 def test_the_same_model_shows_no_difference_in_95_of_100_runs(monkeypatch):
-    monkeypatch.setattr("infoprune.budgets.timed.LEAST_MS", 0.3)
+    monkeypatch.setattr("infoprune.timing.LEAST_MS", 0.3)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).eval()
     x = torch.randn(16, 64)
     found = [ip.compare_latency(model, model, x, seconds=0, seed=i).difference for i in range(100)]

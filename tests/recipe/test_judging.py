@@ -12,7 +12,8 @@ from infoprune.finetune.loss import TOKENS, loss_of
 from infoprune.models import small_three_task
 from infoprune.recipe import recipe_of, run
 from infoprune.recipe.goals import ThreeMaps, three_errors
-from infoprune.recipe.judging import Judged, from_sums, groups_of, judged_maps
+from infoprune.recipe.judging import from_sums, groups_of, judged_maps
+from infoprune.recipe.quality import Judged
 from infoprune.recipe.splitting import judged_over_the_wire
 from infoprune.split import PSNR
 from infoprune.wire import Selection
@@ -88,12 +89,12 @@ def test_features_that_all_travel_as_floats_change_no_score():
     task = datasets["scenes"](size=32, scenes=2, held_out=3)
     torch.manual_seed(0)
     model = small_three_task(task.classes).eval()
-    plain = judged_maps(model, task, batch=2, precision="fp32")
-    *split, sent = judged_over_the_wire(model, task, "backbone.neck", None, batch=2)
+    plain = judged_maps(model, task, batch=2, precision="fp32").judged
+    *split, sent = judged_over_the_wire(model, task, "backbone.neck", None, batch=2).judged
     for a, b in zip(plain, split, strict=True):
         assert a.value == pytest.approx(b.value, rel=1e-4), a.name  # channels_last rounds otherwise
     assert (sent.value, sent.interval.low) == (4 * 64 * 4 * 8, 4 * 64 * 4 * 8)
-    *_, fewer = judged_over_the_wire(model, task, "backbone.neck", Selection.hard(64, range(16)), batch=2)
+    *_, fewer = judged_over_the_wire(model, task, "backbone.neck", Selection.hard(64, range(16)), batch=2).judged
     assert fewer.value < 64 * 4 * 8 / 2
 
 

@@ -22,8 +22,9 @@ from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
-from infoprune.recipe.cuts import Cut, decide
+from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
+from infoprune.recipe.scene import Scene
 from infoprune.report.model import Report
 from kill_points import writes_before
 
@@ -60,10 +61,18 @@ def weights(out):
 def decided(root, **sections):
     """What a recipe decides about the widths of a small network, and that network with its task."""
     told = {"depth": None, "importance": None, "layer_importance": None, **sections}
-    made = recipe(root, **told)
-    model = build_network("resnet20_cifar", num_classes=4)
-    task = datasets["tensors"](made.data.root)
-    return decide(Cut("cut-1", "width"), made, model, torch.zeros(1, 3, 16, 16), task), model, task
+    return decide(recipe(root, **told))
+
+
+def decide(made):
+    """The decision of the only cut, the network and the task."""
+    model, x, task = build_network("resnet20_cifar", num_classes=4), torch.zeros(1, 3, 16, 16), task_of(made)
+    (cut,) = cuts_of(made, model, x)
+    return cut.decide(Scene(made, model, x, task)), model, task
+
+
+def task_of(made):
+    return datasets["tensors"](made.data.root)
 
 
 def test_units_are_ranked_by_readers_too_unless_told(tmp_path):
@@ -89,10 +98,7 @@ def test_layers_are_weighed_by_measured_curves_unless_told(tmp_path):
 def test_blocks_and_channels_that_share_a_budget_weigh_layers_as_told(tmp_path):
     def planned(layers):
         made = recipe(tmp_path, depth={"joint": True, "samples": 32}, budget={"macs": 0.4}, layer_importance=layers)
-        task = datasets["tensors"](made.data.root)
-        torch.manual_seed(0)
-        model = build_network("resnet20_cifar", num_classes=4)
-        return decide(Cut("cut-1", "joint"), made, model, torch.zeros(1, 3, 16, 16), task).plan.to_json()
+        return decide(made)[0].plan.to_json()
 
     assert planned(None) == planned({"name": "curves"}) != planned({"name": "uniform"})
 

@@ -2,8 +2,8 @@
 
 from infoprune.allocation import baselines, cvxpy_reference, slsqp  # noqa: F401  importing registers the solvers
 from infoprune.allocation.posynomial import Posynomial
-from infoprune.allocation.problem import Problem
+from infoprune.allocation.problem import Problem, utility_of
 from infoprune.allocation.registered import solvers
 from infoprune.allocation.result import Allocation, allocate
 
-__all__ = ["Allocation", "Posynomial", "Problem", "allocate", "baselines", "solvers"]
+__all__ = ["Allocation", "Posynomial", "Problem", "allocate", "baselines", "solvers", "utility_of"]

@@ -21,7 +21,7 @@ def uniform(problem: Problem) -> Solution:
         low, high = (middle, high) if _fits(problem, _kept(problem, middle)) else (low, middle)
     ratio = 1.0 if _fits(problem, _kept(problem, 1.0)) else low
     point = _kept(problem, ratio)
-    return Solution(followed(problem, point), _bound(problem), point)
+    return Solution(followed(problem, point), bound_of(problem), point)
 
 
 @solvers.register("projection")
@@ -45,7 +45,7 @@ def projection(problem: Problem) -> Solution:
         options={"maxiter": 300, "ftol": 1e-10},
     )
     point = pulled_inside(problem, found.x * sizes)
-    return Solution(followed(problem, point), _bound(problem), point)
+    return Solution(followed(problem, point), bound_of(problem), point)
 
 
 def budget_room(problem: Problem) -> dict:
@@ -84,6 +84,6 @@ def _fits(problem: Problem, counts: np.ndarray) -> bool:
     return bool((problem.price(counts) <= problem.limits).all())
 
 
-def _bound(problem: Problem) -> float:
+def bound_of(problem: Problem) -> float:
     """What the best counts could be worth, so that a baseline's gap says what it gives away."""
     return linear(problem).bound if problem.utility == 1 else continuous(reachable(problem)).bound

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.posynomial import Posynomial
-from infoprune.allocation.problem import Problem
+from infoprune.allocation.problem import Problem, utility_of
 from infoprune.allocation.rounding import rounded
 
 ROUNDING = 1e-12  # of the sum of weights
@@ -46,8 +46,7 @@ class Levels:
         allowed = [problem.allowed(site) for site in range(problem.sizes.size)]
         site = np.repeat(np.arange(len(allowed)), [levels.size for levels in allowed])
         count = np.concatenate(allowed)
-        share, p = count / problem.sizes[site], problem.utility
-        utility = np.log(share) if p == 0 else (share**p - 1) / p
+        utility = utility_of(count / problem.sizes[site], problem.utility)
         return cls(site, count, np.log(count), problem.weights[site] * utility)
 
     def kept(self, rows: np.ndarray) -> Levels:

@@ -15,6 +15,11 @@ ROUNDING = 1e-9  # 0.1 * 30 is 3 units, not 4
 LEAST_UTILITY = -64  # a^p of one channel in 16,384 is 5e269; doubles end at 1.8e308
 
 
+def utility_of(kept: Any, p: float) -> Any:
+    """(a^p - 1)/p of shares a, log a for p = 0: 0 where everything stays, negative below."""
+    return np.log(kept) if p == 0 else (kept**p - 1) / p
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
     """Maximise U_p(a) = sum_g I_g (a_g^p - 1)/p over counts k = a K, while every price_b(k) <= limit_b.
@@ -68,8 +73,7 @@ class Problem:
 
     def site_utility(self, counts: np.ndarray) -> np.ndarray:
         """(a^p - 1)/p of every site: 0 when it keeps everything, negative below."""
-        kept, p = counts / self.sizes, self.utility
-        return np.log(kept) if p == 0 else (kept**p - 1) / p
+        return utility_of(counts / self.sizes, self.utility)
 
     def allows(self, counts: Any) -> bool:
         """Whether every count lies on its site's grid and no budget is exceeded."""

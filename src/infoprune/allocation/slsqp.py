@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoprune.allocation.baselines import _bound, budget_room, pulled_inside
+from infoprune.allocation.baselines import bound_of, budget_room, pulled_inside
 from infoprune.allocation.problem import Problem, Solution
 from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import rounded
@@ -27,4 +27,4 @@ def slsqp(problem: Problem) -> Solution:
         options={"maxiter": 300, "ftol": 1e-9},
     )
     point = pulled_inside(problem, found.x * sizes)
-    return Solution(rounded(problem, point), _bound(problem), np.asarray(point))
+    return Solution(rounded(problem, point), bound_of(problem), np.asarray(point))

@@ -1,9 +1,11 @@
 """What may be spent."""
 
-from infoprune.budgets.activations import activations as activations
+from infoprune.budgets.activations import Activations as activations  # noqa: F401
 from infoprune.budgets.base import Budget as Budget
+from infoprune.budgets.base import Comparison as Comparison
+from infoprune.budgets.base import Counted as Counted
 from infoprune.budgets.base import budgets as budgets
-from infoprune.budgets.bits import bits as bits
-from infoprune.budgets.counted import macs as macs
-from infoprune.budgets.counted import params as params
+from infoprune.budgets.bits import Bits as bits  # noqa: F401
+from infoprune.budgets.counted import Macs as macs  # noqa: F401
+from infoprune.budgets.counted import Params as params  # noqa: F401
 from infoprune.budgets.latency import latency as latency

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
 from infoprune.allocation import Posynomial
-from infoprune.budgets.base import Budget, budgets
-from infoprune.budgets.calls import calls_of
+from infoprune.budgets.base import Amounts, Counted, budgets, numbers
+from infoprune.budgets.calls import calls_of, output_elements
 from infoprune.graph import Graph
 
 
 @budgets.register("activations")
-def activations(*, keep: float | None = None, at_most: float | None = None) -> Budget:
+@dataclass(frozen=True, kw_only=True)
+class Activations(Counted):
     """Numbers that convolutions and linear layers give out for the example inputs, summed over the network.
 
     The sum is what training stores and what travels through memory. The peak is less than the sum, but
     depends on when buffers are freed and is no posynomial; norms and activation functions work on the
     same elements again and are not counted a second time.
     """
-    return Budget("activations", _elements, keep, at_most)
+
+    unit: ClassVar[str] = "activations"
+    amounts: ClassVar[Amounts] = numbers(1000)
+    whole: ClassVar[bool] = True
+
+    def cost(self, graph: Graph) -> Posynomial:
+        return elements(graph)
+
+    def measure(self, model: nn.Module, inputs: Any) -> float:
+        return output_elements(model, inputs)
 
 
-def _elements(graph: Graph) -> Posynomial:
+def elements(graph: Graph) -> Posynomial:
+    """What the layers give out, as a function of the sites' counts."""
     products = []
     for call in calls_of(graph.model, graph.inputs):
         factor, channels = call.channels(graph)

@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
 
 from infoprune.allocation import Posynomial
-from infoprune.budgets.base import Budget, budgets
+from infoprune.budgets.base import Amounts, Counted, budgets, numbers
+from infoprune.errors import UnknownName
 from infoprune.graph import Graph
+from infoprune.graph.arguments import Arguments
 from infoprune.graph.outputs import output_of
+from infoprune.graph.verify import evaluating
+from infoprune.registry import nearest
 
 BITS_A_VALUE = 8
 
 
 @budgets.register("bits")
-def bits(*, keep: float | None = None, at_most: float | None = None, at: str | None = None) -> Budget:
+@dataclass(frozen=True, kw_only=True)
+class Bits(Counted):
     """Bits per image that the features of the layer `at` take as 8-bit levels, before anything compresses them.
 
     In `ip.plan` it prices channels: 8 H W for each feature that the edge still computes, exact for every choice. What
     a codec makes of them depends on the pictures, so that `ip.split.select_for_rate` measures it: there `at_most` are
     bits of real streams, `keep` is a share of the same 8-bit price, and `at` is not needed.
     """
-    return Budget("bits", partial(_eight_bit_price, at=at), keep, at_most)
 
+    unit: ClassVar[str] = "bits"
+    amounts: ClassVar[Amounts] = numbers(1000)
+    whole: ClassVar[bool] = True
 
-def _eight_bit_price(graph: Graph, *, at: str | None) -> Posynomial:
-    if at is None:
-        raise ValueError("bits are of the features that one layer sends; name it, as in bits(at_most=..., at='layer2')")
-    output = output_of(graph, at)
-    return graph.price([(BITS_A_VALUE * math.prod(output.shape[2:]), (output.channels,))])
+    at: str | None = None
+
+    def cost(self, graph: Graph) -> Posynomial:
+        output = output_of(graph, self._layer)
+        return graph.price([(BITS_A_VALUE * math.prod(output.shape[2:]), (output.channels,))])
+
+    def measure(self, model: nn.Module, inputs: Any) -> float:
+        modules = dict(model.named_modules())
+        if self._layer not in modules:
+            raise UnknownName(f"the model has no layer {self.at!r}; {nearest(self._layer, list(modules))}")
+        heard: list[Any] = []
+        handle = modules[self._layer].register_forward_hook(lambda *args: heard.append(args[2]))
+        try:
+            with torch.no_grad(), evaluating(model):
+                Arguments.of(inputs).run(model)
+        finally:
+            handle.remove()
+        return BITS_A_VALUE * sum(t.numel() // len(t) for t in heard if isinstance(t, Tensor))
+
+    @property
+    def _layer(self) -> str:
+        if self.at is None:
+            raise ValueError("bits are of the features that one layer sends; name it, as in bits(keep=0.5, at='neck')")
+        return self.at

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,10 +30,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from infoprune.allocation import Posynomial
-from infoprune.budgets.activations import activations
-from infoprune.budgets.base import Budget, budgets
+from infoprune.budgets.activations import elements
+from infoprune.budgets.base import Amounts, Budget, Limit, budgets
 from infoprune.budgets.calls import Call, calls_of
-from infoprune.budgets.timed import interleaved_ms
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import Removal, shrink
@@ -42,6 +40,7 @@ from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
 from infoprune.graph.verify import evaluating
 from infoprune.observe import present
+from infoprune.timing import LatencyComparison, compare_latency, interleaved_ms, milliseconds
 
 VERSION = 2  # of what is measured and how; older cache entries are not found any more
 SHARES = (0.25, 0.5, 1.0)  # widths at which a layer is timed
@@ -50,7 +49,12 @@ SECONDS = 0.05  # a layer at one width
 NETWORK_ROUNDS, NETWORK_SECONDS = 15, 3.0
 
 
-@budgets.register("latency")
+def _duration_us(told: Limit) -> float:
+    if not isinstance(told, str):
+        raise ValueError(f"{told} has no unit")
+    return 1e3 * milliseconds(told)
+
+
 def latency(
     *,
     keep: float | None = None,
@@ -59,7 +63,7 @@ def latency(
     batch: int | None = None,
     refine: bool = False,
     progress: bool = True,
-) -> Budget:
+) -> Latency:
     """Predicted median time of one forward pass here and now, in microseconds.
 
     `at_most` is "8ms", "1.5s" or "800us"; a bare number means milliseconds. `device` is where the model
@@ -69,38 +73,41 @@ def latency(
     shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`. With `refine`
     planning does that itself, and plans again with a smaller limit until what was built is measured to meet it.
     """
-    if batch is not None and batch < 1:
-        raise ValueError(f"batch is {batch}; give a whole number of samples, at least 1")
     limit = None if at_most is None else 1e3 * milliseconds(at_most)
-    return Budget("latency_us", _Model(device, batch, progress), keep, limit, refine)
+    return Latency(keep=keep, at_most=limit, device=device, batch=batch, refine=refine, progress=progress)
 
 
-def milliseconds(amount: float | str) -> float:
-    """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
-    if isinstance(amount, float | int):
-        return float(amount)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
-    if found is None:
-        raise ValueError(f"{amount!r} is not a duration; write it like '8ms', '1.5s' or '800us'")
-    return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
+@budgets.register("latency")
+@dataclass(frozen=True, kw_only=True)
+class Latency(Budget):
+    """Predicted median time of one forward pass here and now, on `device` at `batch` samples, in microseconds."""
 
+    unit: ClassVar[str] = "latency_us"
+    amounts: ClassVar[Amounts] = Amounts("a duration such as 8ms", _duration_us)
 
-@dataclass(frozen=True)
-class _Model:
-    """graph -> its price in microseconds on `device` at `batch` samples."""
+    device: torch.device | str | None = None
+    batch: int | None = None
+    progress: bool = False
 
-    device: torch.device | str | None
-    batch: int | None
-    progress: bool
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; give a whole number of samples, at least 1")
 
-    def __call__(self, graph: Graph) -> Posynomial:
+    def compare(self, dense: nn.Module, pruned: nn.Module, inputs: Any) -> LatencyComparison:
+        """Both are timed in turn where they are, for some seconds."""
+        at_most = None if self.at_most is None else self.at_most / 1e3
+        return compare_latency(
+            dense, pruned, _resized_inputs(Arguments.of(inputs), self.batch), keep=self.keep, at_most=at_most
+        )
+
+    def cost(self, graph: Graph) -> Posynomial:
         device = _home(graph.model) if self.device is None else present(self.device)
         inputs = _resized_inputs(graph.inputs, self.batch)
         shapes = [_Shape.of(call, graph) for call in calls_of(graph.model, inputs)]
         fits = _measured_shapes(shapes, device, progress=self.progress)
         layers = graph.price([term for shape in shapes for term in shape.terms(fits[shape.key])])
-        elements = activations(keep=1.0).cost(graph)
-        parts = [layers, elements, Posynomial([1.0], np.zeros((1, len(graph.sites))))]
+        parts = [layers, elements(graph), Posynomial([1.0], np.zeros((1, len(graph.sites))))]
         network = _Network(graph, inputs, device, tuple(shape.key for shape in shapes))
         scales = network.fitted(parts)
         return sum((part * scale for part, scale in zip(parts, scales, strict=True)), 0).simplified()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from infoprune.artifact import read_config, save
 from infoprune.artifact.saving import CONFIG
-from infoprune.budgets import Budget, budgets
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
 from infoprune.cli.output import Result
@@ -92,7 +91,7 @@ def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: S
         model,
         x,
         _importance(arguments.importance),
-        budgets=_budgets(arguments),
+        budgets=arguments.budgets,
         round_to=arguments.round_to,
         floor=arguments.floor,
         utility=arguments.utility,
@@ -106,11 +105,6 @@ def _importance(name: str | None) -> Importance:
     if importances[chosen.name].about.needs_data:
         raise UnusableData(f"{name} scores by data, which this command has none of; use it from Python or in a recipe")
     return importances[chosen.name](**chosen.options)
-
-
-def _budgets(arguments: argparse.Namespace) -> list[Budget]:
-    wanted = {"macs": arguments.macs, "params": arguments.params}
-    return [budgets[unit](keep=keep) for unit, keep in wanted.items() if keep is not None]
 
 
 def _left_alone(made: Planned) -> str:

@@ -6,6 +6,8 @@ import importlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from infoprune.errors import first_line
+
 NEEDED = {
     "torch": (2, 6),
     "torchvision": (0, 21),
@@ -53,9 +55,7 @@ def _torchvision_fits() -> Check:
         importlib.import_module("torchvision.ops").nms  # noqa: B018
         importlib.import_module("timm")
     except Exception as error:
-        return Check(
-            "torch pair", f"{found}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", False, remedy
-        )
+        return Check("torch pair", f"{found}: {type(error).__name__}: {first_line(error)[:100]}", False, remedy)
     return Check("torch pair", found, True)
 
 

@@ -205,8 +205,9 @@ def _model_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _planning_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--macs", type=float, metavar="KEEP", help="fraction of the MACs that remains, such as 0.5")
-    verb.add_argument("--params", type=float, metavar="KEEP", help="fraction of the parameters that remains")
+    from infoprune.cli.limits import add_budget_options
+
+    add_budget_options(verb)
     verb.add_argument(
         "--importance",
         metavar="NAME",

@@ -16,17 +16,15 @@ from infoprune.cli.output import Result
 from infoprune.data import First, Task, datasets
 from infoprune.errors import BadRecipe, Interrupted
 from infoprune.files import held
-from infoprune.finetune import Surroundings, Workers, hits, joined, train
+from infoprune.finetune import Surroundings, Workers, joined, train
 from infoprune.observe import observe
 from infoprune.recipe import OnStderr, read_recipe, recipe_of, run
 from infoprune.recipe.checks import check_kind
 from infoprune.recipe.display import stopping
-from infoprune.recipe.goals import GOALS
-from infoprune.recipe.judging import JUDGES
+from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import SCHEMA, DataSection, Recipe
-from infoprune.recipe.splitting import pictures
 from infoprune.recipe.yaml_text import parsed
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
@@ -63,7 +61,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         batch = min(recipe.data.batch, len(task.train))
         ended = train(
             model, task.train, training, batch=batch, seed=recipe.seed, classes=task.classes, teacher=teacher,
-            goal=GOALS[task.kind], around=around,
+            goal=KINDS[task.kind].goal, around=around,
         )  # fmt: skip
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
@@ -77,14 +75,9 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
 
 def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """What the model reaches on held-out pictures, in words and as data."""
-    precision = recipe.finetune.precision
-    if task.kind != "labels":
-        scores = JUDGES[task.kind](model, task, batch=recipe.data.batch, precision=precision)
-        told = ", ".join(f"{s.name} {s.value:.4g} {s.unit}" for s in scores)
-        return told, {"scores": {s.name: asdict(s.interval) for s in scores}}
-    right = hits(model, task.held_out, precision=precision, workers=recipe.data.workers)
-    accuracy = Interval.of_share(sum(right), len(right))
-    return f"accuracy {_percent(accuracy)}", {"accuracy": asdict(accuracy)}
+    data, judged = recipe.data, KINDS[task.kind].judged
+    found = judged(model, task, batch=data.batch, precision=recipe.finetune.precision, workers=data.workers)
+    return f"accuracy {_percent(found.accuracy)}" if found.accuracy else found.words, dict(found.intervals)
 
 
 def observe_command(arguments: argparse.Namespace) -> Result:
@@ -99,7 +92,7 @@ def observe_command(arguments: argparse.Namespace) -> Result:
     )
     with joined() as us:
         loader = First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed, us.rank, us.world)
-        seen = observe(model, loader if task.kind == "labels" else list(pictures(loader)))
+        seen = observe(model, KINDS[task.kind].calibration(loader))
         seen = seen.all_reduce() if us.world > 1 else seen
         if us.first:
             seen.save(arguments.out)

@@ -10,9 +10,13 @@ from infoprune.data import stamps as stamps
 from infoprune.data import tensors as tensors
 from infoprune.data import three_tasks as three_tasks
 from infoprune.data.base import Examples as Examples
+from infoprune.data.base import Facts as Facts
 from infoprune.data.base import Kind as Kind
 from infoprune.data.base import Task as Task
+from infoprune.data.base import data_set as data_set
 from infoprune.data.base import datasets as datasets
+from infoprune.data.base import facts_of as facts_of
 from infoprune.data.batches import First as First
 from infoprune.data.batches import InOrder as InOrder
 from infoprune.data.batches import Steps as Steps
+from infoprune.data.noise import Noise as Noise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from infoprune.registry import Registry
 
 datasets = Registry("data set")
 Kind = Literal["labels", "maps", "objects"]
+Read = TypeVar("Read", bound="Callable[..., Task]")
 Targets = Tensor | Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 
 
@@ -46,6 +47,50 @@ class Task:
     classes: int
     shape: tuple[int, int, int]
     kind: Kind = "labels"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set before it is read; `classes` is None where its files decide.
+
+    Pictures are `size` high unless another size is asked for, which counts for nothing where it is `fixed`, and `wide`
+    times as wide.
+    """
+
+    classes: int | None
+    size: int
+    kind: Kind = "labels"
+    wide: int = 1
+    fixed: bool = False
+
+    def height(self, size: int | None) -> int:
+        return self.size if size is None or self.fixed else size
+
+    def shape(self, size: int | None) -> tuple[int, int, int]:
+        """Of one picture, channels first."""
+        return 3, self.height(size), self.wide * self.height(size)
+
+    def task(self, name: str, train: Examples, held_out: Examples, size: int | None, classes: int = 0) -> Task:
+        """Its halves as a task; `classes` as the files have them, where they decide."""
+        return Task(name, train, held_out, classes or self.classes or 0, self.shape(size), self.kind)
+
+
+_FACTS: dict[Callable[..., Task], Facts] = {}
+
+
+def data_set(name: str, facts: Facts) -> Callable[[Read], Read]:
+    """Decorator: file a function `(root, *, size, seed, ...) -> Task` under `name`, with what is known beforehand."""
+
+    def file(read: Read) -> Read:
+        _FACTS[read] = facts
+        return datasets.register(name)(read)
+
+    return file
+
+
+def facts_of(name: str) -> Facts | None:
+    """What is known of the data set of that name without reading it."""
+    return _FACTS.get(datasets[name])
 
 
 def existing(path: Path, what: str, layout: str, source: str) -> Path:

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from infoprune.data.arrays import Pictures
-from infoprune.data.base import Task, datasets, existing, given
+from infoprune.data.base import Facts, Task, data_set, existing, given
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+CIFAR10, CIFAR100 = (Facts(classes=n, size=32, fixed=True) for n in (10, 100))
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 MEAN_100, STD_100 = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 FILES = [f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"]
 FILES_100 = ["train.bin"], ["test.bin"]
 
 
-@datasets.register("cifar10")
+@data_set("cifar10", CIFAR10)
 def cifar10(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """CIFAR-10 under `root` as cifar-10-batches-bin or cifar-10-batches-py; shifted by 4 pixels and mirrored."""
     layout = "cifar-10-batches-bin/data_batch_{1..5}.bin and test_batch.bin, or cifar-10-batches-py/"
@@ -29,10 +30,10 @@ def cifar10(root: str | Path | None = None, *, size: int | None = None, seed: in
     else:
         existing(place / "cifar-10-batches-py", "CIFAR-10", layout, SOURCE)
         halves = [_torchvision("CIFAR10", place, train) for train in (True, False)]
-    return _task("cifar10", halves, 10, MEAN, STD, seed)
+    return _task("cifar10", halves, CIFAR10, MEAN, STD, seed)
 
 
-@datasets.register("cifar100")
+@data_set("cifar100", CIFAR100)
 def cifar100(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """CIFAR-100 under `root` as cifar-100-binary or cifar-100-python; shifted by 4 pixels and mirrored."""
     layout = "cifar-100-binary/train.bin and test.bin, or cifar-100-python/"
@@ -42,12 +43,12 @@ def cifar100(root: str | Path | None = None, *, size: int | None = None, seed: i
     else:
         existing(place / "cifar-100-python", "CIFAR-100", layout, SOURCE)
         halves = [_torchvision("CIFAR100", place, train) for train in (True, False)]
-    return _task("cifar100", halves, 100, MEAN_100, STD_100, seed)
+    return _task("cifar100", halves, CIFAR100, MEAN_100, STD_100, seed)
 
 
-def _task(name: str, halves: list[tuple[Tensor, Tensor]], classes: int, mean: tuple, std: tuple, seed: int) -> Task:
+def _task(name: str, halves: list[tuple[Tensor, Tensor]], facts: Facts, mean: tuple, std: tuple, seed: int) -> Task:
     train = Pictures(*halves[0], mean=mean, std=std, shift=4, mirror=True, seed=seed)
-    return Task(name, train, Pictures(*halves[1], mean=mean, std=std), classes, (3, 32, 32))
+    return facts.task(name, train, Pictures(*halves[1], mean=mean, std=std), None)
 
 
 def _binary(folder: Path, names: Sequence[str], labels: int, layout: str) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infoprune.data.base import Examples, Task, datasets, given
+from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.coco import SOURCE, CocoInstances
 from infoprune.data.draws import uniform
 from infoprune.data.folders import COCO
 
 SIZE = 550
+FACTS = Facts(classes=81, size=SIZE, kind="objects")  # 80 categories and the background
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,14 @@ class Objects(Examples):
         return image, {**target, "boxes": boxes, "masks": masks.to(torch.uint8)}
 
 
-@datasets.register("coco_instances")
+@data_set("coco_instances", FACTS)
 def coco_instances(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """COCO 2017 with boxes and masks, stretched to `size` (550), to train and score detectors; needs pycocotools."""
-    place, size = given(root, "COCO", COCO, SOURCE), size or SIZE
+    place, size = given(root, "COCO", COCO, SOURCE), FACTS.height(size)
     train, val = (
         CocoInstances(str(place / half), str(place / "annotations" / f"instances_{half}.json"))
         for half in ("train2017", "val2017")
     )
     classes = 1 + len(train.categories)
-    return Task(
-        "coco_instances", Objects(train, size, mirror=True, seed=seed), Objects(val, size), classes, (3, size, size),
-        "objects",
-    )  # fmt: skip
+    train_half = Objects(train, size, mirror=True, seed=seed)
+    return FACTS.task("coco_instances", train_half, Objects(val, size), size, classes)

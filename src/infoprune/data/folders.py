@@ -9,40 +9,41 @@ from typing import Any
 
 from PIL import Image
 
-from infoprune.data.base import Task, datasets, existing, given
+from infoprune.data.base import Facts, Task, data_set, existing, given
 from infoprune.data.files import Photographs, opened, pictures_under
-from infoprune.errors import MissingData, UnusableData
+from infoprune.errors import MissingData, UnusableData, first_line
 
 HALVES = "train/<class>/*.jpg and val/<class>/*.jpg"
+PICTURES, IMAGENET, COCO_LABELS = Facts(None, 224), Facts(1000, 224), Facts(80, 550)
 COCO = "train2017/*.jpg, val2017/*.jpg and annotations/instances_{train,val}2017.json"
 
 
-@datasets.register("folder")
+@data_set("folder", PICTURES)
 def folder(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """Pictures under root/train/<class>/ and root/val/<class>/; classes are numbered in the order of their names."""
     place = given(root, "pictures", HALVES, "your own collection")
     names, train, val = _halves(place, "your own collection")
-    return _task("folder", train, val, len(names), size, seed)
+    return _task("folder", train, val, PICTURES, size, seed, len(names))
 
 
-@datasets.register("imagenet")
+@data_set("imagenet", IMAGENET)
 def imagenet(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """ILSVRC-2012 under root/train/<synset>/ and root/val/<synset>/, synsets numbered in the order of their names."""
     source = "https://image-net.org (move the validation pictures into folders named by synset)"
     place = given(root, "ImageNet", HALVES.replace("<class>", "<synset>"), source)
     _, train, val = _halves(place, source)
-    return _task("imagenet", train, val, 1000, size, seed)
+    return _task("imagenet", train, val, IMAGENET, size, seed)
 
 
-@datasets.register("coco")
+@data_set("coco", COCO_LABELS)
 def coco(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """COCO 2017's pictures with the category of their largest object: to calibrate on, not to score detectors."""
     place, source = given(root, "COCO", COCO, "https://cocodataset.org"), "https://cocodataset.org"
-    halves = [coco_items(place, half, source) for half in ("train2017", "val2017")]
-    return _task("coco", *halves, 80, size or 550, seed)
+    train, val = (coco_items(place, half, source) for half in ("train2017", "val2017"))
+    return _task("coco", train, val, COCO_LABELS, size, seed)
 
 
-@datasets.register("timm")
+@data_set("timm", PICTURES)
 def timm_reader(
     root: str | Path | None = None,
     *,
@@ -60,12 +61,12 @@ def timm_reader(
         try:
             halves.append(ReadByTimm(create_dataset(reader, root=root, split=split, download=False)))
         except Exception as error:  # each reader fails in its own way
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise MissingData(
-                f"timm's reader {reader!r} finds no {split!r} under {root} ({first}); set data.root and data.reader as "
-                "timm.data.create_dataset takes them"
+                f"timm's reader {reader!r} finds no {split!r} under {root} ({first_line(error)}); set data.root and "
+                "data.reader as timm.data.create_dataset takes them"
             ) from error
-    return _task("timm", *halves, halves[0].classes, size, seed)
+    train, val = halves
+    return _task("timm", train, val, PICTURES, size, seed, train.classes)
 
 
 class ReadByTimm(Sequence):
@@ -124,9 +125,9 @@ def _labelled(root: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
     return found
 
 
-def _task(name: str, train: Any, val: Any, classes: int, size: int | None, seed: int) -> Task:
-    size = size or 224
+def _task(name: str, train: Any, val: Any, facts: Facts, size: int | None, seed: int, classes: int = 0) -> Task:
+    size = facts.height(size)
     if not 1 <= size <= 4096:
         raise UnusableData(f"data.size is {size}; give the side of a picture in pixels, from 1 to 4096")
-    held_out = Photographs(val, size)
-    return Task(name, Photographs(train, size, augment=True, seed=seed), held_out, classes, (3, size, size))
+    augmented = Photographs(train, size, augment=True, seed=seed)
+    return facts.task(name, augmented, Photographs(val, size), size, classes)

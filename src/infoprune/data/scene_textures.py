@@ -6,15 +6,12 @@ foolbox twenty. Every third photograph is kept for testing, so that test scenes 
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from infoprune.data.packaged import folder_of, packaged_photographs, square_parts
 from infoprune.data.scene_surfaces import Materials
 
 PHOTOGRAPHS = (
@@ -34,47 +31,33 @@ MATERIALS = Materials(grass=4, gravel=8, wall=16, count=48)
 
 def photographs(*, train: bool) -> list[Image.Image]:
     """The installed photographs of one side, in a fixed order."""
-    files = [file for package, pattern in PHOTOGRAPHS for file in sorted(_folder(package).glob(pattern))]
-    return [Image.open(file).convert("RGB") for i, file in enumerate(files) if bool(i % 3) == train]
+    return [photograph for i, photograph in enumerate(packaged_photographs(PHOTOGRAPHS)) if bool(i % 3) == train]
 
 
 def textures(*, train: bool, size: int = 64) -> Tensor:
     """Levels of detail x textures x size x size x 3, in [0, 1]: grass, gravel, brick, then crops of photographs."""
     pictures, seed = photographs(train=train), 0 if train else 1000
-    crops = [
-        _tinted(_crops([_close_up(name, pictures)], count, size, sides, seed + i), tint)
+    parts = [
+        _tinted(_cropped([_close_up(name, pictures)], count, size, sides, seed + i), tint)
         for i, (name, (count, tint, sides)) in enumerate(SURFACES.items())
     ]
-    crops.append(_crops(pictures, MATERIALS.count - MATERIALS.wall, size, (64, 200), seed + len(SURFACES)))
-    finest = torch.cat(crops).clamp(0, 1)
+    parts.append(_cropped(pictures, MATERIALS.count - MATERIALS.wall, size, (64, 200), seed + len(SURFACES)))
+    finest = torch.cat(parts).clamp(0, 1)
     return torch.stack([_coarser(finest, factor) for factor in LEVELS]).permute(0, 1, 3, 4, 2).contiguous()
 
 
 def _close_up(name: str, pictures: list[Image.Image]) -> Image.Image:
     """The photograph of this surface, or, where scikit-image is missing, any other."""
-    found = list(_folder("skimage").glob(f"data/{name}.png"))
+    found = list(folder_of("skimage").glob(f"data/{name}.png"))
     return Image.open(found[0]).convert("RGB") if found else pictures[0]
 
 
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else Path("/nowhere")
+def _cropped(pictures: list[Image.Image], count: int, size: int, sides: tuple[int, int], seed: int) -> Tensor:
+    return square_parts(pictures, count, size, sides, seed).float() / 255
 
 
-def _crops(pictures: list[Image.Image], count: int, size: int, sides: tuple[int, int], seed: int) -> Tensor:
-    """Square parts of the pictures in turn, `sides` their least and greatest length, as count x 3 x size x size."""
-    random, out = np.random.default_rng(seed), np.empty((count, size, size, 3), "uint8")
-    for i in range(count):
-        picture = pictures[i % len(pictures)]
-        side = int(random.integers(min(sides[0], *picture.size), min(sides[1], *picture.size) + 1))
-        left, top = (int(random.integers(0, length - side + 1)) for length in picture.size)
-        box = (left, top, left + side, top + side)
-        out[i] = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
-    return torch.from_numpy(out).permute(0, 3, 1, 2).float() / 255
-
-
-def _tinted(crops: Tensor, tint: tuple[float, float, float]) -> Tensor:
-    return crops.mean(1, keepdim=True) * 1.6 * torch.tensor(tint).view(1, 3, 1, 1)
+def _tinted(parts: Tensor, tint: tuple[float, float, float]) -> Tensor:
+    return parts.mean(1, keepdim=True) * 1.6 * torch.tensor(tint).view(1, 3, 1, 1)
 
 
 def _coarser(images: Tensor, factor: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from infoprune.data.base import Examples, Task, datasets, given
+from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.draws import uniform
 from infoprune.data.files import MEAN, STD, opened, pictures_under
 from infoprune.data.scene_textures import photographs
@@ -26,6 +26,7 @@ from infoprune.errors import MissingData
 
 LAYOUT = "the stamps of tuxpaint-stamps-default, such as animals/birds/hen.png, at any depth"
 SOURCE = "Debian (apt-get download tuxpaint-stamps-default; dpkg -x the file)"
+FACTS = Facts(classes=1000, size=224)
 SMALLEST, LARGEST = 0.62, 0.95  # longer side of a cut-out over that of the picture
 BLUR = 3 / 224  # the strongest blur of the photograph behind, over the size of the picture
 
@@ -87,7 +88,7 @@ def _cutout(path: Path, size: int) -> Image.Image:
     return cut
 
 
-@datasets.register("stamps")
+@data_set("stamps", FACTS)
 def stamps(
     root: str | Path | None = None,
     *,
@@ -101,12 +102,12 @@ def stamps(
     Without `photos` the photographs that installed packages carry are behind them.
     """
     cutouts = _found(given(root, "stamps", LAYOUT, SOURCE))
-    size = size or 224
-    halves = [
+    size = FACTS.height(size)
+    train, held_out = (
         Stamps(cutouts[not train :: 2], _photographs(photos, train), each, size, train, seed if train else 0)
         for train in (True, False)
-    ]
-    return Task("stamps", *halves, 1000, (3, size, size))
+    )
+    return FACTS.task("stamps", train, held_out, size)
 
 
 def _found(root: Path) -> list[tuple[Path, tuple[int, ...]]]:

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from infoprune.data.base import Examples, Task, datasets, given
+from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
 from infoprune.data.draws import uniform
 from infoprune.data.scenes import CLASSES, SceneSet
+
+SCENES = Facts(classes=len(CLASSES), size=64, kind="maps", wide=2)
+CITYSCAPES = Facts(classes=len(TRAIN_IDS), size=256, kind="maps", wide=2)
 
 
 @dataclass(frozen=True)
@@ -62,24 +65,23 @@ def _turned(maps: Tensor, turned: Tensor) -> Tensor:
     return torch.where(turned.view(-1, *[1] * (maps.dim() - 1)), maps.flip(-1), maps)
 
 
-@datasets.register("scenes")
+@data_set("scenes", SCENES)
 def scenes(
     root: str | Path | None = None, *, scenes: int = 1500, held_out: int = 200, size: int | None = None, seed: int = 0
 ) -> Task:
     """Rendered streets wearing photographs, `size` (64) high and twice as wide; needs no download, a minute to draw."""
-    height = size or 64
+    height = SCENES.height(size)
     train, test = Rendered(scenes, height, True, 0), Rendered(held_out, height, False, 7)
-    return _task("scenes", train, test, len(CLASSES), height, seed)
+    return _task("scenes", train, test, SCENES, height, seed)
 
 
-@datasets.register("cityscapes")
+@data_set("cityscapes", CITYSCAPES)
 def cityscapes(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """Cityscapes: leftImg8bit, gtFine and disparity under the root, made `size` (256) high and twice as wide."""
-    place, height = given(root, "Cityscapes", LAYOUT, SOURCE), size or 256
+    place, height = given(root, "Cityscapes", LAYOUT, SOURCE), CITYSCAPES.height(size)
     train, val = (Cityscapes(place, split, height=height, width=2 * height) for split in ("train", "val"))
-    return _task("cityscapes", train, val, len(TRAIN_IDS), height, seed)
+    return _task("cityscapes", train, val, CITYSCAPES, height, seed)
 
 
-def _task(name: str, train: Dataset, held_out: Dataset, classes: int, height: int, seed: int) -> Task:
-    shape = (3, height, 2 * height)
-    return Task(name, Maps(train, mirror=True, seed=seed), Maps(held_out), classes, shape, "maps")
+def _task(name: str, train: Dataset, held_out: Dataset, facts: Facts, height: int, seed: int) -> Task:
+    return facts.task(name, Maps(train, mirror=True, seed=seed), Maps(held_out), height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from infoprune.errors import UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import pairwise_hsic
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.verify import evaluating
 from infoprune.graph.wrapped import bare
 from infoprune.observe import nhsic_of
+from infoprune.observe.surroundings import undisturbed
 from infoprune.surgery.blocks import DropBlock
 
 CORRELATED = 512  # samples between which distance correlations are taken: memory is units x 512 x 512
@@ -86,7 +85,7 @@ def branch_samples(
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
-    with _undisturbed(model), _branches(model, edits, width) as features:
+    with undisturbed(model), _branches(model, edits, width) as features:
         for inputs, labels in loader:
             features.clear()
             Arguments.of(inputs).map(lambda t: t.to(place)).run(model)
@@ -156,16 +155,3 @@ def _branches(model: nn.Module, edits: Sequence[DropBlock], width: int) -> Itera
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation without gradients; modes and random states are restored."""
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    try:
-        with torch.no_grad(), evaluating(model):
-            yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])

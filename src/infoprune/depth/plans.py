@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from infoprune.budgets import Budget
+from infoprune.budgets import Budget, Counted
+from infoprune.budgets.base import Counts
 from infoprune.depth.choosing import Energy, Strategy, chooser
-from infoprune.depth.prices import price_of, prices_of, without
+from infoprune.depth.prices import prices_of, without
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
@@ -20,7 +21,6 @@ from infoprune.graph.wrapped import bare
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
-from infoprune.timing import compare_latency
 
 
 def plan_depth(
@@ -64,7 +64,7 @@ def plan_depth(
         "strategy": strategy,
         "units": len(edits),
         "stay": [edit.unit.name for edit in edits if edit.unit.name in stay],
-        "budgets": [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in wanted],
+        "budgets": [str(budget) for budget in wanted],
         **({"seed": seed} if strategy == "random" else {}),
     }
     return Plan(gone, notes, prices_of(model, inputs, gone), described(inputs))
@@ -121,9 +121,9 @@ def _within(
     model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], choose: Callable[[int], set[str]],
     budgets: Sequence[Budget], strategy: str,
 ) -> set[str]:  # fmt: skip
-    """The most units that meet every budget. Measuring time is slow, so that its limit is searched by halves."""
-    timed = [budget for budget in budgets if budget.unit == "latency_us"]
-    priced = [(b, b.limit(price_of(b, model, inputs))) for b in budgets if b not in timed]
+    """The most units that meet every budget. What is not counted takes long to measure, so it is searched by halves."""
+    limits = {b: b.limit(b.measure(model, inputs)) for b in budgets if isinstance(b, Counted)}
+    timed = [budget for budget in budgets if budget not in limits]
 
     def reduced_to(count: int) -> nn.Module:
         stay = choose(count)
@@ -131,9 +131,9 @@ def _within(
 
     def why_not(count: int) -> str:
         reduced = reduced_to(count)
-        costs = [(price_of(budget, reduced, inputs), limit, budget.unit) for budget, limit in priced]
-        over = [f"{cost:,.0f} {unit} of {limit:,.0f} allowed" for cost, limit, unit in costs if cost > limit]
-        return ", ".join(over) or next((told for b in timed if (told := _too_slow(b, model, reduced, inputs))), "")
+        counts = [Counts(b.unit, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
+        over = ", ".join(str(count) for count in counts if count.verdict != "met")
+        return over or next((told for b in timed if (told := _unmet(b, model, reduced, inputs))), "")
 
     most = _most_by_halves(len(edits), why_not) if timed else _most(len(edits), why_not)
     if most is None:
@@ -155,8 +155,7 @@ def _most_by_halves(units: int, why_not: Callable[[int], str]) -> int | None:
     return good or None
 
 
-def _too_slow(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: Arguments) -> str:
-    """What was measured, unless all of its interval is within the budget; both models take turns."""
-    promise = {"keep": budget.keep} if budget.keep else {"at_most": (budget.at_most or 0) / 1e3}
-    found = compare_latency(model, reduced, inputs, **promise)
+def _unmet(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: Arguments) -> str:
+    """What was measured, unless all of it is surely within the budget."""
+    found = budget.compare(model, reduced, inputs)
     return "" if found.verdict == "met" else str(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from infoprune.budgets import Budget
+from infoprune.budgets import Budget, Counted
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
@@ -24,11 +24,9 @@ def without(model: nn.Module, edits: Sequence[DropBlock]) -> nn.Module:
 
 
 def price_of(budget: Budget, model: nn.Module, inputs: Arguments) -> float:
-    """What a whole model costs: counted, or for other units as the budget prices its graph."""
-    if budget.unit == "macs":
-        return float(count_macs(model, inputs))
-    if budget.unit == "params":
-        return float(params_of(model))
+    """What a whole model costs: counted, or else as the budget predicts it."""
+    if isinstance(budget, Counted):
+        return float(budget.measure(model, inputs))
     graph = Graph.trace(model, inputs, verify=False)
     return float(budget.cost(graph)(np.array([site.size for site in graph.sites])))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from infoprune.allocation import utility_of
 from infoprune.budgets import Budget
 from infoprune.depth.choosing import Energy, Strategy, nested_path
 from infoprune.depth.prices import params_of, price_of, without
@@ -183,5 +184,5 @@ def _utility(dense: Graph, weights: Mapping[str, float], widths: Planned, power:
     for site in dense.sites:
         least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
         share = kept[now[site.name]] / site.size if site.name in now else least
-        total += weights[site.name] * (np.log(share) if power == 0 else (share**power - 1) / power)
+        total += weights[site.name] * utility_of(share, power)
     return float(total) + widths.token_utility

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +162,7 @@ class _Run:
         images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
         images, targets = self.mix(images, targets, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with autocast(self.device, self.training.precision):
             dense = None if self.teacher is None else self._answers(images)
             loss = self.goal.loss(self.forward, images, targets, dense, self.training)
         self.scaler.scale(loss).backward()
@@ -231,7 +231,7 @@ class _Run:
     def _reestimate(self) -> None:
         if self.training.reestimate:
             loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
-            with self._autocast():
+            with autocast(self.device, self.training.precision):
                 reestimate_(self.model, (self._placed(images) for images, _ in loader))
 
     def _wrapped(self) -> nn.Module:
@@ -252,9 +252,6 @@ class _Run:
 
     def _moved(self, target: Tensor) -> Tensor:
         return target.to(self.device, non_blocking=True)
-
-    def _autocast(self) -> AbstractContextManager:
-        return autocast(self.device, self.training.precision)
 
 
 def _average(model: nn.Module, decay: float | None) -> Any:

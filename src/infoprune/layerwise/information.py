@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from infoprune.layerwise.base import LayerImportance, Written, written
 from infoprune.layerwise.uniform import layerwise
 from infoprune.observe import Observations, nhsic_of
 
+Word = TypeVar("Word", bound=str)
 Scale = Literal["shares", "printed"]
 Target = Literal["labels", "output"]
 
@@ -38,7 +39,8 @@ def nhsic_relevance(seen: Observations, *, target: Target = "labels") -> LayerIm
     A site weighs the sum over the layers that write to it. An estimate below its own standard error
     cannot be told from zero and counts as that error, so that noise alone starves no site.
     """
-    seen.companion(_one_of("target", target, "labels", "output"))
+    target = _one_of("target", target, "labels", "output")
+    seen.companion(target)
     return Relevance(seen, target)
 
 
@@ -58,16 +60,11 @@ def bottleneck(
     X is the input, Y the labels or the network's output. By default `beta` is 1 / (L - 1), so that the
     sum over the L layers becomes a mean and the weights of deep networks stay comparable.
     """
-    seen.companion("input")
-    seen.companion(_one_of("target", target, "labels", "output"))
-    scale = _one_of("scale", scale, "shares", "printed")
-    return Bottleneck(
-        seen,
-        beta if beta is None else _checked("beta", beta),
-        _checked("relevance", relevance),
-        target,
-        scale,
-    )
+    beta = beta if beta is None else _checked("beta", beta)
+    relevance, scale = _checked("relevance", relevance), _one_of("scale", scale, "shares", "printed")
+    for companion in ("input", _one_of("target", target, "labels", "output")):
+        seen.companion(companion)
+    return Bottleneck(seen, beta, relevance, target, scale)
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def _checked(name: str, value: float) -> float:
     return float(value)
 
 
-def _one_of(name: str, value: str, *allowed: str) -> str:  # type: ignore[return]
+def _one_of(name: str, value: Word, *allowed: str) -> Word:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, allowed))}")
     return value

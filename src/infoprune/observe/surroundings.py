@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoprune.errors import UnusableData
+from infoprune.errors import UnusableData, first_line
 from infoprune.graph.settled import evaluating, uncompiled
 
 
@@ -64,8 +64,7 @@ def present(device: torch.device | str) -> torch.device:
         place = torch.device(device)
         torch.zeros(1, device=place).item()
     except Exception as error:  # each backend has its own way of not being there
-        first = str(error).splitlines()[0]
         raise UnusableData(
-            f"device {str(device)!r} cannot be used here ({first}); leave it out to stay where the model is"
+            f"device {str(device)!r} cannot be used here ({first_line(error)}); leave it out to stay where the model is"
         ) from error
     return torch.zeros(1, device=place).device

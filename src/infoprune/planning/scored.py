@@ -219,9 +219,8 @@ def _notes(importance: ScoreGroup) -> dict[str, Any]:
 
 
 def spent(budgets: Sequence[Budget], allocation: Allocation) -> dict[str, Any]:
-    shown = [f"{b.unit} {'keep' if b.keep else 'at_most'}={b.keep or b.at_most}" for b in budgets]
     return {
-        "budgets": shown,
+        "budgets": [str(budget) for budget in budgets],
         "solver": allocation.solver,
         "value": float(allocation.value),
         "bound": float(allocation.bound),

@@ -9,25 +9,26 @@ from torch import Tensor, nn
 
 from infoprune.data import Task
 from infoprune.errors import BadRecipe, Infeasible
+from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.sections import Recipe
 
 
 def check_kind(recipe: Recipe, task: Task) -> None:
     """Raise BadRecipe where sections need targets of another kind than the data have."""
-    name, tuning = f"data.{task.name}", recipe.finetune
-    if recipe.depth is not None and task.kind != "labels":
+    name, kind, tuning = f"data.{task.name}", KINDS[task.kind], recipe.finetune
+    if recipe.depth is not None and not kind.named:
         raise BadRecipe(f"depth looks at class labels, which {name} has none of; prune by budget:")
-    if recipe.split is not None and task.kind != "maps":
+    if recipe.split is not None and not kind.mapped:
         raise BadRecipe(f"split compares maps of several tasks, which {name} has none of; see infoprune list data")
-    if (tuning.mixup or tuning.cutmix) and task.kind != "labels":
+    if (tuning.mixup or tuning.cutmix) and not kind.named:
         raise BadRecipe(f"finetune.mixup and finetune.cutmix mix class labels, which {name} has none of; give 0")
-    if tuning.distill and task.kind == "objects":
+    if tuning.distill and not kind.distils:
         raise BadRecipe(f"finetune.distill is {tuning.distill}; detectors learn from their targets alone, give 0")
 
 
 def check_classes(recipe: Recipe, task: Task, model: nn.Module, x: Tensor) -> None:
     """Raise Infeasible where the network names fewer classes than the data hold."""
-    if task.kind != "labels":
+    if not KINDS[task.kind].named:
         return
     with torch.no_grad():
         found = copy.copy(model).eval()(x)

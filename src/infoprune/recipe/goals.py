@@ -9,8 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from infoprune.data import Kind
-from infoprune.finetune import Goal, Naming, Training
+from infoprune.finetune import Goal, Training
 
 DISPARITY, RECONSTRUCTION = 0.5, 3.0  # what the tasks weigh beside the classes
 NOT_SEEN = 255  # pixels without a class
@@ -57,6 +56,3 @@ class Detecting(Goal):
 
     def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
         return sum(forward(images, targets).values())  # type: ignore[return-value]
-
-
-GOALS: dict[Kind, Goal] = {"labels": Naming(), "maps": ThreeMaps(), "objects": Detecting()}

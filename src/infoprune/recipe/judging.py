@@ -1,11 +1,8 @@
-"""How well a network does what its data ask for, as scores that know their spread."""
+"""How well a network does what its data ask for."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,46 +11,14 @@ from infoprune.data import InOrder, Task
 from infoprune.data.coco import AtSize, precisions, results
 from infoprune.data.coco_objects import Objects
 from infoprune.errors import UnusableData
-from infoprune.finetune import Workers
+from infoprune.finetune import Workers, hits
 from infoprune.finetune.machine import autocast
 from infoprune.finetune.options import Precision
 from infoprune.graph.verify import evaluating
-from infoprune.report.model import Interval
+from infoprune.recipe.quality import Hits, Judged, Scores
 from infoprune.split import PSNR, RMSE, MeanIoU, Metric
 
 GROUPS = 20  # of held-out pictures, each of which is left out once
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One score on held-out pictures, and what it is without each of some groups of them."""
-
-    name: str
-    unit: str
-    better: Literal["higher", "lower"]
-    value: float
-    without: tuple[float, ...]
-
-    @property
-    def interval(self) -> Interval:
-        return _jackknife(self.value, self.without)
-
-    def gain_over(self, other: Judged) -> Interval:
-        """How much better than `other` on the same pictures; positive is better, whatever the score."""
-        sign = 1.0 if self.better == "higher" else -1.0
-        without = tuple(sign * (a - b) for a, b in zip(self.without, other.without, strict=True))
-        return _jackknife(sign * (self.value - other.value), without)
-
-
-def _jackknife(value: float, without: tuple[float, ...]) -> Interval:
-    """value +- t s, s^2 = (g - 1) / g sum of squared deviations of g values, each without one group (Quenouille)."""
-    from scipy.special import stdtrit
-
-    g = len(without)
-    mean = sum(without) / g
-    error = math.sqrt((g - 1) / g * sum((w - mean) ** 2 for w in without))
-    half = float(stdtrit(g - 1, 0.975)) * error
-    return Interval(value, value - half, value + half)
 
 
 def groups_of(pictures: int) -> int:
@@ -79,8 +44,19 @@ def metrics_of(classes: int) -> dict[str, Metric]:
     return {"segmentation": MeanIoU(classes), "disparity": RMSE(), "reconstruction": PSNR()}
 
 
+def three_maps(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What should be compared: class probabilities, disparity in pixels, colours."""
+    probabilities = outputs["segmentation"].softmax(1)
+    return {**outputs, "segmentation": probabilities, "reconstruction": outputs["reconstruction"].clamp(0, 1)}
+
+
+def judged_names(model: nn.Module, task: Task, *, batch: int, precision: Precision, workers: int = 0) -> Hits:
+    """Which held-out pictures the model names rightly."""
+    return Hits(tuple(hits(model, task.held_out, batch=max(batch, 256), precision=precision, workers=workers)))
+
+
 @torch.no_grad()
-def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision) -> list[Judged]:
+def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision, workers: int = 0) -> Scores:
     """Every task's score; workers share the pictures."""
     us, device, metrics = Workers.now(), next(model.parameters()).device, metrics_of(task.classes)
     found: dict[int, dict[str, Tensor]] = {}
@@ -92,20 +68,26 @@ def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precisio
                     name: metric.statistics(outputs[name].float().cpu(), targets[name])
                     for name, metric in metrics.items()
                 }
-    return _joined(us.gathered(found), metrics)
+    return Scores(tuple(scores_of(metrics, in_order(us.gathered(found)))))
 
 
-def _joined(parts: Iterable[Mapping[int, Mapping[str, Tensor]]], metrics: Mapping[str, Metric]) -> list[Judged]:
-    places = {place: statistics for part in parts for place, statistics in part.items()}
+def in_order(parts: Iterable[Mapping[int, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    """What workers found of single batches, by name, in the order of the pictures."""
+    places = {place: found for part in parts for place, found in part.items()}
     ordered = [places[place] for place in sorted(places)]
-    return [from_sums(name, metric, torch.cat([s[name] for s in ordered])) for name, metric in metrics.items()]
+    return {name: torch.cat([one[name] for one in ordered]) for name in ordered[0]}
+
+
+def scores_of(metrics: Mapping[str, Metric], statistics: Mapping[str, Tensor]) -> list[Judged]:
+    return [from_sums(name, metric, statistics[name]) for name, metric in metrics.items()]
 
 
 @torch.no_grad()
-def judged_objects(model: nn.Module, task: Task, **_: object) -> list[Judged]:
+def judged_objects(model: nn.Module, task: Task, **_: object) -> Scores:
     """COCO's precision of boxes and masks; every worker looks at every picture."""
     examples = task.held_out
-    assert isinstance(examples, Objects)
+    if not isinstance(examples, Objects):
+        raise UnusableData(f"data.{task.name} has objects that are not in COCO's layout; give it as coco_instances")
     device = next(model.parameters()).device
 
     def detect(pictures: list[Tensor]) -> list[dict[str, Tensor]]:
@@ -114,7 +96,6 @@ def judged_objects(model: nn.Module, task: Task, **_: object) -> list[Judged]:
     with evaluating(model):
         found = results(detect, examples.pictures)
     told = precisions(examples.pictures, found, groups_of(len(examples)))
-    return [Judged(kind, "AP", "higher", value, tuple(without)) for kind, (value, *without) in told.items()]
-
-
-JUDGES: dict[str, Callable[..., list[Judged]]] = {"maps": judged_maps, "objects": judged_objects}
+    return Scores(
+        tuple(Judged(kind, "AP", "higher", value, tuple(without)) for kind, (value, *without) in told.items())
+    )

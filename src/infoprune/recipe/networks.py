@@ -10,6 +10,7 @@ from torch import nn
 from infoprune.errors import UnknownName
 from infoprune.models import models
 from infoprune.models.checkpoint import load_weights
+from infoprune.recipe.sections import Recipe
 from infoprune.registry import nearest
 
 SOURCES = ("infoprune", "timm", "torchvision")
@@ -46,6 +47,19 @@ def build_network(
     if weights is not None:
         load_weights(model, weights)
     return model.eval()
+
+
+def network_of(recipe: Recipe, classes: int, *, published: bool = True) -> nn.Module:
+    """The dense network before any training; its architecture alone without the `published` weights."""
+    section = recipe.model
+    given = section.pretrained or section.weights is not None
+    return build_network(
+        section.name,
+        num_classes=section.num_classes or (None if given else classes),
+        weights=Path(section.weights) if published and section.weights else None,
+        pretrained=published and section.pretrained,
+        seed=recipe.seed,
+    )
 
 
 def _in_timm(name: str) -> bool:

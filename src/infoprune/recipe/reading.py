@@ -13,19 +13,18 @@ import yaml
 
 from infoprune.allocation import solvers
 from infoprune.budgets import budgets
-from infoprune.budgets.latency import milliseconds
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
 from infoprune.importance import importances
 from infoprune.layerwise import layerwise
 from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
+from infoprune.recipe.evidence import check_options, unservable
 from infoprune.recipe.networks import check_name
 from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import Registry, nearest
-
-SMALLEST_AMOUNT = 1000  # a limit between 1 and this is neither a share nor an amount
+from infoprune.surgery.token_scores import token_scores
 
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
@@ -123,23 +122,27 @@ def _data(given: Any, path: str) -> s.DataSection:
 
 
 def _importance(given: Any, path: str) -> s.ImportanceSection:
-    factory = _factory(importances, given, path, s.ImportanceSection.name)
+    factory = _servable(importances, given, path, s.ImportanceSection.name)
     own, options = section(s.ImportanceSection, given, path, _options(factory))
     _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
     return s.ImportanceSection(**own, options=options)
 
 
 def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
-    factory = _factory(layerwise, given, path, s.LayerImportanceSection.name)
+    factory = _servable(layerwise, given, path, s.LayerImportanceSection.name)
     own, options = section(s.LayerImportanceSection, given, path, _options(factory))
+    _built(path, lambda: check_options(factory, options))
     return s.LayerImportanceSection(**own, options=options)
 
 
 def _budget(given: Any, path: str) -> s.BudgetSection:
     own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, float | str))
     found = s.BudgetSection(**own, limits=limits)
-    for unit, amount in limits.items():
-        _check_limit(unit, amount, f"{path}.{unit}")
+    for name, told in limits.items():
+        try:
+            budgets[name].parse(told)
+        except ValueError as error:
+            raise BadRecipe(f"{path}.{name} is {error}") from error
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
@@ -148,26 +151,14 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     for name, fine, need in (
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
         ("floor", 0 < found.floor <= 1, "the share of units that always stays, above 0 and at most 1"),
-        ("utility", found.utility <= 1, "a power of at most 1, such as -1"),
+        ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
             refuse(f"{path}.{name}", getattr(found, name), need)
-    if found.solver is not None:
-        _named(f"{path}.solver", lambda: solvers[found.solver])
+    solver = found.solver
+    if solver is not None:
+        _named(f"{path}.solver", lambda: solvers[solver])
     return found
-
-
-def _check_limit(unit: str, amount: float | str, path: str) -> None:
-    if isinstance(amount, str):
-        if unit != "latency":
-            refuse(path, amount, "a share such as 0.5, or an amount")
-        try:
-            milliseconds(amount)
-        except ValueError:
-            refuse(path, amount, "a share such as 0.5, or a duration such as 8ms")
-    elif not 0 < amount <= 1 and (unit == "latency" or amount < SMALLEST_AMOUNT):
-        more = " or a duration such as 8ms" if unit == "latency" else f" or an amount of at least {SMALLEST_AMOUNT}"
-        refuse(path, amount, f"a share that remains, above 0 and at most 1,{more}")
 
 
 def _depth(given: Any, path: str) -> s.DepthSection:
@@ -187,6 +178,7 @@ def _depth(given: Any, path: str) -> s.DepthSection:
 def _tokens(given: Any, path: str) -> s.TokensSection:
     own, _ = section(s.TokensSection, given, path)
     found = s.TokensSection(**own)
+    _named(f"{path}.score", lambda: token_scores[found.score])
     return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
 
 
@@ -265,6 +257,16 @@ def _factory(registry: Registry, given: Any, path: str, default: str | None = No
         raise BadRecipe(f"{path}.name is missing; {nearest('', list(registry))}")
     name = converted(name, str, f"{path}.name")
     return _named(f"{path}.name", lambda: registry[name])
+
+
+def _servable(registry: Registry, given: Any, path: str, default: str) -> Callable[..., Any]:
+    """The factory that is named, if a recipe has the evidence that it asks for."""
+    factory = _factory(registry, given, path, default)
+    missing = unservable(factory)
+    if missing is not None:
+        name = given.get("name", default)
+        raise BadRecipe(f"{path}.name is {name!r}, which needs {missing!r} that no recipe can give; use it from Python")
+    return factory
 
 
 def _options(factory: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Any]:

@@ -4,73 +4,77 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from infoprune.artifact import read_config
+from infoprune.budgets import Comparison, Counted
 from infoprune.finetune import Workers
 from infoprune.finetune.machine import layout_for, precision_on
 from infoprune.measure import Measurement, measure
+from infoprune.recipe.cuts import Cut
 from infoprune.recipe.folder import RECIPE
-from infoprune.recipe.running import ARTEFACT, BASELINES
+from infoprune.recipe.results import Results
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State, Step, Verdict
+from infoprune.report.model import FILE, Baseline, Interval, Report, SiteChange, State, Step
 from infoprune.timing import LatencyComparison, compare_latency
 
-if TYPE_CHECKING:
-    from infoprune.recipe.running import _Run
+ARTEFACT = "artefact"
 
 
-def report_of(run: _Run) -> Report:
+def report_of(run: Results, started: float) -> Report:
     """Written as report.json and report.html; the one that is there when the run was finished before."""
     if Workers.now().first and not run.folder.has(FILE):
-        page.write(_made(run), run.folder.path)
+        page.write(_made(run, started), run.folder.path)
     Workers.now().wait()
     return Report.of_run(run.folder.path)
 
 
-def _made(run: _Run) -> Report:
+def _made(run: Results, started: float) -> Report:
     dense, pruned = run.dense().cpu(), run.final().cpu()
-    before, after = measure(dense, run.x), measure(pruned, run.x)
-    whole = all(cut.kind == "features" for cut in run.cuts)  # what travels is timed by bytes
-    timing = run.recipe.report.latency and not whole
-    timed = compare_latency(dense, pruned, run.x, **_promise(run)) if timing else None
-    recipe, told = run.recipe, [run.folder.read_json(f"{cut.name}/told.json") for cut in run.cuts]
-    allocation = run.told(run.cuts[-1]).allocation
+    before, after, last = measure(dense, run.x), measure(pruned, run.x), run.cuts[-1]
+    timing = run.recipe.report.latency and any(cut.timed for cut in run.cuts)
+    held = _held(run, dense, pruned, timing)
+    timed = _timed(held.values()) or (compare_latency(dense, pruned, run.x) if timing else None)
     artefact = run.folder.path / ARTEFACT
     return Report(
         name=run.folder.path.resolve().name,
-        model=recipe.model.name,
-        data=recipe.data.name,
+        model=run.recipe.model.name,
+        data=run.recipe.data.name,
         before=_state(run, "dense", before, dense, _latency(timed, "dense")),
-        after=_state(run, run.cuts[-1].name, after, pruned, _latency(timed, "pruned")),
+        after=_state(run, last.name, after, pruned, _latency(timed, "pruned")),
         sites=tuple(_sites(run)),
         blocks_removed=tuple(name for cut in run.cuts for name in _blocks(run, cut)),
         steps=tuple(_steps(run)),
-        certificate="; ".join(dict.fromkeys(t["certificate"] for t in told)),
-        allocation=allocation,
+        certificate="; ".join(dict.fromkeys(run.certificates())),
+        allocation=run.decision(last).allocation,
         latency_ratio=None if timed is None else _inverse(timed),
-        budgets=_verdicts(run, before, after, timed),
+        budgets={words: found.verdict if found else "cannot tell" for words, found in held.items()},
         baselines=tuple(_baselines(run)),
         tuning=_tuning(run),
-        seconds=time.perf_counter() - run.started,
+        seconds=time.perf_counter() - started,
         environment=_environment(run, pruned),
         recipe=(run.folder.path / RECIPE).read_text(),
         load=f"import infoprune\n\nmodel = {read_config(artefact).architecture.call(artefact)}",
     )
 
 
-def _promise(run: _Run) -> dict[str, Any]:
-    limit = run.recipe.budget.limits.get("latency") if run.recipe.budget else None
-    if limit is None:
-        return {}
-    return {"keep": limit} if isinstance(limit, float) else {"at_most": limit}
+def _held(run: Results, dense: nn.Module, pruned: nn.Module, timing: bool) -> dict[str, Comparison | None]:
+    """Each budget's words, with how the pruned network stands; what would have to be measured is not without timing."""
+    wanted = run.recipe.budget.budgets if run.recipe.budget else {}
+    sure = {words: timing or isinstance(budget, Counted) for words, budget in wanted.items()}
+    return {words: b.compare(dense, pruned, (run.x,)) if sure[words] else None for words, b in wanted.items()}
 
 
-def _bytes(model: torch.nn.Module) -> int:
+def _timed(found: Iterable[Comparison | None]) -> LatencyComparison | None:
+    return next((one for one in found if isinstance(one, LatencyComparison)), None)
+
+
+def _bytes(model: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in model.state_dict().values())
 
 
@@ -89,26 +93,17 @@ def _inverse(timed: LatencyComparison) -> Interval:
     return Interval(1 / timed.ratio, 1 / high, 1 / low)
 
 
-def _hits(run: _Run, phase: str) -> list[bool]:
-    return run.folder.read_json(f"{phase}/hits.json")
+def _state(run: Results, phase: str, counted: Measurement, model: nn.Module, latency: Interval | None) -> State:
+    found = run.quality(phase)
+    return State(counted.params, counted.macs, _bytes(model), latency, found.accuracy, found.scores)
 
 
-def _state(run: _Run, phase: str, counted: Measurement, model: torch.nn.Module, latency: Interval | None) -> State:
-    accuracy, scores = None, ()
-    if run.task.kind == "labels":
-        right = _hits(run, phase)
-        accuracy = Interval.of_share(sum(right), len(right))
-    else:
-        scores = tuple(Score(s.name, s.unit, s.better, s.interval) for s in run.scores(phase))
-    return State(counted.params, counted.macs, _bytes(model), latency, accuracy, scores)
-
-
-def _sites(run: _Run) -> list[SiteChange]:
+def _sites(run: Results) -> list[SiteChange]:
     """Blocks as they were before the first cut, then what the other plans leave of their sites."""
     gone = {name for cut in run.cuts for name in _blocks(run, cut)}
     found: dict[tuple[str, str], SiteChange] = {}
     for cut in run.cuts:
-        told, plan = run.told(cut).sites, run.folder.plan(cut.name)
+        told, plan = run.decision(cut).sites, run.folder.plan(cut.name)
         edits = [e for e in plan.edits if e.site.kind != "block"] if plan else []
         for site in told or [SiteChange(e.site.name, e.site.kind, e.site.size, e.keeps) for e in edits]:
             if site.kind == "block":
@@ -118,12 +113,12 @@ def _sites(run: _Run) -> list[SiteChange]:
     return list(found.values())
 
 
-def _blocks(run: _Run, cut: Any) -> list[str]:
+def _blocks(run: Results, cut: Cut) -> list[str]:
     plan = run.folder.plan(cut.name)
     return [edit.site.name for edit in plan.edits if edit.site.kind == "block"] if plan else []
 
 
-def _steps(run: _Run) -> list[Step]:
+def _steps(run: Results) -> list[Step]:
     """Images are counted on from stage to stage."""
     found, before = [], 0
     for stage, phase in enumerate(("dense", *(cut.name for cut in run.cuts))):
@@ -135,44 +130,22 @@ def _steps(run: _Run) -> list[Step]:
     return found
 
 
-def _verdicts(run: _Run, before: Any, after: Any, timed: LatencyComparison | None) -> dict[str, Verdict]:
-    limits = run.recipe.budget.limits if run.recipe.budget else {}
-    found: dict[str, Verdict] = {}
-    for unit, amount in limits.items():
-        if unit in ("macs", "params"):
-            was, now = getattr(before, unit), getattr(after, unit)
-            found[f"{unit} {amount:g}"] = "met" if now <= (amount * was if amount <= 1 else amount) else "not met"
-        elif unit == "latency":
-            found[f"latency {amount}"] = timed.verdict if timed else "cannot tell"
-    return found
+def _baselines(run: Results) -> list[Baseline]:
+    """How much better every compared cut is than its rivals."""
+    return [
+        baseline
+        for cut in run.cuts
+        for rival in cut.rivals
+        for baseline in run.quality(cut.ours).against(rival, run.quality(cut.phase_of(rival)))
+    ]
 
 
-def _baselines(run: _Run) -> list[Baseline]:
-    found = []
-    for cut in run.cuts:
-        if cut.kind != "features" and not run.compared(cut):
-            continue
-        ours = cut.name if cut.kind == "features" else f"{cut.name}-ours"
-        for name in BASELINES:
-            found += _compared(run, name, ours, f"{cut.name}-{name}")
-    return found
+def _tuning(run: Results) -> str:
+    epochs = max(cut.epochs for cut in run.cuts)
+    return f"{epochs:g} epochs of the same tuning each" if epochs else ""
 
 
-def _compared(run: _Run, name: str, ours: str, theirs: str) -> list[Baseline]:
-    if run.task.kind != "labels":
-        pairs = zip(run.scores(ours), run.scores(theirs), strict=True)
-        return [Baseline(name, b.interval, a.gain_over(b), a.name, a.unit) for a, b in pairs]
-    right = _hits(run, theirs)
-    return [Baseline(name, Interval.of_share(sum(right), len(right)), Interval.of_paired(_hits(run, ours), right))]
-
-
-def _tuning(run: _Run) -> str:
-    if not any(map(run.compared, run.cuts)):
-        return ""
-    return f"{run.recipe.report.baseline_epochs:g} epochs of the same tuning each"
-
-
-def _environment(run: _Run, pruned: torch.nn.Module) -> dict[str, str]:
+def _environment(run: Results, pruned: nn.Module) -> dict[str, str]:
     tuning = run.recipe.finetune
     return {
         **{name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from infoprune.budgets import Budget, budgets
 from infoprune.finetune import Training
 
 SCHEMA = 1
@@ -59,7 +60,7 @@ class LayerImportanceSection:
 
 @dataclass(frozen=True)
 class BudgetSection:
-    """`limits`: a share from 0 to 1 that remains, or an amount. Or `rates`: the share of every site that leaves."""
+    """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves."""
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
     rates: float | None = None
@@ -68,6 +69,12 @@ class BudgetSection:
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()
+
+    @property
+    def budgets(self) -> dict[str, Budget]:
+        """Each under the words that name it here, such as "macs 0.5"."""
+        words = {name: told if isinstance(told, str) else f"{told:g}" for name, told in self.limits.items()}
+        return {f"{name} {words[name]}": budgets[name].parse(told) for name, told in self.limits.items()}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infoprune.errors import BadArtifact
+from infoprune.timing import Verdict
 
 SCHEMA = 1
 FILE = "report.json"
 LARGEST_FILE = 64 << 20
-
-Verdict = Literal["met", "not met", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,12 @@ class Interval:
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return cls(p, max(0.0, centre - half), min(1.0, centre + half))
+
+    @classmethod
+    def of_error(cls, value: float, error: float) -> Interval:
+        """A value with its standard error, normal approximation; no width where the error is not known."""
+        half = 1.96 * error if math.isfinite(error) else 0.0
+        return cls(value, value - half, value + half)
 
     @classmethod
     def of_paired(cls, first: list[bool], second: list[bool]) -> Interval:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infoprune.budgets import Budget
-from infoprune.budgets.bits import BITS_A_VALUE
+from infoprune.budgets.bits import BITS_A_VALUE, Bits
 from infoprune.errors import Infeasible
 from infoprune.wire import HEVC, Codec, Selection, decode, encode
 from infoprune.wire.codec import codec_at
@@ -139,7 +139,7 @@ def _finest(fits: Callable[[int], bool], coarsest: int) -> int | None:
 
 def _target(features: Tensor, asked: float | Budget) -> float:
     if isinstance(asked, Budget):
-        if asked.unit != "bits":
+        if not isinstance(asked, Bits):
             raise ValueError(f"the budget is of {asked.unit}; give ip.budgets.bits(...)")
         return asked.limit(BITS_A_VALUE * features[0].numel())
     if not 0 < asked < float("inf"):

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.allocation import Posynomial, Problem, allocate
-from infoprune.budgets import Budget
+from infoprune.allocation import Posynomial, Problem, allocate, utility_of
+from infoprune.budgets import Budget, Counted
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
@@ -29,8 +29,6 @@ from infoprune.surgery.plan import Plan, Price, carry_out
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens, require_whole
 from infoprune.tokens.schedule import block_name, usual_stages
-
-PRICED = ("macs", "params", "activations")  # polynomials in the tokens, known from three of them
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,11 @@ class TokenPath:
 
     def within(self, scored: Scored, budgets: Sequence[Budget]) -> Planned:
         """First all shares together; then, with the tokens counted, widths that use the budgets to the last unit."""
-        stages = Stages.of(scored, self)
-        joint = allocate(stages.problem(scored, budgets), scored.terms.solver)
+        stages, counted = Stages.of(scored, self), _counted(budgets)
+        joint = allocate(stages.problem(scored, counted), scored.terms.solver)
         edits = stages.edits(joint.counts[-len(stages.blocks) :])
-        limits = scored.problem(budgets).limits - [stages.price_of_scores(edits, budget) for budget in budgets]
-        exact = [replace(b, keep=None, at_most=limit) for b, limit in zip(budgets, limits.tolist(), strict=True)]
+        limits = scored.problem(counted).limits - [stages.price_of_scores(edits, budget) for budget in counted]
+        exact = [replace(b, keep=None, at_most=limit) for b, limit in zip(counted, limits.tolist(), strict=True)]
         with first_tokens(stages.model, {edit.block: edit.prefix + edit.leaving for edit in edits}):
             widths = scored.retraced().within(exact)
         lost, notes = stages.utility(edits, scored), dict(widths.plan.made_by)
@@ -117,17 +115,13 @@ class Stages:
     def utility(self, edits: Sequence[KeepTokens], scored: Scored) -> float:
         """What the shares that stay are worth, 0 where all do."""
         shares = {edit.block: edit.kept / edit.arriving for edit in edits}
-        p, total = scored.terms.utility, 0.0
+        total = 0.0
         for block, weight in zip(self.blocks, self.weights(scored).tolist(), strict=True):
-            share = shares.get(block, 1.0)
-            total += weight * (np.log(share) if p == 0 else (share**p - 1) / p)
+            total += weight * utility_of(shares.get(block, 1.0), scored.terms.utility)
         return float(total)
 
-    def problem(self, scored: Scored, budgets: Sequence[Budget]) -> Problem:
+    def problem(self, scored: Scored, budgets: Sequence[Counted]) -> Problem:
         """The problem of the widths, with a site of N steps for each stage behind them."""
-        odd = next((b.unit for b in budgets if b.unit not in PRICED or b.refine), None)
-        if odd is not None:
-            raise ValueError(f"tokens share budgets of {', '.join(PRICED)}, not of {odd}; plan for one of these")
         widths, size, count = scored.problem(budgets), self.layout.patches, len(self.blocks)
         floor = scored.terms.floor
         least = int(np.ceil(floor * size - 1e-9)) if isinstance(floor, float) else min(floor, size)
@@ -185,13 +179,21 @@ class Stages:
             (*row, *(2 * share for share in shares)): square * size ** (-2 * stage),
         }
 
-    def price_of_scores(self, edits: Sequence[KeepTokens], budget: Budget) -> int:
+    def price_of_scores(self, edits: Sequence[KeepTokens], budget: Counted) -> float:
         """What the scores before these stages cost while no channel has left."""
-        if budget.unit != "macs":
-            return 0
+        return sum(self._price_of_score(edit, budget) for edit in edits)
+
+    def _price_of_score(self, edit: KeepTokens, budget: Counted) -> float:
+        """The block with its choice of tokens, less the block that gets as many without choosing."""
+        choosing, given = structural_copy(self.model), structural_copy(self.model)
+        carry_out(choosing, [edit])
         images, _, width = self.arriving.shape
-        made = [(e, self.arriving.new_zeros(images, e.prefix + e.arriving, width)) for e in edits]
-        return sum(count_macs(e.module(), (x, self.model.get_submodule(e.block))) for e, x in made)
+        sizes = ((choosing, edit.arriving), (given, edit.leaving))
+        with_score, without = (
+            budget.measure(_alone(model, edit.block), (self.arriving.new_zeros(images, edit.prefix + n, width),))
+            for model, n in sizes
+        )
+        return with_score - without
 
     def counted(self, plan: Plan) -> Plan:
         """With prices counted before and after."""
@@ -200,6 +202,22 @@ class Stages:
         macs = Price(*(count_macs(model, self.inputs) for model in (self.model, built)))
         params = Price(*(sum(p.numel() for p in model.parameters()) for model in (self.model, built)))
         return replace(plan, prices={"macs": macs, "params": params})
+
+
+def _counted(budgets: Sequence[Budget]) -> list[Counted]:
+    """What is known of few tokens holds for many where it is counted, and not where it is predicted."""
+    counted = [budget for budget in budgets if isinstance(budget, Counted) and not budget.refine]
+    odd = next((budget.unit for budget in budgets if budget not in counted), None)
+    if odd is not None:
+        raise ValueError(f"tokens share budgets that are counted, such as macs, not of {odd}; plan for one of these")
+    return counted
+
+
+def _alone(model: nn.Module, block: str) -> nn.Module:
+    """The model, of which nothing runs but one block."""
+    module = model.get_submodule(block)
+    model.forward = lambda x: module(x)  # type: ignore[method-assign]
+    return model
 
 
 def _terms(price: Posynomial) -> dict[tuple, float]:

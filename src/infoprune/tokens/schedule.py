@@ -9,7 +9,7 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
-from infoprune.budgets import Budget
+from infoprune.budgets import Budget, macs
 from infoprune.errors import Infeasible, UnknownName
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.wrapped import bare
@@ -75,7 +75,7 @@ def plan(
         edits = edits_for(_by_block(schedule or {}, layout), layout, score=score, fuse=fuse)
     notes = {"infoprune": version("infoprune"), "torch": torch.__version__, "token_score": score}
     if budget is not None:
-        notes["budgets"] = [f"{budget.unit} {'keep' if budget.keep else 'at_most'}={budget.keep or budget.at_most}"]
+        notes["budgets"] = [str(budget)]
     params = sum(p.numel() for p in model.parameters())
     prices = {"macs": Price(counter.macs(()), counter.macs(edits)), "params": Price(params, params)}
     inputs = (((1, *layout.image), "float32"),) if not layout.transformer else ()
@@ -128,7 +128,7 @@ def _within(budget: Budget, counter: TokenCounter, layout: TokenLayout, score: s
     """One keep ratio for all stages, the largest that the budget allows."""
     if not isinstance(budget, Budget):
         raise TypeError(f"budget is {budget!r}; make one with infoprune.budgets.macs(keep=0.6)")
-    if budget.unit != "macs":
+    if not isinstance(budget, macs):
         raise ValueError(f"tokens are priced in MACs, not in {budget.unit}; use infoprune.budgets.macs(...)")
     stages, limit = usual_stages(layout), budget.limit(counter.macs(()))
 

@@ -1,0 +1,81 @@
+"""What a cut of a recipe is: it decides, says what it will do, and what it is compared with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar, final
+
+import torch_pruning as tp
+
+from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import Recipe
+from infoprune.report.model import Allocation, SiteChange
+from infoprune.surgery import Plan
+
+BASELINES: dict[str, Callable[[], Any]] = {
+    "random": tp.importance.RandomImportance,
+    "l2": lambda: tp.importance.MagnitudeImportance(p=2),
+}
+Some = TypeVar("Some", bound="Cut")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A plan with what the report tells about it, and the plans of its rivals."""
+
+    plan: Plan
+    sites: tuple[SiteChange, ...] = ()
+    allocation: Allocation | None = None
+    rivals: Mapping[str, Plan] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut(ABC):
+    """One pruning of `recipe`; `name` is its folder in a run."""
+
+    kind: ClassVar[str]  # as told.json and what is shown have it
+    tuned: ClassVar[bool] = True  # the network is trained afterwards
+    timed: ClassVar[bool] = True  # what it saves shows in the network's own time
+
+    recipe: Recipe
+    name: str = ""
+
+    @final
+    def named(self: Some, name: str) -> Some:
+        return replace(self, name=name)
+
+    @abstractmethod
+    def decide(self, scene: Scene) -> Decision:
+        """The plan for the scene's network."""
+
+    @abstractmethod
+    def words(self) -> str:
+        """What it will do."""
+
+    def unsure(self) -> str:
+        """Why its price is not known before it has seen the data; empty where it is."""
+        return ""
+
+    # ---------------------------------------------------------------------------------------------- comparisons
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The simpler choices that stand beside it, as BASELINES name them."""
+        return ()
+
+    @property
+    def epochs(self) -> float:
+        """For how long it and its rivals are trained to be compared; 0 where they are not."""
+        return 0.0
+
+    @final
+    @property
+    def ours(self) -> str:
+        """The phase of a run that stands beside the rivals."""
+        return f"{self.name}-ours" if self.epochs else self.name
+
+    @final
+    def phase_of(self, rival: str) -> str:
+        return f"{self.name}-{rival}"

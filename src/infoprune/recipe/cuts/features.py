@@ -1,0 +1,42 @@
+"""Fewer features of one layer travel; the network stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
+from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import Recipe, SplitSection
+from infoprune.recipe.splitting import orders_of, plan_of, require_cut
+
+
+def feature_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
+    return [] if recipe.split is None else [Features(recipe=recipe, section=recipe.split)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Cut):
+    """A share of the features travels, best first by information; what travels is timed by its bytes."""
+
+    kind: ClassVar[str] = "features"
+    tuned: ClassVar[bool] = False
+    timed: ClassVar[bool] = False
+
+    section: SplitSection
+
+    def decide(self, scene: Scene) -> Decision:
+        require_cut(scene.model, self.section.at, scene.x)
+        orders = orders_of(scene.recipe, self.section, scene.model, scene.task)
+        plans = {name: plan_of(self.section, order, scene.x) for name, order in orders.items()}
+        return Decision(plans.pop("ours"), rivals=plans)
+
+    def words(self) -> str:
+        rest = "the others are zero" if self.section.qp is None else f"the others at QP {self.section.qp}"
+        return f"{self.section.share:.0%} of the features of {self.section.at} travel, {rest}"
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        return tuple(BASELINES)

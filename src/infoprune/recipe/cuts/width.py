@@ -1,0 +1,122 @@
+"""Channels leave, as many as the budgets or rates say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoprune.layerwise import LayerImportance
+from infoprune.observe import kept_randomness
+from infoprune.planning import Planned, plan, planned
+from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
+from infoprune.recipe.evidence import Evidence
+from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import BudgetSection, Recipe
+from infoprune.report.model import Allocation, Interval, SiteChange
+from infoprune.surgery import Plan
+
+
+def width_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
+    shared = recipe.depth is not None and recipe.depth.joint
+    return [] if recipe.budget is None or shared else [Width(recipe=recipe, budget=recipe.budget)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Width(Cut):
+    """Channels leave within `budget`."""
+
+    kind: ClassVar[str] = "width"
+
+    budget: BudgetSection
+
+    def decide(self, scene: Scene) -> Decision:
+        evidence = Evidence(scene)
+        made = self._planned(scene, evidence, evidence.layers)
+        sites, allocation, rivals = _changes(made, evidence.layers), None, {}
+        if made.allocation is not None:
+            gap = float(made.allocation.bound - made.allocation.value)
+            moved = None
+            if evidence.layers is not None:
+                moved = _moved(made, self._planned(scene, evidence, None))
+            allocation = Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
+        if not scene.rehearsal:
+            rivals = {name: self._at_the_same_widths(BASELINES[name](), scene, sites) for name in self.rivals}
+        return Decision(made.plan, sites, allocation, rivals)
+
+    def words(self) -> str:
+        limits = self.budget.budgets or {f"{self.budget.rates:.0%} of every site": None}
+        return f"channels ({', '.join(limits)}), then {self.recipe.finetune.epochs:g} epochs"
+
+    def unsure(self) -> str:
+        return "" if self.budget.rates is not None else measured_layers(self.recipe)
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        return tuple(BASELINES) if self.epochs else ()
+
+    @property
+    def epochs(self) -> float:
+        return self.recipe.report.baseline_epochs
+
+    def _planned(self, scene: Scene, evidence: Evidence, layers: Any) -> Planned:
+        options = {**options_of(self.budget), **_wanted(self.budget)}
+        return planned(scene.model, scene.x, evidence.importance, layer_importance=layers, **options)
+
+    def _at_the_same_widths(self, importance: Any, scene: Scene, sites: Sequence[SiteChange]) -> Plan:
+        """Rates take any importance to the widths of `sites`."""
+        rates = {site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size}
+        with kept_randomness():
+            torch.manual_seed(scene.recipe.seed)
+            return plan(scene.model, scene.x, importance, rates=rates, ignored_layers=self.budget.ignored_layers)
+
+
+def options_of(section: BudgetSection) -> dict[str, Any]:
+    """The options of planning that a budget section holds."""
+    names = ("round_to", "floor", "utility", "solver", "ignored_layers")
+    return {name: getattr(section, name) for name in names}
+
+
+def measured_layers(recipe: Recipe) -> str:
+    """What is to be said where layers weigh by what the data show."""
+    name = recipe.layer_importance.name
+    return "" if name == "uniform" else f"layers weigh alike here; what {name} measures is known when it runs"
+
+
+def _wanted(section: BudgetSection) -> dict[str, Any]:
+    return {"budgets": [*section.budgets.values()]} if section.rates is None else {"rates": section.rates}
+
+
+def _moved(made: Planned, even: Planned) -> float:
+    """Share of all units by which the widths differ from those of even weights."""
+    sizes = {site.name: site.size for site in made.graph.sites}
+    ours, theirs = sizes | made.plan.widths, sizes | even.plan.widths
+    return sum(abs(ours[name] - theirs[name]) for name in sizes) / sum(sizes.values())
+
+
+def _changes(made: Planned, layers: Any) -> tuple[SiteChange, ...]:
+    sites = made.graph.sites
+    sizes = np.array([site.size for site in sites], float)
+    keeps = np.array([made.plan.widths.get(site.name, site.size) for site in sites], float)
+    cost = made.graph.cost("macs")
+    before, after = _shares(cost, sizes), _shares(cost, keeps)
+    weights: list[Interval | None] = [None] * len(sites)
+    if isinstance(layers, LayerImportance):
+        errors = layers.errors(made.graph)
+        weights = [Interval.of_error(value, errors[name]) for name, value in layers(made.graph).items()]
+    return tuple(
+        SiteChange(site.name, site.kind, site.size, int(kept), float(was), float(now), weight)
+        for site, kept, was, now, weight in zip(sites, keeps, before, after, weights, strict=True)
+    )
+
+
+def _shares(cost: Any, counts: np.ndarray) -> np.ndarray:
+    """What each site has of the price: a term's price is split between its sites by their exponents."""
+    exponents = cost.exponents.toarray() if hasattr(cost.exponents, "toarray") else np.asarray(cost.exponents)
+    terms = np.asarray(cost.coefficients) * np.prod(counts**exponents, axis=1)
+    degrees = np.maximum(exponents.sum(1, keepdims=True), 1e-12)
+    return (terms[:, None] * exponents / degrees).sum(0) / max(terms.sum(), 1e-12)

@@ -1,0 +1,127 @@
+"""What a run has so far - networks, plans, qualities - built from its files alone, so that interrupted runs agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from torch import Tensor, device, nn
+
+from infoprune.data import Task
+from infoprune.errors import InfopruneError
+from infoprune.finetune.checkpoints import load_tensors
+from infoprune.recipe.cuts import Cut, Decision
+from infoprune.recipe.folder import Folder, Metrics
+from infoprune.recipe.kinds import KINDS
+from infoprune.recipe.networks import network_of
+from infoprune.recipe.quality import Quality
+from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import Recipe
+from infoprune.report.model import Allocation, Interval, SiteChange
+from infoprune.surgery import Plan, prune_
+
+DENSE, WEIGHTS, TOLD = "dense.safetensors", "weights.safetensors", "told.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run of `recipe` on `task` in `folder`; `x` is an example of the network's input."""
+
+    recipe: Recipe
+    task: Task
+    x: Tensor
+    device: device
+    cuts: list[Cut]
+    folder: Folder
+    metrics: Metrics
+
+    # ------------------------------------------------------------------------------------------------- networks
+
+    def fresh(self, *, published: bool = True) -> nn.Module:
+        return network_of(self.recipe, self.task.classes, published=published).to(self.device)
+
+    def dense(self) -> nn.Module:
+        return self._loaded(self.fresh(published=False), DENSE)
+
+    def before(self, cut: Cut) -> nn.Module:
+        """As the cuts before left it."""
+        place = self.cuts.index(cut)
+        return self.after(self.cuts[place - 1]) if place else self.dense()
+
+    def after(self, cut: Cut) -> nn.Module:
+        model = self.fresh(published=False)
+        for earlier in self.cuts[: self.cuts.index(cut) + 1]:
+            prune_(model, self.placed_x, self.plan(earlier.name), certify=False)
+        return self._loaded(model, f"{cut.name}/{WEIGHTS}")
+
+    def final(self) -> nn.Module:
+        return self.after(self.cuts[-1])
+
+    @property
+    def placed_x(self) -> Tensor:
+        return self.x.to(self.device)
+
+    def _loaded(self, model: nn.Module, name: str) -> nn.Module:
+        model.load_state_dict(load_tensors(self.folder.path / name))
+        return model.eval()
+
+    # ------------------------------------------------------------------------------------------------ decisions
+
+    def scene(self, cut: Cut, *, progress: bool = False) -> Scene:
+        return Scene(self.recipe, self.before(cut), self.placed_x, self.task, progress)
+
+    def plan(self, phase: str) -> Plan:
+        found = self.folder.plan(phase)
+        if found is None:
+            raise InfopruneError(f"{self.folder.path / phase} has no plan.json; remove that folder and run again")
+        return found
+
+    def plans(self) -> list[Plan]:
+        return [self.plan(cut.name) for cut in self.cuts]
+
+    def decision(self, cut: Cut) -> Decision:
+        """The plan of a cut with what was noted when it was made."""
+        told = self.folder.read_json(f"{cut.name}/{TOLD}")
+        sites = tuple(SiteChange(**{**site, "weight": _interval(site["weight"])}) for site in told["sites"])
+        allocation = None if told["allocation"] is None else Allocation(**told["allocation"])
+        return Decision(self.plan(cut.name), sites, allocation)
+
+    def certificates(self) -> list[str]:
+        return [self.folder.read_json(f"{cut.name}/{TOLD}")["certificate"] for cut in self.cuts]
+
+    def write_decision(self, cut: Cut, made: Decision, certificate: str) -> None:
+        """The plan last, which says that the rest is there."""
+        told = {
+            "kind": cut.kind,
+            "sites": [asdict(site) for site in made.sites],
+            "allocation": None if made.allocation is None else asdict(made.allocation),
+            "certificate": certificate,
+        }
+        self.folder.write_json(f"{cut.name}/{TOLD}", told)
+        self.write_rivals(cut, made)
+        self.folder.write(f"{cut.name}/plan.json", made.plan.to_json())
+
+    def write_rivals(self, cut: Cut, made: Decision) -> None:
+        for rival, plan in made.rivals.items():
+            self.folder.write(f"{cut.phase_of(rival)}/plan.json", plan.to_json())
+
+    # ------------------------------------------------------------------------------------------------ qualities
+
+    def judged(self, phase: str) -> bool:
+        return self.folder.has(self._file(phase))
+
+    def judge(self, phase: str, found: Callable[[], Quality]) -> Quality:
+        """How well the network of a phase does; found once."""
+        if not self.judged(phase):
+            self.folder.write_json(self._file(phase), found().kept())
+        return self.quality(phase)
+
+    def quality(self, phase: str) -> Quality:
+        return KINDS[self.task.kind].quality.of(self.folder.read_json(self._file(phase)))
+
+    def _file(self, phase: str) -> str:
+        return f"{phase}/{KINDS[self.task.kind].quality.file}"
+
+
+def _interval(told: dict[str, float] | None) -> Interval | None:
+    return None if told is None else Interval(**told)

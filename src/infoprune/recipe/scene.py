@@ -1,0 +1,31 @@
+"""What a cut is decided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.data import Task
+from infoprune.recipe.sections import Recipe
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The network as it is now, with an example of its input and the data to look at.
+
+    In a `rehearsal` the data are noise, and what takes long to measure is left out.
+    """
+
+    recipe: Recipe
+    model: nn.Module
+    x: Tensor
+    task: Task
+    progress: bool = False
+    rehearsal: bool = False
+
+
+def example(task: Task) -> Tensor:
+    """One picture of noise."""
+    return torch.randn(1, *task.shape, generator=torch.Generator().manual_seed(0))
