@@ -173,7 +173,8 @@ def test_a_class_of_ones_own_is_told_what_to_use_instead():
 def test_a_part_of_a_network_is_saved_with_a_factory(tmp_path):
     part = next(m for m in vision().modules() if type(m).__name__ == "ViTLayer")
     x = torch.randn(2, 5, 24)
-    ip.save(tmp_path / "a", part, ip.plan(part, x, L2, rates=0.5))
+    plan = ip.plan(part, x, L2, rates=0.5)
+    ip.save(tmp_path / "a", ip.prune_(part, x, plan), plan)
     assert read_config(tmp_path / "a").architecture.source == "factory"
 
 
