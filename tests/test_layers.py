@@ -16,7 +16,7 @@ LAYERS = (
     ("artifact", "depth", "export", "finetune", "split", "tokens"),
     ("planning",),
     ("refining",),
-    ("measure", "timing"),
+    ("measure", "timing", "compensation"),
     ("importance", "layerwise", "budgets", "surgery"),
     ("observe", "families", "wire"),
     ("graph",),

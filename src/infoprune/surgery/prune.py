@@ -13,6 +13,7 @@ from infoprune.graph.counting import count_macs
 from infoprune.graph.trace import as_arguments
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.certificate import Certificate, certify, masked_original
+from infoprune.surgery.history import note_plan
 from infoprune.surgery.optimizer import remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
 
@@ -37,6 +38,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
                     "model is unchanged; put the sites you suspect in ignored_layers and report the architecture"
                 )
     remember(replaced)
+    note_plan(model, plan)
     return model
 
 

@@ -1,0 +1,88 @@
+"""How far answers are off on held-out samples: of single readers, and of the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.compensation.pictures import Pictures
+from infoprune.compensation.readers import Reader, answer, channel_axis
+from infoprune.compensation.watching import noting, run
+from infoprune.graph.tape import outputs_of
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A reader's new weight and bias in its own shapes; without a bias, `shift` is what its norm should add."""
+
+    reader: Reader
+    weight: Tensor
+    bias: Tensor | None
+    shift: Tensor | None
+    ridge: float
+    mean: Tensor  # of the dense outputs
+
+
+def errors(
+    dense: nn.Module, solutions: Mapping[str, Sequence[Solution]], pictures: Pictures
+) -> dict[str, tuple[float, ...]]:
+    """reader -> squared error over variance of the outputs that stayed, on held-out samples: plain, then each solution.
+
+    All read what stayed of the dense layer's input.
+    """
+    modules = dict(dense.named_modules())
+    sums = {name: torch.zeros(len(ways) + 2, dtype=torch.float64) for name, ways in solutions.items()}
+
+    def note(name: str, x: Tensor, y: Tensor) -> None:
+        sums[name] += _squares(solutions[name], x, y)
+
+    for _, batch in pictures.parts(("held out",), "held out"):
+        with noting({name: modules[name] for name in solutions}, note):
+            run(dense, batch)
+    return {name: tuple(ratio(gap, total[0]) for gap in total[1:]) for name, total in sums.items()}
+
+
+def _squares(ways: Sequence[Solution], x: Tensor, y: Tensor) -> Tensor:
+    """Of the distance from the mean, of the plain slice's error and of every solution's."""
+    reader, layer = ways[0].reader, ways[0].reader.layer
+    y, z = reader.outputs(y), reader.selected(x)
+    shape = [-1 if axis == channel_axis(layer, y) else 1 for axis in range(y.dim())]
+    gaps = [y - ways[0].mean.to(y).view(shape), y - answer(layer, z, layer.weight.detach(), reader.bias)]
+    for way in ways:
+        gap = y - answer(layer, z, way.weight, way.bias)
+        gaps.append(gap if way.shift is None else gap - way.shift.to(gap).view(shape))
+    return torch.stack([gap.double().square().sum() for gap in gaps]).cpu()
+
+
+def ratio(error: Tensor, spread: Tensor) -> float:
+    """error / spread; zero for nothing over nothing."""
+    return float(error / spread) if spread > 0 else float(error > 0)
+
+
+def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictures) -> list[float]:
+    """For each of the others: squared distance of its outputs from the dense ones, over the variance of those.
+
+    Over all floating point outputs of held-out samples; NaN where there is none to compare.
+    """
+    gaps = torch.zeros(len(others), dtype=torch.float64)
+    moments: dict[Any, list] = {}
+    for _, batch in pictures.parts(("held out",), "outputs"):
+        whole = _floats(run(dense, batch))
+        for place, other in enumerate(others):
+            pairs = zip(whole, _floats(run(other, batch)), strict=True)
+            gaps[place] += sum(float((a - b).double().square().sum()) for a, b in pairs)
+        for place, tensor in enumerate(whole):
+            seen = moments.setdefault((place, tensor.shape[1:]), [0, 0.0, 0.0])
+            seen[0] += len(tensor)
+            seen[1] = seen[1] + tensor.sum(0, dtype=torch.float64)
+            seen[2] += float(tensor.double().square().sum())
+    spread = sum(squares - float((sums / n).square().sum()) * n for n, sums, squares in moments.values())
+    return [ratio(gap, torch.tensor(spread)) if moments else float("nan") for gap in gaps]
+
+
+def _floats(output: Any) -> list[Tensor]:
+    return [t for t in outputs_of(output) if t.is_floating_point() and t.dim()]

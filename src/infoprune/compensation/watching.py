@@ -1,0 +1,135 @@
+"""Passes over pictures with hooks on layers: who is called, what readers read, how far their answers are off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.compensation.pictures import Part, Pictures
+from infoprune.compensation.readers import Reader, channel_axis
+from infoprune.errors import UnusableData
+from infoprune.estimators.covariance import Comoments
+from infoprune.observe.batches import Batch
+from infoprune.observe.reading import samples_of
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+def run(model: nn.Module, batch: Batch) -> Any:
+    """The model's output, or UnusableData where it can't take the batch."""
+    try:
+        return model(*batch.args, **batch.kwargs)
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        shapes = [tuple(t.shape) for t in batch.tensors]
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnusableData(
+            f"the model can't run on a batch of shapes {shapes} ({first}); give the loader inputs of the size and kind "
+            "that the model takes"
+        ) from error
+
+
+@contextmanager
+def noting(layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+    """While this lasts, `note` gets name, input and output of every call of these layers."""
+
+    def hook(name: str) -> Callable[..., None]:
+        def told(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+            if inputs and isinstance(output, Tensor):
+                note(name, inputs[0], output)
+
+        return told
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_hook(hook(name), with_kwargs=True).remove)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------- who is called
+
+
+def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> tuple[list[Reader], list[str]]:
+    """The readers that ran on the first samples, each with the batch norm right behind it; and those that didn't.
+
+    Such a norm reads what one reader gave out in its only call, and nothing else.
+    """
+    modules = dict(dense.named_modules())
+    norms = {n: m for n, m in modules.items() if isinstance(m, Norm) and m.running_mean is not None}
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    watched = norms | {reader.name: modules[reader.name] for reader in readers}
+    with noting(watched, lambda name, x, y: calls[name].append((x, y))):
+        for _, batch in pictures.parts(("first",), "readers"):
+            run(dense, batch)
+            break
+    behind = {}
+    for norm in norms:
+        sources = [r.name for r in readers for _, y in calls[r.name] if any(x is y for x, _ in calls[norm])]
+        if len(calls[norm]) == 1 and len(sources) == 1 and len(calls[sources[0]]) == 1:
+            behind[sources[0]] = norm
+    ran = [replace(r, norm=None if r.bias is not None else behind.get(r.name)) for r in readers if calls[r.name]]
+    return ran, [r.name for r in readers if not calls[r.name]]
+
+
+# ------------------------------------------------------------------------------------------------ what they read
+
+
+@dataclass
+class Evidence:
+    """What a reader read in the dense network: moments of two halves of the samples, and its mean input.
+
+    A convolution's mean is a map (of every size that occurred), since borders read less than the middle.
+    """
+
+    first: Comoments
+    second: Comoments
+    maps: dict[tuple[int, ...], tuple[Tensor, int]] = field(default_factory=dict)
+
+    def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
+        samples = [samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)]
+        (self.first if part == "first" else self.second).add_(*samples)
+        spatial = x.dim() - channel_axis(reader.layer, x)
+        flat = x.reshape(-1, *x.shape[-spatial:])
+        total, count = self.maps.get(flat.shape[1:], (0, 0))
+        self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
+
+    def mean(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mean over samples and places of an affine function's outputs, channel by channel."""
+        sums, places = torch.zeros(()), 0
+        for total, count in self.maps.values():
+            out = function((total / count)[None])[0]
+            sums = sums.to(out) + count * out.flatten(1).sum(1) if out.dim() > 1 else sums.to(out) + count * out
+            places += count * (out[0].numel() if out.dim() > 1 else 1)
+        return sums / places
+
+
+def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> dict[str, Evidence]:
+    """One pass of the dense network over both halves."""
+    by_name, modules = {reader.name: reader for reader in readers}, dict(dense.named_modules())
+    found = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
+    seed = 0
+    for part, batch in pictures.parts(("first", "second"), "moments"):
+        seed += 1
+
+        def note(name: str, x: Tensor, _: Tensor, part: Part = part, seed: int = seed) -> None:
+            reader = by_name[name]
+            found[name].note(reader, part, x, reader.selected(x), seed)
+
+        with noting({name: modules[name] for name in by_name}, note):
+            run(dense, batch)
+    for name, seen in found.items():
+        if not bool((seen.first.xz.sum() + seen.second.xz.sum()).isfinite()):
+            raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
+    return found
+
+
+def _nothing(reader: Reader, device: torch.device) -> Evidence:
+    groups, _, _, columns = reader.target.shape
+    shape = (groups, columns, reader.kept.shape[1])
+    return Evidence(Comoments.empty(*shape, device=device), Comoments.empty(*shape, device=device))
