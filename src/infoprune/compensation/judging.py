@@ -38,7 +38,8 @@ def errors(
     sums = {name: torch.zeros(len(ways) + 2, dtype=torch.float64) for name, ways in solutions.items()}
 
     def note(name: str, x: Tensor, y: Tensor) -> None:
-        sums[name] += _squares(solutions[name], x, y)
+        reader = solutions[name][0].reader
+        sums[name] += squares([standing(reader), *solutions[name]], y, reader.selected(x))
 
     for _, batch in pictures.parts(("held out",), "held out"):
         with noting({name: modules[name] for name in solutions}, note):
@@ -46,14 +47,20 @@ def errors(
     return {name: tuple(ratio(gap, total[0]) for gap in total[1:]) for name, total in sums.items()}
 
 
-def _squares(ways: Sequence[Solution], x: Tensor, y: Tensor) -> Tensor:
-    """Of the distance from the mean, of the plain slice's error and of every solution's."""
-    reader, layer = ways[0].reader, ways[0].reader.layer
-    y, z = reader.outputs(y), reader.selected(x)
-    shape = [-1 if axis == channel_axis(layer, y) else 1 for axis in range(y.dim())]
-    gaps = [y - ways[0].mean.to(y).view(shape), y - answer(layer, z, layer.weight.detach(), reader.bias)]
+def standing(reader: Reader, mean: Tensor | None = None) -> Solution:
+    """The reader as it stands; `mean` is that of the dense outputs, zero where it is not known."""
+    mean = torch.zeros(len(reader.rows)) if mean is None else mean
+    return Solution(reader, reader.layer.weight.detach(), reader.bias, None, 0.0, mean)
+
+
+def squares(ways: Sequence[Solution], y: Tensor, z: Tensor) -> Tensor:
+    """Squared distance of the dense outputs y from their mean, then from what each way makes of the inputs z."""
+    reader = ways[0].reader
+    y = reader.outputs(y)
+    shape = [-1 if axis == channel_axis(reader.layer, y) else 1 for axis in range(y.dim())]
+    gaps = [y - ways[-1].mean.to(y).view(shape)]
     for way in ways:
-        gap = y - answer(layer, z, way.weight, way.bias)
+        gap = y - answer(reader.layer, z, way.weight, way.bias)
         gaps.append(gap if way.shift is None else gap - way.shift.to(gap).view(shape))
     return torch.stack([gap.double().square().sum() for gap in gaps]).cpu()
 

@@ -20,8 +20,8 @@ def reestimate_(
 ) -> nn.Module:
     """Set the running statistics of all batch norms to their plain means over the batches, in place.
 
-    Right for pictures like those that the model was trained on; `agreement_when_renewed` tells. Every other module is in
-    evaluation mode meanwhile; modes and momenta are restored.
+    Right for pictures like those that the model was trained on; `agreement_when_renewed` tells. Every other module is
+    in evaluation mode meanwhile; modes and momenta are restored.
     """
     norms = list(tracking_norms(model).values())
     if not norms:
@@ -63,7 +63,9 @@ def relative_(
     ours, theirs = tracking_norms(model), tracking_norms(dense)
     pairs = {name: (norm, theirs[name]) for name, norm in ours.items() if name in theirs}
     kept = kept or {}
-    before = {name: _Statistics(norm.running_mean.clone(), norm.running_var.clone()) for name, (norm, _) in pairs.items()}
+    before = {
+        name: _Statistics(norm.running_mean.clone(), norm.running_var.clone()) for name, (norm, _) in pairs.items()
+    }
     modes = [(m, m.training) for m in [*model.modules(), *dense.modules()]]
     tracks = {name: _Track(_chosen(whole, kept.get(name))) for name, (_, whole) in pairs.items()}
     forward = forward or (lambda network, batch: network(batch))

@@ -23,7 +23,8 @@ class Reader:
 
     `target` is what the outputs that stayed read of all inputs, groups x outputs x taps x columns, and `bias` theirs;
     `kept` says which columns of each group stayed, groups x k. A linear layer reads flattened maps of `pixels` pixels.
-    `norm` names the batch norm right behind, which takes constants in the place of a bias.
+    `norm` names the batch norm right behind, which takes constants in the place of a bias. A forward pass of the
+    network has `calls` of it.
     """
 
     name: str
@@ -34,11 +35,17 @@ class Reader:
     rows: Tensor
     pixels: int = 1
     norm: str | None = None
+    calls: int = 1
 
     @property
     def weight(self) -> Tensor:
         """The layer's weight as it stands."""
         return columns_of(self.layer, self.layer.weight.detach(), self.pixels)
+
+    @property
+    def lost(self) -> bool:
+        """Whether any of its inputs left; otherwise only what they say has changed."""
+        return self.kept.shape[1] < self.target.shape[-1]
 
     @property
     def shiftable(self) -> bool:
@@ -79,18 +86,18 @@ def channel_axis(layer: nn.Module, x: Tensor) -> int:
 
 
 def readers_of(pruned: nn.Module, dense: nn.Module, survivors: Survivors) -> tuple[list[Reader], dict[str, str]]:
-    """All readers by their first name, and why others can't be refitted."""
+    """The layers that lost inputs, and why some of them can't be refitted.
+
+    Where blocks left, every layer may read what such a block said before, and so all are readers.
+    """
     held, dense_modules = _holders(pruned), dict(dense.named_modules())
     found, alone = [], {}
     for name, layer in pruned.named_modules():
-        if not reads(layer) or f"{name}.weight" not in survivors.kept:
+        if not reads(layer) or name not in dense_modules or not reads(dense_modules[name]):
             continue
-        axis = input_axis(layer)
-        whole = dense_modules[name].weight
-        left = survivors.along(f"{name}.weight", axis, whole.shape[axis])
-        if len(left) == whole.shape[axis] or is_depthwise(layer):
+        made = _reader(name, layer, dense_modules[name], survivors)
+        if made is None or (isinstance(made, Reader) and not (made.lost or survivors.blocks)):
             continue
-        made = _reader(name, layer, dense_modules[name], survivors, left)
         why = _unfit(made) if isinstance(made, Reader) else made
         why = "other layers hold its weight too" if held[id(layer.weight)] > 1 else why
         if why:
@@ -100,27 +107,29 @@ def readers_of(pruned: nn.Module, dense: nn.Module, survivors: Survivors) -> tup
     return found, alone
 
 
-def is_depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: nn.Module) -> bool:
     """Each output reads one input, so that the layer behind has to make up for it."""
     return isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.in_channels
 
 
-def _reader(name: str, layer: nn.Module, whole: nn.Module, survivors: Survivors, left: Tensor) -> Reader | str:
+def _reader(name: str, layer: nn.Module, whole: nn.Module, survivors: Survivors) -> Reader | str | None:
+    """None for what has no choice of inputs; a word on why not where it can't be refitted."""
+    if _is_depthwise(whole):
+        return None
     if groups_of(layer) != groups_of(whole):
         return "whole groups of it left"
-    axis = input_axis(layer)
+    axis, shape = input_axis(layer), whole.weight.shape
+    left = survivors.along(f"{name}.weight", axis, shape[axis])
     pixels = 1
-    if not isinstance(layer, nn.modules.conv._ConvNd):
-        pixels = _pixels(survivors.edits, f"{name}.weight", axis, left, whole.weight.shape[axis])
-    rows = survivors.along(f"{name}.weight", 1 - axis, whole.weight.shape[1 - axis])
-    weight = whole.weight.detach().index_select(1 - axis, rows.to(whole.weight.device))
-    target = columns_of(layer, weight, pixels)
+    if not isinstance(layer, nn.modules.conv._ConvNd) and len(left) < shape[axis]:
+        pixels = _pixels(survivors.edits, f"{name}.weight", axis, left, shape[axis])
+    rows = survivors.along(f"{name}.weight", 1 - axis, shape[1 - axis])
+    target = columns_of(layer, whole.weight.detach().index_select(1 - axis, rows.to(whole.weight.device)), pixels)
     kept = _per_group(layer, left[::pixels] // pixels, target.shape[-1])
     if kept is None:
         return "its groups lost unequal numbers of inputs"
-    bias = layer.bias if isinstance(getattr(layer, "bias", None), Tensor) else None
-    outputs = _outputs(layer, rows, whole.weight.shape[1 - axis])
-    return Reader(name, layer, target, None if bias is None else bias.detach(), kept, outputs, pixels)
+    bias = layer.bias.detach() if isinstance(layer._parameters.get("bias"), Tensor) else None
+    return Reader(name, layer, target, bias, kept, _outputs(layer, rows, shape[1 - axis]), pixels)
 
 
 def _per_group(layer: nn.Module, left: Tensor, columns: int) -> Tensor | None:
@@ -146,7 +155,9 @@ def _pixels(edits: Iterable[Edit], tensor: str, axis: int, left: Tensor, size: i
         return 1
     [pixels] = found
     whole = size % pixels == 0 and len(left) % pixels == 0
-    if not whole or not torch.equal(left.view(-1, pixels) % pixels, torch.arange(pixels).expand(len(left) // pixels, -1)):
+    if not whole or not torch.equal(
+        left.view(-1, pixels) % pixels, torch.arange(pixels).expand(len(left) // pixels, -1)
+    ):
         return 1
     return pixels
 
@@ -178,7 +189,10 @@ def is_linear(layer: nn.Module) -> bool:
         zero, one, two = (answer(layer, x, scale * weight, layer.bias) for scale in (0, 1, 2))
     except (RuntimeError, TypeError, ValueError):
         return False
-    return torch.allclose(two - zero, 2 * (one - zero), rtol=1e-3, atol=1e-5 * float((one - zero).abs().max()))
+    told = one - zero
+    if not bool((told.sum() + two.sum()).isfinite()):
+        return False
+    return torch.allclose(two - zero, 2 * told, rtol=1e-3, atol=1e-5 * float(told.abs().max()))
 
 
 def _small_input(layer: nn.Module) -> list[int]:

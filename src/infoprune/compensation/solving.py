@@ -6,14 +6,15 @@ B = C_PK (C_KK + ridge I)^-1, so that the reader's weight becomes W_K + W_P B, t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from infoprune.estimators.covariance import Comoments
 
-RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of a kept column
+RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of a kept column
 
 
 class Refit(NamedTuple):
@@ -23,30 +24,63 @@ class Refit(NamedTuple):
     ridge: float
 
 
+class Regression(NamedTuple):
+    """What a weight's outputs need of the columns that are there: covariances with them, and of them."""
+
+    cross: Tensor  # groups x outputs and taps x kept
+    stay: Tensor  # groups x kept x kept
+
+
 def refit(target: Tensor, kept: Tensor, halves: tuple[Comoments, Comoments], *, centred: bool, exact: bool) -> Refit:
-    """The symmetric refit, with the ridge that fits the second half best when solved on the first.
+    """The symmetric refit: W_K + W_P B. Moments are of all columns with the kept ones.
 
-    Moments are of all columns with the kept ones. `centred` where a constant can make up for the means; `exact` where
-    data are in double precision, so that no noise hides in small variances.
+    `centred` where a constant can make up for the means; `exact` where data are in double precision, so that no noise
+    hides in small variances.
     """
-    first, second = (_moments(half, kept, centred) for half in halves)
     left = removed(kept, target.shape[-1])
-    target = target.double()
-    stay, leave = (_columns(target, index) for index in (kept, left))
+    stay, leave = (_columns(target.double(), index) for index in (kept, left))
+
+    def needed(seen: Comoments) -> Regression:
+        moments = _moments(seen, centred)
+        return Regression(leave.flatten(1, 2) @ _rows(moments, left), _rows(moments, kept))
+
+    told, ridge = solved(needed, halves, exact=exact)
+    return Refit(stay + told.view_as(stay), ridge)
+
+
+def refit_in_place(
+    target: Tensor, now: Tensor, halves: tuple[tuple[Comoments, Comoments], ...], *, centred: bool, exact: bool
+) -> Refit:
+    """The refit against accumulated error: `now` + (W C_xz - now C_zz) (C_zz + ridge I)^-1.
+
+    z is what the pruned network feeds the reader and x what the dense one does; halves hold the moments of (x, z) and
+    of (z, z). The larger the ridge, the closer the answer to `now`.
+    """
+    now = now.double()
+
+    def needed(seen: tuple[Comoments, ...]) -> Regression:
+        xz, zz = (_moments(each, centred) for each in seen)
+        cross = target.double().flatten(1, 2) @ xz - now.flatten(1, 2) @ zz
+        return Regression(cross, zz)
+
+    told, ridge = solved(needed, halves, exact=exact)
+    return Refit(now + told.view_as(now), ridge)
+
+
+def solved(needed: Callable[[Any], Regression], halves: tuple[Any, Any], *, exact: bool) -> tuple[Tensor, float]:
+    """cross (stay + ridge I)^-1 of both halves, with the ridge that fits the second best when solved on the first."""
+    first, second = needed(halves[0]), needed(halves[1])
     grid = RIDGES if exact else RIDGES[1:]
-    path = _path(leave.flatten(1, 2), left, kept, first, second, grid)
-    tie = (1e-13 if exact else 1e-6) * _size(leave, second, left, kept)
+    path = _path(first, second, grid)
+    tie = (1e-13 if exact else 1e-6) * _size(second)
     ridge = next(r for r, error in zip(grid, path, strict=True) if error <= min(path) + tie)
-    both = _moments(halves[0] + halves[1], kept, centred)
-    prediction = predicted(both, kept, left, ridge)
-    return Refit(stay + leave @ prediction[:, None], ridge)
+    both = needed(_sum(*halves))
+    values, vectors = _spectrum(both.stay)
+    return (both.cross @ vectors * _inverse(values, ridge)[..., None, :]) @ vectors.mT, ridge
 
 
-def predicted(moments: Tensor, kept: Tensor, left: Tensor, ridge: float) -> Tensor:
-    """B of the left columns given the kept ones, groups x left x kept."""
-    stay, cross = _rows(moments, kept), _rows(moments, left)
-    values, vectors = torch.linalg.eigh((stay + stay.mT) / 2)
-    return cross @ vectors @ (_inverse(values, ridge)[..., None] * vectors.mT)
+def _sum(first: Any, second: Any) -> Any:
+    return tuple(a + b for a, b in zip(first, second, strict=True)) if isinstance(first, tuple) else first + second
 
 
 def removed(kept: Tensor, columns: int) -> Tensor:
@@ -56,26 +90,28 @@ def removed(kept: Tensor, columns: int) -> Tensor:
     return gone.nonzero()[:, 1].view(kept.shape[0], -1)
 
 
-def _moments(seen: Comoments, kept: Tensor, centred: bool) -> Tensor:
-    """Of all columns with the kept ones, groups x columns x kept."""
+def _moments(seen: Comoments, centred: bool) -> Tensor:
     return seen.covariance() if centred else seen.second_moment()
 
 
-def _path(leave: Tensor, left: Tensor, kept: Tensor, first: Tensor, second: Tensor, grid: tuple) -> list[float]:
+def _path(first: Regression, second: Regression, grid: tuple[float, ...]) -> list[float]:
     """For every ridge the error on the second half of what was solved on the first, less what no ridge changes.
 
-    With C_KK = U D U' of the first half and T = W_P C_PK U, W_P B = T (D + ridge)^-1 U'. `leave` is W_P.
+    With stay = U D U' of the first half and T = cross U, the solution is T (D + ridge)^-1 U'.
     """
-    stay, cross = _rows(first, kept), leave @ _rows(first, left)
-    values, vectors = torch.linalg.eigh((stay + stay.mT) / 2)
-    turned = cross @ vectors
-    linear = (turned * (leave @ _rows(second, left) @ vectors)).sum(-2)
-    quadratic = (turned.mT @ turned) * (vectors.mT @ _rows(second, kept) @ vectors)
+    values, vectors = _spectrum(first.stay)
+    turned = first.cross @ vectors
+    linear = (turned * (second.cross @ vectors)).sum(-2)
+    quadratic = (turned.mT @ turned) * (vectors.mT @ second.stay @ vectors)
     errors = []
     for ridge in grid:
         f = _inverse(values, ridge)
         errors.append(float((f[..., None, :] @ quadratic @ f[..., None]).sum() - 2 * (f * linear).sum()))
     return errors
+
+
+def _spectrum(stay: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.linalg.eigh((stay + stay.mT) / 2)
 
 
 def _inverse(values: Tensor, ridge: float) -> Tensor:
@@ -84,11 +120,10 @@ def _inverse(values: Tensor, ridge: float) -> Tensor:
     return torch.where(scale > 0, 1 / (values.clamp(min=0) + ridge * scale).clamp(min=1e-300), 0.0)
 
 
-def _size(leave: Tensor, second: Tensor, left: Tensor, kept: Tensor) -> float:
-    """About how much the removed columns told, from the largest covariances known."""
-    told = (leave.flatten(1, 2) @ _rows(second, left)).square().sum()
-    stay = _rows(second, kept).square().sum().sqrt()
-    return float(told / stay) if stay > 0 else 0.0
+def _size(second: Regression) -> float:
+    """About how much there is to be told."""
+    stay = second.stay.square().sum().sqrt()
+    return float(second.cross.square().sum() / stay) if stay > 0 else 0.0
 
 
 def _rows(moments: Tensor, index: Tensor) -> Tensor:

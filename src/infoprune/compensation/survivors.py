@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors, sliced
+from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Edit, Plan, removal_of
 from infoprune.surgery.widths import KeepWidths
 
@@ -43,6 +44,11 @@ class Survivors:
                     found[name][axis] = np.delete(left, gone)
         kept = {name: {axis: torch.from_numpy(i) for axis, i in axes.items()} for name, axes in found.items()}
         return cls(kept, edits)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether whole blocks left too."""
+        return any(isinstance(edit, DropBlock) for edit in self.edits)
 
     def along(self, name: str, axis: int, size: int) -> Tensor:
         """The dense indices that stayed along an axis `size` long."""

@@ -56,13 +56,13 @@ def noting(layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor]
 
 
 def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> tuple[list[Reader], list[str]]:
-    """The readers that ran on the first samples, each with the batch norm right behind it; and those that didn't.
+    """The readers that ran, in their order, each with the batch norm right behind it; and those that didn't.
 
     Such a norm reads what one reader gave out in its only call, and nothing else.
     """
     modules = dict(dense.named_modules())
     norms = {n: m for n, m in modules.items() if isinstance(m, Norm) and m.running_mean is not None}
-    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # in the order of the first calls
     watched = norms | {reader.name: modules[reader.name] for reader in readers}
     with noting(watched, lambda name, x, y: calls[name].append((x, y))):
         for _, batch in pictures.parts(("first",), "readers"):
@@ -73,7 +73,12 @@ def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> t
         sources = [r.name for r in readers for _, y in calls[r.name] if any(x is y for x, _ in calls[norm])]
         if len(calls[norm]) == 1 and len(sources) == 1 and len(calls[sources[0]]) == 1:
             behind[sources[0]] = norm
-    ran = [replace(r, norm=None if r.bias is not None else behind.get(r.name)) for r in readers if calls[r.name]]
+    order = list(calls)
+    ran = [
+        replace(r, norm=None if r.bias is not None else behind.get(r.name), calls=len(calls[r.name]))
+        for r in sorted(readers, key=lambda r: order.index(r.name) if r.name in order else -1)
+        if calls[r.name]
+    ]
     return ran, [r.name for r in readers if not calls[r.name]]
 
 
@@ -81,20 +86,13 @@ def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> t
 
 
 @dataclass
-class Evidence:
-    """What a reader read in the dense network: moments of two halves of the samples, and its mean input.
+class MeanInput:
+    """What a layer reads on average: of a convolution a map (of every size), since borders read less."""
 
-    A convolution's mean is a map (of every size that occurred), since borders read less than the middle.
-    """
-
-    first: Comoments
-    second: Comoments
     maps: dict[tuple[int, ...], tuple[Tensor, int]] = field(default_factory=dict)
 
-    def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
-        samples = [samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)]
-        (self.first if part == "first" else self.second).add_(*samples)
-        spatial = x.dim() - channel_axis(reader.layer, x)
+    def note(self, layer: nn.Module, x: Tensor) -> None:
+        spatial = x.dim() - channel_axis(layer, x)
         flat = x.reshape(-1, *x.shape[-spatial:])
         total, count = self.maps.get(flat.shape[1:], (0, 0))
         self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
@@ -104,18 +102,28 @@ class Evidence:
         sums, places = torch.zeros(()), 0
         for total, count in self.maps.values():
             out = function((total / count)[None])[0]
-            sums = sums.to(out) + count * out.flatten(1).sum(1) if out.dim() > 1 else sums.to(out) + count * out
-            places += count * (out[0].numel() if out.dim() > 1 else 1)
+            out = out.flatten(1) if out.dim() > 1 else out[:, None]
+            sums, places = sums.to(out) + count * out.sum(1), places + count * out.shape[1]
         return sums / places
+
+
+@dataclass
+class Evidence:
+    """What a reader read in the dense network: moments of two halves of the samples, and its mean input."""
+
+    halves: Mapping[Part, Comoments]
+    input: MeanInput
+
+    def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
+        self.halves[part].add_(*(samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)))
+        self.input.note(reader.layer, x)
 
 
 def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> dict[str, Evidence]:
     """One pass of the dense network over both halves."""
     by_name, modules = {reader.name: reader for reader in readers}, dict(dense.named_modules())
     found = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
-    seed = 0
-    for part, batch in pictures.parts(("first", "second"), "moments"):
-        seed += 1
+    for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "moments")):
 
         def note(name: str, x: Tensor, _: Tensor, part: Part = part, seed: int = seed) -> None:
             reader = by_name[name]
@@ -124,12 +132,69 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
         with noting({name: modules[name] for name in by_name}, note):
             run(dense, batch)
     for name, seen in found.items():
-        if not bool((seen.first.xz.sum() + seen.second.xz.sum()).isfinite()):
-            raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
+        require_finite(name, *seen.halves.values())
     return found
 
 
 def _nothing(reader: Reader, device: torch.device) -> Evidence:
     groups, _, _, columns = reader.target.shape
     shape = (groups, columns, reader.kept.shape[1])
-    return Evidence(Comoments.empty(*shape, device=device), Comoments.empty(*shape, device=device))
+    halves: dict[Part, Comoments] = {part: Comoments.empty(*shape, device=device) for part in ("first", "second")}
+    return Evidence(halves, MeanInput())
+
+
+def require_finite(name: str, *moments: Comoments) -> None:
+    if not all(bool(seen.xz.sum().isfinite()) for seen in moments):
+        raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
+
+
+# ------------------------------------------------------------------------------------------------- side by side
+
+
+class _Enough(Exception):
+    """All wanted layers ran; the rest of the network need not."""
+
+
+def side_by_side(
+    dense: nn.Module,
+    pruned: nn.Module,
+    readers: Sequence[Reader],
+    batch: Batch,
+    note: Callable[[Reader, Tensor, Tensor, Tensor], None],
+) -> None:
+    """Run both networks as far as these readers, and tell of each call: reader, dense input, dense output, own input.
+
+    Calls that don't see as many places in both networks, as behind tokens that left, are not told.
+    """
+    by_name = {reader.name: reader for reader in readers}
+    told: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+
+    def tell(name: str, z: Tensor, _: Tensor) -> None:
+        x, y = told[name].pop(0)
+        axes = [channel_axis(by_name[name].layer, t) for t in (x, z)]
+        if x.numel() // x.shape[axes[0]] == z.numel() // z.shape[axes[1]]:
+            note(by_name[name], x, y, z)
+
+    _run_for(dense, by_name, batch, lambda name, x, y: told[name].append((x.clone(), y.clone())))
+    _run_for(pruned, by_name, batch, tell)
+
+
+def _run_for(
+    model: nn.Module, readers: Mapping[str, Reader], batch: Batch, note: Callable[[str, Tensor, Tensor], None]
+) -> None:
+    """Until every reader had its calls."""
+    left = sum(reader.calls for reader in readers.values())
+
+    def counted(name: str, x: Tensor, y: Tensor) -> None:
+        nonlocal left
+        note(name, x, y)
+        left -= 1
+        if left == 0:
+            raise _Enough
+
+    modules = dict(model.named_modules())
+    try:
+        with noting({name: modules[name] for name in readers}, counted):
+            run(model, batch)
+    except _Enough:
+        pass

@@ -31,7 +31,9 @@ class ConditionalImportance(GroupImportance):
     leave as a block; several readers add up. A group that no observed layer reads gets no scores.
     """
 
-    about: ClassVar[About] = About("Hassibi and Stork 1993, a layer at a time", "units x columns^2 a reader", needs_data=True)
+    about: ClassVar[About] = About(
+        "Hassibi and Stork 1993, a layer at a time", "units x columns^2 a reader", needs_data=True
+    )
 
     seen: Observations = field(repr=False)
 
@@ -89,7 +91,7 @@ def _by_group(member: Member, units: int, columns: int) -> Iterator[Tensor]:
 
 
 def _others(members: Sequence[Member], roots: Sequence[int]) -> Tensor:
-    """The root's channels that were not asked about: they leave in their turn, or the answer would depend on the question."""
+    """The root's channels that nobody asked about: they leave in their turn, so that questions don't change answers."""
     root = members[0]
     size = size_of(root)
     asked = torch.zeros(size, dtype=torch.bool)

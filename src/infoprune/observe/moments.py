@@ -17,7 +17,7 @@ MOST_COLUMNS = 4096  # 4096^2 moments are 128 MiB a layer
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """name -> sums over what the layer read, groups x columns (x columns); adding those of two streams is seeing both."""
+    """name -> sums over what the layer read, groups x columns (x columns); those of two streams add up."""
 
     layers: Mapping[str, Comoments]
 

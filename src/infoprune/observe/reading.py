@@ -1,7 +1,7 @@
 """Layers that read channels: their weights and their inputs in one form, whatever kind of layer it is.
 
-A weight is *groups x outputs x taps x columns*: of every group what each output reads of each input column at each place
-of the kernel. Inputs are *groups x samples x columns*.
+A weight is *groups x outputs x taps x columns*: of every group what each output reads of each input column at each
+place of the kernel. Inputs are *groups x samples x columns*.
 """
 
 from __future__ import annotations
