@@ -55,10 +55,10 @@ def relative_(
 ) -> nn.Module:
     """Move the running statistics of all batch norms as far as pruning moved what they see, in place.
 
-    mean <- dense mean + (mean seen - mean seen by dense), var <- dense var x (var seen / var seen by dense), each
-    measured on the same images while both networks run side by side. The identity on the dense network itself,
-    whatever the images, unlike `reestimate_`. `kept` says which of the dense norm's channels this one has, by the
-    norm's name (all of them by default). Both models run in evaluation mode; modes are restored.
+    With s^2 = var seen / var seen by the dense network, var <- s^2 dense var and mean <- mean seen + s (dense mean -
+    mean seen by dense), measured on the same images while both networks run side by side. The identity on the dense
+    network itself, whatever the images, unlike `reestimate_`. `kept` says which of the dense norm's channels this one
+    has, by the norm's name (all of them by default). Both models run in evaluation mode; modes are restored.
     """
     ours, theirs = tracking_norms(model), tracking_norms(dense)
     pairs = {name: (norm, theirs[name]) for name, norm in ours.items() if name in theirs}
@@ -168,9 +168,13 @@ class _Track:
 
 
 def _moved(dense: _Statistics, now: _Statistics, then: _Statistics) -> _Statistics:
-    """A channel that does not vary in one of the networks, on these images, keeps its variance."""
+    """What makes the normalised channel of the pruned network have the mean and the variance of the dense one's.
+
+    A channel that does not vary in one of the networks, on these images, keeps its variance.
+    """
     scale = torch.where((then.var > 0) & (now.var > 0), now.var / then.var, 1.0)
-    return _Statistics(dense.mean.double() + (now.mean - then.mean), dense.var.double() * scale)
+    mean = now.mean + scale.sqrt() * (dense.mean.double() - then.mean)
+    return _Statistics(mean, dense.var.double() * scale)
 
 
 def _chosen(norm: Norm, kept: Tensor | None) -> _Statistics:
