@@ -46,7 +46,7 @@ def refit_in_network(
     for stage in _stages(list(now.values())):
         readers = [solution.reader for solution in stage]
         fed = _fed(trial, dense, readers, pictures)
-        ways = {s.reader.name: (s, _refitted(s, dense, fed[s.reader.name])) for s in stage if fed[s.reader.name]}
+        ways = {s.reader.name: (s, _refitted(s, dense, told)) for s in stage if (told := fed[s.reader.name])}
         if not ways:
             continue
         put(trial, weights_of(trial, dense, [new for _, new in ways.values()]))

@@ -59,7 +59,8 @@ def compensate_(
         readers, silent = called(dense, readers, pictures)
         alone |= dict.fromkeys(silent, "it is not called as a module")
         standing, rows = _refitted(trial, dense, readers, pictures)
-        outputs = dict(zip(("plain", "readers"), output_errors(dense, [pruned, trial], pictures), strict=True))
+        plain, refitted = output_errors(dense, [pruned, trial], pictures)
+        outputs = {"plain": plain, "readers": refitted}
         network = _Steps(trial, dense, pictures, outputs)
         moved = network.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
         again = network.take("network", lambda: refit_in_network(trial, dense, standing, pictures)) or {}

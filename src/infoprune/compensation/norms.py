@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-Norm = nn.modules.batchnorm._BatchNorm
 Forward = Callable[[nn.Module, Any], Any]
+Norm = Any  # a batch norm with running statistics; type checkers take those for optional
 
 
 @torch.no_grad()
@@ -113,7 +113,11 @@ def agreement_when_renewed(model: nn.Module, images: Iterable[Tensor]) -> float:
 
 def tracking_norms(model: nn.Module) -> dict[str, Norm]:
     """The batch norms with running statistics, by name."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, Norm) and m.running_mean is not None}
+    return {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+    }
 
 
 class _Statistics(NamedTuple):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.survivors import Survivors
 from infoprune.graph.slicing import Part
-from infoprune.observe.reading import columns_of, groups_of, input_axis, is_conv1d, reads, weight_of
+from infoprune.observe.reading import columns_of, groups_of, input_axis, is_conv1d, reads
 from infoprune.surgery.plan import Edit
 
 MOST_COLUMNS = 8192  # 8192^2 moments are 512 MiB
@@ -28,7 +29,7 @@ class Reader:
     """
 
     name: str
-    layer: nn.Module
+    layer: Any
     target: Tensor
     bias: Tensor | None
     kept: Tensor
@@ -52,10 +53,6 @@ class Reader:
         """Whether there is a place for a constant."""
         return self.norm is not None or self.layer.bias is not None
 
-    def stored(self, columns: Tensor) -> Tensor:
-        """A weight in the layer's own shape and type."""
-        return weight_of(self.layer, columns, self.layer.weight.detach())
-
     def selected(self, x: Tensor) -> Tensor:
         """The inputs that stayed, of the dense layer's input x."""
         groups, columns = self.kept.shape[0], self.target.shape[-1]
@@ -69,7 +66,7 @@ class Reader:
         return y.index_select(channel_axis(self.layer, y), self.rows.to(y.device))
 
 
-def answer(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def answer(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What a layer makes of x with this weight and bias; none of its hooks runs."""
     own = dict(layer._parameters)
     parameters = {"weight": nn.Parameter(weight, False), "bias": None if bias is None else nn.Parameter(bias, False)}
@@ -80,7 +77,7 @@ def answer(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> 
         layer._parameters.update(own)
 
 
-def channel_axis(layer: nn.Module, x: Tensor) -> int:
+def channel_axis(layer: Any, x: Tensor) -> int:
     """Where the channels of an input or output lie."""
     return x.dim() - 1 - len(layer.kernel_size) if isinstance(layer, nn.modules.conv._ConvNd) else x.dim() - 1
 
@@ -107,12 +104,12 @@ def readers_of(pruned: nn.Module, dense: nn.Module, survivors: Survivors) -> tup
     return found, alone
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: Any) -> bool:
     """Each output reads one input, so that the layer behind has to make up for it."""
     return isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.in_channels
 
 
-def _reader(name: str, layer: nn.Module, whole: nn.Module, survivors: Survivors) -> Reader | str | None:
+def _reader(name: str, layer: Any, whole: Any, survivors: Survivors) -> Reader | str | None:
     """None for what has no choice of inputs; a word on why not where it can't be refitted."""
     if _is_depthwise(whole):
         return None
@@ -128,11 +125,12 @@ def _reader(name: str, layer: nn.Module, whole: nn.Module, survivors: Survivors)
     kept = _per_group(layer, left[::pixels] // pixels, target.shape[-1])
     if kept is None:
         return "its groups lost unequal numbers of inputs"
-    bias = layer.bias.detach() if isinstance(layer._parameters.get("bias"), Tensor) else None
+    bias = layer._parameters.get("bias")
+    bias = None if bias is None else bias.detach()
     return Reader(name, layer, target, bias, kept, _outputs(layer, rows, shape[1 - axis]), pixels)
 
 
-def _per_group(layer: nn.Module, left: Tensor, columns: int) -> Tensor | None:
+def _per_group(layer: Any, left: Tensor, columns: int) -> Tensor | None:
     """Which columns of each group stay, groups x k."""
     groups = groups_of(layer)
     if not getattr(layer, "transposed", False):
@@ -141,7 +139,7 @@ def _per_group(layer: nn.Module, left: Tensor, columns: int) -> Tensor | None:
     return (left % columns).view(groups, -1) if bool((counts == counts[0]).all()) else None
 
 
-def _outputs(layer: nn.Module, rows: Tensor, size: int) -> Tensor:
+def _outputs(layer: Any, rows: Tensor, size: int) -> Tensor:
     """The rows as channels of what the layer gives out: a transposed weight shows one group's."""
     if not getattr(layer, "transposed", False):
         return rows
@@ -150,7 +148,8 @@ def _outputs(layer: nn.Module, rows: Tensor, size: int) -> Tensor:
 
 def _pixels(edits: Iterable[Edit], tensor: str, axis: int, left: Tensor, size: int) -> int:
     """How many inputs in a row are one channel's pixels: more than its first layer makes of it (heads are no maps)."""
-    found = {_pixels_of(part, tensor, axis, edit.site.step) for edit in edits for part in edit.parts()} - {None}
+    told = [_pixels_of(part, tensor, axis, edit.site.step) for edit in edits for part in edit.parts()]
+    found = {pixels for pixels in told if pixels is not None}
     if len(found) != 1:
         return 1
     [pixels] = found
@@ -178,7 +177,7 @@ def _unfit(reader: Reader) -> str | None:
     return None if is_linear(reader.layer) else "its answer is not linear in its weight"
 
 
-def is_linear(layer: nn.Module) -> bool:
+def is_linear(layer: Any) -> bool:
     """Whether twice the weight gives twice the answer: standardised or quantised weights don't."""
     stock = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     if type(layer).forward in [kind.forward for kind in stock] or is_conv1d(layer):
@@ -195,7 +194,7 @@ def is_linear(layer: nn.Module) -> bool:
     return torch.allclose(two - zero, 2 * told, rtol=1e-3, atol=1e-5 * float(told.abs().max()))
 
 
-def _small_input(layer: nn.Module) -> list[int]:
+def _small_input(layer: Any) -> list[int]:
     if not isinstance(layer, nn.modules.conv._ConvNd):
         return [1, layer.weight.shape[input_axis(layer)]]
     return [1, layer.in_channels, *(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))]

@@ -48,9 +48,7 @@ def refit(target: Tensor, kept: Tensor, halves: tuple[Comoments, Comoments], *, 
     return Refit(stay + told.view_as(stay), ridge)
 
 
-def refit_in_place(
-    target: Tensor, now: Tensor, halves: tuple[tuple[Comoments, Comoments], ...], *, centred: bool, exact: bool
-) -> Refit:
+def refit_in_place(target: Tensor, now: Tensor, halves: tuple[Any, Any], *, centred: bool, exact: bool) -> Refit:
     """The refit against accumulated error: `now` + (W C_xz - now C_zz) (C_zz + ridge I)^-1.
 
     z is what the pruned network feeds the reader and x what the dense one does; halves hold the moments of (x, z) and

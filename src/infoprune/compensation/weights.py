@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,8 @@ def shifted(
 
     `own` is what it reads on average, by default what stayed of the dense layer's `whole` input.
     """
-    weight, layer = reader.layer.weight.detach(), dense.get_submodule(reader.name)
-    dense_bias = layer._parameters.get("bias")
+    layer: Any = dense.get_submodule(reader.name)
+    weight, dense_bias = reader.layer.weight.detach(), layer._parameters.get("bias")
     dense_bias = None if dense_bias is None else dense_bias.detach().double()
     bias = None if dense_bias is None else _rows(reader, dense_bias)
     stored = weight_of(reader.layer, new, weight.double())
@@ -49,7 +50,7 @@ def shifted(
 
     mean = whole.mean(lambda x: reader.outputs(answer(layer, x, layer.weight.detach().double(), dense_bias)))
     shift = mean - (own or whole).mean(new_outputs) if reader.shiftable else None
-    bias = None if bias is None else (bias + shift).to(weight.dtype)
+    bias = None if bias is None or shift is None else (bias + shift).to(weight.dtype)
     return Solution(reader, stored.to(weight), bias, shift if reader.norm else None, ridge, mean)
 
 
@@ -76,9 +77,11 @@ def put(model: nn.Module, change: Change) -> None:
     for name, tensor in change.items():
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
-        held = module._parameters if leaf in module._parameters else module._buffers
-        old = held[leaf]
-        held[leaf] = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+        old = module._parameters.get(leaf)
+        if old is None:
+            module._buffers[leaf] = tensor
+        else:
+            module._parameters[leaf] = nn.Parameter(tensor, old.requires_grad)
 
 
 def commit(pruned: nn.Module, trial: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from infoprune.estimators.elimination import Elimination, Reader, eliminate
 from infoprune.graph.member import Member
 from infoprune.importance.base import About, GroupImportance, importances, size_of
 from infoprune.observe import Observations
-from infoprune.observe.reading import columns_of
+from infoprune.observe.moments import Moments
+from infoprune.observe.reading import columns_of, groups_of
 
 
 @importances.register("conditional")
@@ -44,6 +45,11 @@ class ConditionalImportance(GroupImportance):
         if self.seen.moments is None:
             raise UnusableData("no moments were observed; call observe(model, loader, moments=True)")
 
+    @property
+    def _moments(self) -> Moments:
+        assert self.seen.moments is not None
+        return self.seen.moments
+
     def judge(self, members: Sequence[Member], roots: Sequence[int]) -> Tensor | None:
         found = self.elimination(members, roots)
         return None if found is None else found.losses()[: len(roots)]
@@ -58,11 +64,13 @@ class ConditionalImportance(GroupImportance):
         """The member's layer, group by group, with the columns of each unit."""
         if member.role != "in":
             return
-        seen = self.seen.moments.layers.get(member.name)
+        seen = self._moments.layers.get(member.name)
+        if seen is None and member.name not in {**self.seen.layers, **self.seen.silent}:
+            raise StaleObservations(f"{member.name} was never observed; observe() the model as it is now")
         if seen is None:
-            self.seen.require_current(_Layers(member), [member.name])
             return
-        weight = columns_of(member.layer, member.layer.weight.detach()).to(seen.x.device)
+        layer: Any = member.layer
+        weight = columns_of(layer, layer.weight.detach()).to(seen.x.device)
         if weight.shape[::3] != seen.x.shape:
             raise StaleObservations(
                 f"{member.name} reads {weight.shape[-1]} columns and was observed with {seen.x.shape[-1]}; observe() "
@@ -76,8 +84,7 @@ class ConditionalImportance(GroupImportance):
 
 def _by_group(member: Member, units: int, columns: int) -> Iterator[Tensor]:
     """For every group of the layer the columns of each unit, units x m."""
-    groups = member.layer.groups if hasattr(member.layer, "groups") else 1
-    for group in range(groups):
+    for group in range(groups_of(member.layer)):
         here = member.index // columns == group
         index, root = member.index[here] % columns, member.root[here]
         order = torch.argsort(root, stable=True)
@@ -107,13 +114,3 @@ def _columns_of_others(member: Member, roots: Sequence[int], others: Tensor, col
         return nowhere
     place = others + shift[0]
     return torch.where((place >= 0) & (place < columns), place, -1)[:, None]
-
-
-class _Layers:
-    """One layer as a model that holds nothing else."""
-
-    def __init__(self, member: Member):
-        self.member = member
-
-    def named_modules(self) -> list[tuple[str, object]]:
-        return [(self.member.name, self.member.layer)]

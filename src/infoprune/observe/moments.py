@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoprune.errors import StaleObservations
 from infoprune.estimators.covariance import Comoments
@@ -59,7 +60,7 @@ class Reading:
         self.layers: dict[str, Comoments] = {}
         self.batches = 0
 
-    def note(self, name: str, layer: nn.Module, x: Tensor) -> None:
+    def note(self, name: str, layer: Any, x: Tensor) -> None:
         """Count what a layer reads in this batch; the places of large maps that count are the same for all layers."""
         samples = samples_of(layer, x, seed=self.batches)
         groups, _, columns = samples.shape
@@ -71,12 +72,12 @@ class Reading:
         return Moments({name: _on_host(seen) for name, seen in self.layers.items()})
 
 
-def is_read(layer: nn.Module) -> bool:
+def is_read(layer: Any) -> bool:
     """Whether the moments of what it reads are kept: more than one column for each output, and not too many."""
     if not reads(layer):
         return False
     columns = layer.weight.shape[input_axis(layer)] // (groups_of(layer) if input_axis(layer) == 0 else 1)
-    return 1 < columns <= MOST_COLUMNS
+    return bool(1 < columns <= MOST_COLUMNS)
 
 
 def _on_host(seen: Comoments) -> Comoments:
