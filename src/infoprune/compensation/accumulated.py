@@ -19,6 +19,7 @@ from infoprune.compensation.readers import Reader
 from infoprune.compensation.solving import refit_in_place
 from infoprune.compensation.watching import MeanInput, require_finite, side_by_side
 from infoprune.compensation.weights import put, shifted, weights_of
+from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.reading import columns_of, samples_of
 
@@ -32,6 +33,11 @@ class Fed:
     halves: Mapping[Part, tuple[Comoments, Comoments]]
     dense: MeanInput = field(default_factory=MeanInput)
     own: MeanInput = field(default_factory=MeanInput)
+    same: bool = True  # as the dense network, all the time
+
+    def __add__(self, other: Fed) -> Fed:
+        halves = {p: (a + c, b + d) for p, (a, b) in self.halves.items() for c, d in [other.halves[p]]}
+        return Fed(halves, self.dense + other.dense, self.own + other.own, self.same and other.same)
 
 
 def refit_in_network(
@@ -67,12 +73,11 @@ def _stages(solutions: Sequence[Solution]) -> Iterator[Sequence[Solution]]:
 def _fed(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> dict[str, Fed | None]:
     """None for readers whose input is the dense one's, or has no counterpart in it."""
     found = {reader.name: _nothing(reader, pictures.device) for reader in readers}
-    same = {reader.name: True for reader in readers}
     for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "accumulated error")):
 
         def note(reader: Reader, x: Tensor, _: Tensor, z: Tensor, part: Part = part, seed: int = seed) -> None:
             fed = found[reader.name]
-            same[reader.name] &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
+            fed.same &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
             a, b = (samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z))
             fed.halves[part][0].add_(a, b)
             fed.halves[part][1].add_(b, b)
@@ -80,9 +85,10 @@ def _fed(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures
             fed.own.note(reader.layer, z)
 
         side_by_side(dense, trial, readers, batch, note)
+    found = {name: over_workers(fed) for name, fed in found.items()}
     for name, fed in found.items():
         require_finite(name, *(seen for half in fed.halves.values() for seen in half))
-    return {name: None if same[name] else fed for name, fed in found.items()}
+    return {name: None if fed.same else fed for name, fed in found.items()}
 
 
 def _nothing(reader: Reader, device: torch.device) -> Fed:
@@ -114,4 +120,5 @@ def _judged(
 
     for _, batch in pictures.parts(("held out",), "held out"):
         side_by_side(dense, trial, [old.reader for old, _ in ways.values()], batch, note)
-    return {name: (ratio(old, spread), ratio(new, spread)) for name, (spread, old, new) in sums.items()}
+    totals = {name: over_workers(total) for name, total in sums.items()}
+    return {name: (ratio(old, spread), ratio(new, spread)) for name, (spread, old, new) in totals.items()}

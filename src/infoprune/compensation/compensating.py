@@ -47,7 +47,8 @@ def compensate_(
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
     were, and so is `pruned` if anything fails. Activations are held for one batch only; beside them memory holds
     16 bytes for every pair of an input and a kept input of each reader, however many samples there are. The loader is
-    read several times; one that can be read once, an iterator, is held in memory.
+    read several times; one that can be read once, an iterator, is held in memory. Under `torchrun` every worker reads
+    `samples` of its own, sums are taken over all workers, and all end with the same weights.
     """
     survivors = Survivors.of(dense, _plans(pruned, plan))
     trial = structural_copy(pruned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.readers import Reader, answer, channel_axis
 from infoprune.compensation.watching import noting, run
+from infoprune.compensation.workers import over_workers
 from infoprune.graph.tape import outputs_of
 
 
@@ -44,7 +45,8 @@ def errors(
     for _, batch in pictures.parts(("held out",), "held out"):
         with noting({name: modules[name] for name in solutions}, note):
             run(dense, batch)
-    return {name: tuple(ratio(gap, total[0]) for gap in total[1:]) for name, total in sums.items()}
+    totals = {name: over_workers(total) for name, total in sums.items()}
+    return {name: tuple(ratio(gap, total[0]) for gap in total[1:]) for name, total in totals.items()}
 
 
 def standing(reader: Reader, mean: Tensor | None = None) -> Solution:
@@ -75,20 +77,42 @@ def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictu
 
     Over all floating point outputs of held-out samples; NaN where there is none to compare.
     """
-    gaps = torch.zeros(len(others), dtype=torch.float64)
-    moments: dict[Any, list] = {}
+    seen = _Outputs(torch.zeros(len(others), dtype=torch.float64))
     for _, batch in pictures.parts(("held out",), "outputs"):
-        whole = _floats(run(dense, batch))
+        seen.note(_floats(run(dense, batch)), [_floats(run(other, batch)) for other in others])
+    return over_workers(seen).errors()
+
+
+@dataclass
+class _Outputs:
+    """Sums over samples: squared gaps of each network, and number, sum and squares of the dense outputs."""
+
+    gaps: Tensor
+    dense: dict[Any, tuple[int, Any, float]] = field(default_factory=dict)
+
+    def note(self, whole: Sequence[Tensor], others: Sequence[Sequence[Tensor]]) -> None:
         for place, other in enumerate(others):
-            pairs = zip(whole, _floats(run(other, batch)), strict=True)
-            gaps[place] += sum(float((a - b).double().square().sum()) for a, b in pairs)
+            self.gaps[place] += sum(_square(a - b) for a, b in zip(whole, other, strict=True))
         for place, tensor in enumerate(whole):
-            seen = moments.setdefault((place, tensor.shape[1:]), [0, 0.0, 0.0])
-            seen[0] += len(tensor)
-            seen[1] = seen[1] + tensor.sum(0, dtype=torch.float64)
-            seen[2] += float(tensor.double().square().sum())
-    spread = sum(squares - float((sums / n).square().sum()) * n for n, sums, squares in moments.values())
-    return [ratio(gap, torch.tensor(spread)) if moments else float("nan") for gap in gaps]
+            self._count((place, tensor.shape[1:]), (len(tensor), tensor.sum(0, dtype=torch.float64), _square(tensor)))
+
+    def _count(self, key: Any, more: tuple[int, Any, float]) -> None:
+        n, sums, squares = self.dense.get(key, (0, 0, 0.0))
+        self.dense[key] = (n + more[0], sums + more[1], squares + more[2])
+
+    def __add__(self, other: _Outputs) -> _Outputs:
+        both = _Outputs(self.gaps + other.gaps, dict(self.dense))
+        for key, more in other.dense.items():
+            both._count(key, more)
+        return both
+
+    def errors(self) -> list[float]:
+        spread = sum(squares - _square(sums / n) * n for n, sums, squares in self.dense.values())
+        return [ratio(gap, torch.tensor(spread)) if self.dense else float("nan") for gap in self.gaps]
+
+
+def _square(x: Tensor) -> float:
+    return float(x.double().square().sum())
 
 
 def _floats(output: Any) -> list[Tensor]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from infoprune.compensation.workers import over_workers
+
 Forward = Callable[[nn.Module, Any], Any]
 Norm = Any  # a batch norm with running statistics; type checkers take those for optional
 
@@ -142,6 +144,12 @@ class _Sums:
         self.squares += n * (var.double() + gap.square())
         return _Statistics(mean.double(), var.double())
 
+    def __add__(self, other: _Sums) -> _Sums:
+        both = _Sums(self.centre)
+        both.count = self.count + other.count
+        both.sums, both.squares = self.sums + other.sums, self.squares + other.squares
+        return both
+
     def statistics(self) -> _Statistics:
         gap = self.sums / self.count
         return _Statistics(self.centre + gap, (self.squares / self.count - gap.square()).clamp(min=0))
@@ -166,9 +174,10 @@ class _Track:
             _set(norm, _moved(self.dense, self.seen.add(args[0]), self.batches.pop(0)))
 
     def relative(self) -> _Statistics | None:
-        if not self.seen.count or self.seen.count != self.seen_dense.count:
+        seen, seen_dense = over_workers(self.seen), over_workers(self.seen_dense)
+        if not seen.count or seen.count != seen_dense.count:
             return None
-        return _moved(self.dense, self.seen.statistics(), self.seen_dense.statistics())
+        return _moved(self.dense, seen.statistics(), seen_dense.statistics())
 
 
 def _moved(dense: _Statistics, now: _Statistics, then: _Statistics) -> _Statistics:

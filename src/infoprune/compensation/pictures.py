@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
+from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData
 from infoprune.observe.batches import Batch, first, read
 from infoprune.observe.surroundings import kept_randomness
@@ -47,7 +48,8 @@ class Pictures:
     def counts(self) -> tuple[int, int]:
         """How many samples of the last whole pass were there to fit on, and how many held out."""
         held = sum(TURNS[i % len(TURNS)] == "held out" for i in range(self._seen[0]))
-        return self._seen[0] - held, held
+        fitted, held = over_workers(torch.tensor([self._seen[0] - held, held])).tolist()
+        return fitted, held
 
     def parts(self, wanted: Iterable[Part], about: str) -> Iterator[tuple[Part, Batch]]:
         """One pass over the loader: of every batch the samples of each wanted part, by turns."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from infoprune.compensation.pictures import Part, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
+from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
@@ -97,6 +98,13 @@ class MeanInput:
         total, count = self.maps.get(flat.shape[1:], (0, 0))
         self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
 
+    def __add__(self, other: MeanInput) -> MeanInput:
+        both = dict(self.maps)
+        for shape, (total, count) in other.maps.items():
+            mine, seen = both.get(shape, (0, 0))
+            both[shape] = (mine + total, seen + count)
+        return MeanInput(both)
+
     def mean(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean over samples and places of an affine function's outputs, channel by channel."""
         sums, places = torch.zeros(()), 0
@@ -113,6 +121,11 @@ class Evidence:
 
     halves: Mapping[Part, Comoments]
     input: MeanInput
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            {part: seen + other.halves[part] for part, seen in self.halves.items()}, self.input + other.input
+        )
 
     def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
         self.halves[part].add_(*(samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)))
@@ -131,6 +144,7 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
 
         with noting({name: modules[name] for name in by_name}, note):
             run(dense, batch)
+    found = {name: over_workers(seen) for name, seen in found.items()}
     for name, seen in found.items():
         require_finite(name, *seen.halves.values())
     return found

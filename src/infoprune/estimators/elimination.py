@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-3  # of the mean variance of a column, added to every one: what few samples can't tell from zero
+LATER = 32  # columns that left before matrices are written
 COMPACT = 0.7  # columns that left are dropped from the matrices once fewer than this share of them is left
 
 
@@ -73,7 +74,11 @@ class Reader:
 
 
 class _System:
-    """One reader while columns leave it."""
+    """One reader while columns leave it.
+
+    Its weight is W - U V' and its inverse covariance H - V V', where U and V grow with every column that leaves and are
+    multiplied out now and then: writing both matrices at every step would take most of the time.
+    """
 
     def __init__(self, reader: Reader):
         c = reader.covariance
@@ -84,46 +89,67 @@ class _System:
         self.inverse = torch.linalg.inv(c + (RIDGE * scale if scale > 0 else 1.0) * eye)
         self.columns = reader.columns.to(c.device).clone()
         self.here = bool((self.columns >= 0).all(1).any()) and self.variance > 0
-        self.fixed, self.left = _without(self.columns, len(c)), len(c)
+        self.fixed = _without(self.columns, len(c))
+        self.u, self.v = self.weight[:, :0], self.inverse[:, :0]
+        self._settle()
 
     def costs(self) -> Tensor:
         """What every unit would cost now, as a share of the output's variance; nothing where it has no columns."""
+        if self.columns.shape[1] > 1:
+            self._settle()
         price = torch.zeros(len(self.columns), dtype=self.weight.dtype)
         units = (self.columns >= 0).all(1).nonzero()[:, 0]
         if not self.here or not len(units):
             return price
         index = self.columns[units]
-        if index.shape[1] == 1:
-            j = index[:, 0]
-            found = self.weight[:, j].square().sum(0) / self.inverse.diagonal()[j]
-        else:
-            blocks = self.inverse[index[:, :, None], index[:, None, :]]
-            told = self.weight[:, index].movedim(1, 0)
-            found = (torch.linalg.solve(blocks, told.mT).mT * told).sum((1, 2))
+        found = self._single(index[:, 0]) if index.shape[1] == 1 else self._blocks(index)
         price[units.cpu()] = (found / self.variance).cpu()
         return price
 
+    def _single(self, index: Tensor) -> Tensor:
+        return self.squares[index].clamp(min=0) / self.diagonal[index].clamp(min=1e-300)
+
+    def _blocks(self, index: Tensor) -> Tensor:
+        blocks = self.inverse[index[:, :, None], index[:, None, :]]
+        told = self.weight[:, index].movedim(1, 0)
+        return (torch.linalg.solve(blocks, told.mT).mT * told).sum((1, 2))
+
     def remove(self, unit: int) -> None:
+        """With H_JJ = L L' the new columns of U and V are W_J L'^-1 and H_:J L'^-1."""
         j = self.columns[unit]
         if not self.here or int(j.min()) < 0:
             return
-        rows = torch.linalg.solve(self.inverse[j][:, j], self.inverse[j])
-        self.weight.addmm_(self.weight[:, j], rows, alpha=-1)
-        self.inverse.addmm_(self.inverse[:, j], rows, alpha=-1)
+        h = self.inverse[:, j] - self.v @ self.v[j].mT
+        lower = torch.linalg.cholesky(h[j])
+        u, v = (torch.linalg.solve_triangular(lower, t.mT, upper=False).mT for t in (self._weight_at(j), h))
+        self._note(u, v)
         self.columns[unit] = -1
-        self.left -= len(j)
-        if self.left < COMPACT * len(self.inverse):
-            self._compact()
+        if self.v.shape[1] >= LATER:
+            self._settle()
 
-    def _compact(self) -> None:
-        """Drop the columns of units that left; `fixed`, those of no unit, stay."""
+    def _weight_at(self, j: Tensor) -> Tensor:
+        return self.weight[:, j] - self.u @ self.v[j].mT
+
+    def _note(self, u: Tensor, v: Tensor) -> None:
+        along = self.weight.mT @ u - self.v @ (self.u.mT @ u)
+        self.squares += ((v @ (u.mT @ u)) * v - 2 * along * v).sum(1)
+        self.diagonal -= v.square().sum(1)
+        self.u, self.v = torch.cat([self.u, u], 1), torch.cat([self.v, v], 1)
+
+    def _settle(self) -> None:
+        """Multiply out, and drop the columns of units that left; `fixed`, those of no unit, stay."""
+        if self.v.shape[1]:
+            self.weight.addmm_(self.u, self.v.mT, alpha=-1)
+            self.inverse.addmm_(self.v, self.v.mT, alpha=-1)
         keep = torch.cat([self.columns[self.columns >= 0], self.fixed]).sort().values
-        place = torch.full((len(self.inverse),), -1, dtype=torch.long, device=keep.device)
-        place[keep] = torch.arange(len(keep), device=keep.device)
-        self.fixed = place[self.fixed]
-        self.weight, self.inverse = self.weight[:, keep].contiguous(), self.inverse[keep][:, keep].contiguous()
-        self.columns = torch.where(self.columns >= 0, place[self.columns.clamp(min=0)], -1)
-        self.left = len(keep)
+        if len(keep) < COMPACT * len(self.inverse):
+            place = torch.full((len(self.inverse),), -1, dtype=torch.long, device=keep.device)
+            place[keep] = torch.arange(len(keep), device=keep.device)
+            self.fixed = place[self.fixed]
+            self.weight, self.inverse = self.weight[:, keep].contiguous(), self.inverse[keep][:, keep].contiguous()
+            self.columns = torch.where(self.columns >= 0, place[self.columns.clamp(min=0)], -1)
+        self.u, self.v = self.weight[:, :0], self.inverse[:, :0]
+        self.squares, self.diagonal = self.weight.square().sum(0), self.inverse.diagonal().clone()
 
 
 def _without(columns: Tensor, size: int) -> Tensor:
