@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch_pruning as tp
@@ -139,7 +139,19 @@ class DigitsOnPhotos:
         return {"top1": accuracy(copy.deepcopy(model), *Contest(0).test)}
 
 
-def subject(net: str, options: argparse.Namespace) -> Any:
+class Subject(Protocol):
+    """A network, pictures to calibrate it with, and what it is judged by."""
+
+    model: nn.Module
+    samples: int
+    example: Tensor
+
+    def loader(self, draw: int) -> list[Tensor]: ...
+
+    def judged(self, model: nn.Module) -> dict[str, float]: ...
+
+
+def subject(net: str, options: argparse.Namespace) -> Subject:
     if net == "vit":
         return Saliency(options)
     return Stamps(net, options) if net in ("mobilenetv2", "lite0") else DigitsOnPhotos(net, options)
@@ -165,7 +177,7 @@ def planned(case: Case, model: nn.Module, example: Tensor, rated: Callable[[Any]
     return ip.plan(model, example, rated, budgets=[ip.budgets.macs(keep=case.keep)])
 
 
-def measured(case: Case, subject: Any, way: str, draw: int) -> dict[str, Any]:
+def measured(case: Case, subject: Subject, way: str, draw: int, whole: dict[str, float]) -> dict[str, Any]:
     """One row: MACs that stay, judgements before and after, the steps' errors of outputs, CPU seconds."""
     torch.manual_seed(draw)
     loader, model = subject.loader(draw), copy.deepcopy(subject.model)
@@ -176,7 +188,7 @@ def measured(case: Case, subject: Any, way: str, draw: int) -> dict[str, Any]:
     found = ip.compensate_(pruned, model, loader, samples=subject.samples, progress=sys.stderr.isatty(), plan=plan)
     spent = time.process_time() - begun
     print(found, file=sys.stderr)
-    row = {"macs": round(share, 4), "dense": subject.judged(model), "plain": plain, "after": subject.judged(pruned)}
+    row = {"macs": round(share, 4), "dense": whole, "plain": plain, "after": subject.judged(pruned)}
     if not plan.edits:
         unharmed = all(
             torch.equal(a, b) for a, b in zip(pruned.state_dict().values(), model.state_dict().values(), strict=True)
@@ -208,7 +220,7 @@ def main() -> None:
     if options.smoke:
         smoke(options)
     results = ResultsFile.of(options, "compensation", ("case", "way", "draw", "samples"))
-    subjects: dict[str, Any] = {}
+    subjects: dict[str, tuple[Subject, dict[str, float]]] = {}
     chosen = options.samples
     for case in options.cases:
         net = CASES[case].net
@@ -217,8 +229,11 @@ def main() -> None:
         for task in tqdm(
             [t for t in tasks(options_here) if not results.has(**t)], case, disable=not sys.stderr.isatty()
         ):
-            subjects[net] = subjects.get(net) or subject(net, options)
-            results.append(task | measured(CASES[case], subjects[net], task["way"], task["draw"]))
+            if net not in subjects:
+                found = subject(net, options)
+                subjects[net] = found, found.judged(found.model)
+            us, whole = subjects[net]
+            results.append(task | measured(CASES[case], us, task["way"], task["draw"], whole))
 
 
 def smoke(options: argparse.Namespace) -> None:

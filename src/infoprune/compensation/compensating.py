@@ -39,10 +39,9 @@ def compensate_(
     `pruned` is `dense` after `prune_`, `loader` gives what both take (labels are not read); `plan` is what it went
     through, one plan or several in their order, where `prune_` was not called on this very object. On three quarters
     of the samples every layer that lost inputs is refitted in closed form, without a gradient, given what the dense
-    network feeds it; batch norms then move their statistics as far as what they see has moved; and readers are refitted
-    once more, given what the pruned network feeds them. On the last quarter a reader whose error does not fall keeps
-    its plain slice, and each of the other two steps stays only where the network's outputs come closer to the dense
-    ones.
+    network feeds it, and then once more, given what the pruned network does; batch norms move their statistics as far
+    as what they see has moved. On the last quarter a reader whose error does not fall keeps its plain slice, and each
+    of the other two steps stays only where the network's outputs come closer to the dense ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
     were, and so is `pruned` if anything fails. Activations are held for one batch only; beside them memory holds
@@ -63,8 +62,8 @@ def compensate_(
         plain, refitted = output_errors(dense, [pruned, trial], pictures)
         outputs = {"plain": plain, "readers": refitted}
         network = _Steps(trial, dense, pictures, outputs)
-        moved = network.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
         again = network.take("network", lambda: refit_in_network(trial, dense, standing, pictures)) or {}
+        moved = network.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
         commit(pruned, trial)
     rows = tuple(row.again(again.get(row.reader)) for row in rows)
     return Compensation(rows, alone, outputs, moved, *pictures.counts)

@@ -44,9 +44,9 @@ class Compensation:
     """What was refitted, from how many samples, and how far from the dense network what is left of it now answers.
 
     `alone` says why other readers were left as surgery left them. `outputs` holds the squared error of the network's
-    outputs over their variance, on held-out samples: "plain" as it came, then with "readers" refitted, with "norms"
-    moved and with readers refitted again in the "network"; the last two stand where they lowered it. `norms` counts
-    those that moved.
+    outputs over their variance, on held-out samples: "plain" as it came, then with "readers" refitted, with
+    readers refitted again in the "network" and with "norms" moved; the last two stand where they lowered it. `norms`
+    counts those that moved.
     """
 
     rows: tuple[Row, ...]
