@@ -23,7 +23,7 @@ from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.reading import columns_of, samples_of
 
-STAGES = 2  # passes: readers behind others are measured once those were refitted; four are hardly better
+STAGES = 4  # passes: readers behind others are measured once those were refitted
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from infoprune.estimators.covariance import Comoments
 
+EPSILON = 1e-10  # ridges below are for data without noise, and ask for care with rounding
 RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of a kept column
 
 
@@ -72,9 +73,19 @@ def solved(needed: Callable[[Any], Regression], halves: tuple[Any, Any], *, exac
     path = _path(first, second, grid)
     tie = (1e-13 if exact else 1e-6) * _size(second)
     ridge = next(r for r, error in zip(grid, path, strict=True) if error <= min(path) + tie)
-    both = needed(_sum(*halves))
+    return _solution(needed(_sum(*halves)), ridge), ridge
+
+
+def _solution(both: Regression, ridge: float) -> Tensor:
+    """cross (stay + ridge I)^-1; by eigenvalues where rounding leaves no positive definite matrix."""
+    scale = both.stay.diagonal(dim1=-2, dim2=-1).mean(-1)
+    eye = torch.eye(both.stay.shape[-1], dtype=both.stay.dtype, device=both.stay.device)
+    stay = (both.stay + both.stay.mT) / 2 + (ridge * scale)[..., None, None] * eye
+    lower, failed = torch.linalg.cholesky_ex(stay)
+    if not bool(failed.any()) and ridge > EPSILON:
+        return torch.cholesky_solve(both.cross.mT, lower).mT
     values, vectors = _spectrum(both.stay)
-    return (both.cross @ vectors * _inverse(values, ridge)[..., None, :]) @ vectors.mT, ridge
+    return (both.cross @ vectors * _inverse(values, ridge)[..., None, :]) @ vectors.mT
 
 
 def _sum(first: Any, second: Any) -> Any:
