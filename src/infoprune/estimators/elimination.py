@@ -35,9 +35,9 @@ class Elimination(NamedTuple):
 def eliminate(readers: Sequence[Reader]) -> Elimination:
     """Units leave one by one, each time the one that costs least given those that left; equal ones by their index.
 
-    >>> twins = Reader.of(torch.tensor([[1.0, 1.0, 1.0]]), torch.ones(3, 3).double(), torch.tensor([[0], [1], [2]]))
-    >>> eliminate([twins]).order.tolist()
-    [0, 1, 2]
+    >>> covariance = torch.tensor([[4.0, 0.0], [0.0, 1.0]]).double()
+    >>> eliminate([Reader.of(torch.ones(1, 2), covariance, torch.tensor([[0], [1]]))]).order.tolist()
+    [1, 0]
     """
     systems = [_System(reader) for reader in readers]
     units = len(readers[0].columns)
