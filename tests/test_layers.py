@@ -16,7 +16,7 @@ LAYERS = (
     ("artifact", "depth", "export", "finetune", "split", "tokens"),
     ("planning",),
     ("refining",),
-    ("measure",),
+    ("measure", "compensation"),
     ("importance", "layerwise", "budgets", "surgery"),
     ("observe", "families", "wire", "timing"),
     ("graph",),

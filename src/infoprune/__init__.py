@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune import tokens as tokens
     from infoprune.artifact import load as load
     from infoprune.artifact import save as save
+    from infoprune.compensation import Compensation as Compensation
+    from infoprune.compensation import compensate_ as compensate_
     from infoprune.depth import DepthPath as DepthPath
     from infoprune.depth import plan_depth as plan_depth
     from infoprune.depth import plan_depth_and_width as plan_depth_and_width
@@ -46,6 +48,7 @@ __version__: str  # read when it is asked for
 PACKAGES = ("budgets", "errors", "importance", "layerwise", "split", "tokens")
 NAMES = {
     "artifact": ("load", "save"),
+    "compensation": ("Compensation", "compensate_"),
     "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
     "errors": ("InfopruneError",),
     "export": ("Exported", "export"),

@@ -14,6 +14,7 @@ from infoprune.importance import Importance, importances
 
 #: name -> how to build it for (net, inputs), for classes whose evidence is a constructor argument.
 EVIDENCE = {
+    "conditional": lambda net, inputs: ip.importance.ConditionalImportance(moments_of(net, inputs)),
     "energy": lambda net, inputs: ip.importance.EnergyImportance(observed(net, inputs)),
     "hsic": lambda net, inputs: ip.importance.HSICImportance(observed(net, inputs)),
     "mutual_information": lambda net, inputs: ip.importance.MutualInformationImportance(tasks_of(net, inputs)),
@@ -23,6 +24,10 @@ EVIDENCE = {
 def observed(net, inputs):
     x = torch.randn(24, *inputs[0].shape[1:])
     return ip.observe(net, [(x, torch.arange(24) % 3)], progress=False)
+
+
+def moments_of(net, inputs):
+    return ip.observe(net, [torch.randn(24, *inputs[0].shape[1:])], progress=False, moments=True)
 
 
 def tasks_of(net, inputs):

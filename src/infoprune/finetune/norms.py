@@ -1,8 +1,8 @@
-"""Batch norms: statistics estimated anew, and shared between workers where torch does not."""
+"""Batch norms: how their statistics are set, and shared between workers where torch does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,36 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-Norm = nn.modules.batchnorm._BatchNorm
-
-
-@torch.no_grad()
-def reestimate_(
-    model: nn.Module, images: Iterable[Tensor], forward: Callable[[Tensor], Any] | None = None
-) -> nn.Module:
-    """Set the running statistics of all batch norms to their plain means over the batches, in place.
-
-    Every other module is in evaluation mode meanwhile; modes and momenta are restored.
-    """
-    norms = [m for m in model.modules() if isinstance(m, Norm) and m.track_running_stats]
-    if not norms:
-        return model
-    modes = [(m, m.training) for m in model.modules()]
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for batch in images:
-            (forward or model)(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
-    return model
+from infoprune.compensation.norms import agreement_when_renewed as agreement_when_renewed
+from infoprune.compensation.norms import reestimate_ as reestimate_
+from infoprune.compensation.norms import relative_ as relative_
 
 
 class _Shared:

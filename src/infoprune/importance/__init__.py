@@ -1,6 +1,7 @@
 """What a unit is worth. Every class here is a `tp.importance.Importance`."""
 
 from infoprune.importance.base import About as About
+from infoprune.importance.base import GroupImportance as GroupImportance
 from infoprune.importance.base import Importance as Importance
 from infoprune.importance.base import filters as filters
 from infoprune.importance.base import importances as importances
@@ -9,6 +10,7 @@ from infoprune.importance.capacity_independence import (
     CapacityIndependenceImportance as CapacityIndependenceImportance,
 )
 from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
+from infoprune.importance.conditional import ConditionalImportance as ConditionalImportance
 from infoprune.importance.energy import EnergyImportance as EnergyImportance
 from infoprune.importance.hsic import HSICImportance as HSICImportance
 from infoprune.importance.mutual_information import MutualInformationImportance as MutualInformationImportance

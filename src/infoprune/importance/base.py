@@ -49,41 +49,30 @@ class Unmapped(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Importance(tp.importance.Importance):
-    """Scores the units of a coupled group; larger means keep.
+class GroupImportance(tp.importance.Importance):
+    """Scores the units of a coupled group from all its layers at once; larger means keep.
 
-    A criterion is a frozen dataclass with a `score`. The rest is done here: the group is walked once, each
-    layer's indices are mapped to the root's, `reduction` merges what several layers say about one unit, and
-    `normalizer` makes groups comparable where a pruner ranks them together.
+    The group is walked once and each layer's indices are mapped to the root's; `normalizer` makes groups comparable
+    where a pruner ranks them together.
 
     Calling it returns a float tensor whose entry i belongs to root index `group[0].idxs[i]`, or None where
     nothing can be scored: no member has an opinion, or the indices contradict the layers (torch-pruning then
-    leaves the group alone). A unit that no member scores gets the mean of the others. Model and group are
-    left as they were found.
+    leaves the group alone). Model and group are left as they were found.
 
     Scores of equal units are equal and stay so: whoever ranks them decides ties. infoprune's own plans order
     by (score, index), so that of two equal units the one with the smaller index goes first.
-
-    >>> @dataclass(frozen=True)
-    ... class L1(Importance):
-    ...     def score(self, member):
-    ...         return filters(member).abs().sum((1, 2)) if member.role == "out" else None
-    >>> L1(reduction="max")
-    L1(reduction='max', normalizer=None)
     """
 
     about: ClassVar[About] = About(paper="-", cost="unknown", needs_data=False)
 
-    reduction: Reduction = "mean"
     normalizer: Normalizer = None
 
     def __post_init__(self) -> None:
-        check_reduction(self.reduction)
         check_normalizer(self.normalizer)
 
     @abstractmethod
-    def score(self, member: Member) -> Tensor | None:
-        """One score for each entry of `member.index`, in its order; None for a member that says nothing."""
+    def judge(self, members: Sequence[Member], roots: Sequence[int]) -> Tensor | None:
+        """One score for each of the group's `roots`, in their order; None if nothing can be said."""
 
     @final
     @torch.no_grad()
@@ -92,10 +81,39 @@ class Importance(tp.importance.Importance):
             members = list(members_of(group))
         except Unmapped:
             return None
+        scores = self.judge(members, list(group[0].idxs)) if members else None
+        return None if scores is None else normalise(scores, self.normalizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance(GroupImportance):
+    """Scores the units of a coupled group one layer at a time.
+
+    A criterion is a frozen dataclass with a `score`. The rest is done here and in `GroupImportance`: `reduction` merges
+    what several layers say about one unit, and a unit that no member scores gets the mean of the others.
+
+    >>> @dataclass(frozen=True)
+    ... class L1(Importance):
+    ...     def score(self, member):
+    ...         return filters(member).abs().sum((1, 2)) if member.role == "out" else None
+    >>> L1(reduction="max")
+    L1(normalizer=None, reduction='max')
+    """
+
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_reduction(self.reduction)
+
+    @abstractmethod
+    def score(self, member: Member) -> Tensor | None:
+        """One score for each entry of `member.index`, in its order; None for a member that says nothing."""
+
+    @final
+    def judge(self, members: Sequence[Member], roots: Sequence[int]) -> Tensor | None:
         votes = [(member.root, vote) for member in members if (vote := self._vote(member)) is not None]
-        if not votes:
-            return None
-        return normalise(reduce_votes(votes, len(group[0].idxs), self.reduction), self.normalizer)
+        return reduce_votes(votes, len(roots), self.reduction) if votes else None
 
     def _vote(self, member: Member) -> Tensor | None:
         vote = self.score(member)
@@ -199,6 +217,14 @@ def _places(triggers: Sequence[int | None], position: dict[int, int]) -> Tensor:
         return torch.tensor([position[trigger] for trigger in triggers], dtype=torch.long)
     except KeyError as missing:
         raise Unmapped(f"root index {missing} is not among the group's") from None
+
+
+def size_of(member: Member) -> int:
+    """How many indices the axis of the member's layer has that its role names, where that is a layer's own."""
+    layer = member.layer
+    if isinstance(layer, nn.Parameter):
+        return int(member.index.max()) + 1
+    return _size(layer, member.role, None)
 
 
 def _check_range(index: Tensor, root: Tensor, size: int) -> None:

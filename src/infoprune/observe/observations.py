@@ -18,6 +18,7 @@ from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import MinibatchHSIC
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.files import replacing
+from infoprune.observe.moments import Moments
 from infoprune.observe.responses import Responses
 
 Companion = Literal["input", "output", "labels"]
@@ -30,7 +31,7 @@ class Observations:
     `layers` maps the names of the observed modules to the shapes of their weights; `silent` says why
     others have no evidence. Row i of the HSIC matrices in `statistic` belongs to the i-th layer;
     `companions` follow the layers. `responses` holds what single channels answered to a part of the
-    samples, where the labels were classes.
+    samples, where the labels were classes. `moments` holds means and covariances of what layers read, where asked for.
     """
 
     layers: Mapping[str, tuple[int, ...]]
@@ -39,6 +40,7 @@ class Observations:
     statistic: MinibatchHSIC
     samples: int
     responses: Responses | None = None
+    moments: Moments | None = None
 
     def update(self, grams: Tensor) -> Observations:
         """With one more batch, given as the Gram matrices of layers and companions, rows x n x n."""
@@ -51,7 +53,10 @@ class Observations:
         statistic = self.statistic.merge(other.statistic)
         both = self.responses and other.responses
         responses = self.responses.merge(other.responses) if both else None
-        return replace(self, statistic=statistic, samples=self.samples + other.samples, responses=responses)
+        read = self.moments and other.moments
+        moments = self.moments.merge(other.moments) if read else None
+        samples = self.samples + other.samples
+        return replace(self, statistic=statistic, samples=samples, responses=responses, moments=moments)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> Observations:
         """Merged over all workers of an initialised process group, in the order of their ranks."""
@@ -114,8 +119,10 @@ class Observations:
             "companions": list(self.companions),
             "samples": self.samples,
             "responses": self.responses.shapes() if self.responses else None,
+            "moments": self.moments.shapes() if self.moments else None,
         }
         tensors = vars(self.statistic.batches) | (self.responses.tensors() if self.responses else {})
+        tensors |= self.moments.tensors() if self.moments else {}
         with replacing(Path(path)) as draft:
             save_file(tensors, draft, {"infoprune.observations": json.dumps(about)})
 
@@ -128,6 +135,8 @@ class Observations:
                 tensors = {name: file.get_tensor(name) for name in ("sums", "weights", "batches")}
                 kept = about.get("responses")
                 responses = None if kept is None else Responses.read(kept, file.get_tensor)
+                read = about.get("moments")
+                moments = None if read is None else Moments.read(read, file.get_tensor)
             layers = {str(name): tuple(int(n) for n in shape) for name, shape in about["layers"].items()}
             companions = tuple(name for name in get_args(Companion) if name in about["companions"])
             silent = {str(name): str(why) for name, why in about["silent"].items()}
@@ -137,7 +146,7 @@ class Observations:
             if shapes != [(groups, rows, rows), (groups,), ()] or len(companions) != len(about["companions"]):
                 raise ValueError(f"tensors of shapes {shapes} don't fit {rows} rows")
             statistic = MinibatchHSIC(GroupedMean(**tensors))
-            return cls(layers, silent, companions, statistic, int(about["samples"]), responses)
+            return cls(layers, silent, companions, statistic, int(about["samples"]), responses, moments)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadArtifact(f"{path} does not hold observations ({error}); save them again with .save()") from error
 

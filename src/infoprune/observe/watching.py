@@ -16,6 +16,7 @@ from infoprune.graph.packed import outputs_of
 from infoprune.graph.wrapped import bare
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
 from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
+from infoprune.observe.moments import Reading, is_read
 from infoprune.observe.observations import Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.surroundings import placed_on, undisturbed
@@ -29,6 +30,7 @@ def observe(
     samples: int | None = None,
     device: torch.device | str | None = None,
     progress: bool = True,
+    moments: bool = False,
 ) -> Observations:
     """See once what every layer does with the first `samples` samples of `loader` (all of them by default).
 
@@ -42,7 +44,8 @@ def observe(
     What is kept is the unbiased HSIC between all layers, linear kernel, over blocks of at most 64
     samples. Each layer's Gram matrix is computed once a block, exactly, as the layer runs. Where labels are
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
-    No activation is stored, so memory does not grow with the number of samples.
+    With `moments` so are means and covariances of what every layer reads (8 bytes for each pair of its columns, layers
+    of up to 4,096 columns). No activation is stored, so memory does not grow with the number of samples.
     """
     require_model(model)
     if samples is not None and samples < LEAST_UNBIASED:
@@ -50,7 +53,7 @@ def observe(
     if not isinstance(loader, Iterable):
         raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
     model = bare(model)
-    with undisturbed(model), placed_on(model, device) as place, _Watch(model) as watch:
+    with undisturbed(model), placed_on(model, device) as place, _Watch(model, moments) as watch:
         batches = enough_at_once(first(read(loader), samples))
         bar = tqdm(total=total_of(loader, samples), unit="sample", desc="observe", disable=not progress)
         seen: Observations | None = None
@@ -60,14 +63,14 @@ def observe(
                 bar.update(len(batch))
     if seen is None:
         raise UnusableData("the loader is empty; give at least one batch")
-    return seen
+    return replace(seen, moments=watch.reading.moments()) if watch.reading else seen
 
 
 class _Watch:
     """Forward hooks that turn what each layer gives out into Gram matrices while it runs."""
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, moments: bool):
+        self.model, self.reading = model, Reading() if moments else None
         self.modules = {name: module for name, module in model.named_modules() if _is_layer(module)}
         self.grams: dict[str, list[Tensor]] = {}
         self.silent: dict[str, str] = {}
@@ -81,6 +84,8 @@ class _Watch:
     def __enter__(self) -> _Watch:
         for name, module in self.modules.items():
             self.handles.append(module.register_forward_hook(self._hook(name)))
+            if self.reading and is_read(module):
+                self.handles.append(module.register_forward_pre_hook(self._read(name)))
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -91,6 +96,8 @@ class _Watch:
         """Run the model on one batch and add what it showed."""
         self.grams, self.samples, self.blocks = {}, len(batch), blocks(len(batch))
         self.running, self.labels = {}, classes_in(batch.labels, len(batch))
+        if self.reading:
+            self.reading.batches += 1
         output = self.model(*batch.args, **batch.kwargs)
         layers, companions = self._layers(), self._companions(batch, output)
         if seen is None:
@@ -118,6 +125,13 @@ class _Watch:
             grams = [gram_of(features[block]) for block in self.blocks]
             earlier = self.grams.get(name)
             self.grams[name] = [a + b for a, b in zip(earlier, grams, strict=True)] if earlier else grams
+
+        return note
+
+    def _read(self, name: str) -> Callable[..., None]:
+        def note(layer: nn.Module, args: tuple) -> None:
+            if args and isinstance(args[0], Tensor):
+                self.reading.note(name, layer, args[0])  # type: ignore[union-attr]
 
         return note
 

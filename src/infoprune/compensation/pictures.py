@@ -1,0 +1,78 @@
+"""A loader read several times, its samples in three parts: two halves to fit on, and a quarter held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+
+from infoprune.compensation.workers import over_workers
+from infoprune.errors import UnusableData
+from infoprune.observe.batches import Batch, first, read
+from infoprune.observe.surroundings import kept_randomness
+
+Part = Literal["first", "second", "held out"]
+TURNS: tuple[Part, ...] = ("first", "second", "first", "held out", "second", "first", "second", "held out")
+FEWEST = len(TURNS)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The first `samples` samples of a loader, on a device; nothing of them is held but for the batch at hand.
+
+    A loader that can be read once only, an iterator, is held in memory instead. Every pass begins with the random
+    number generators where they were, so that a loader which draws its order from them repeats it.
+    """
+
+    batches: Iterable[Any]
+    samples: int
+    device: torch.device
+    progress: bool
+    _seen: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool) -> Pictures:
+        if not isinstance(loader, Iterable):
+            raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
+        if samples < FEWEST:
+            raise UnusableData(f"samples is {samples}; compensation needs at least {FEWEST}")
+        if isinstance(loader, Iterator):
+            with kept_randomness():
+                loader = [_as_given(batch) for batch in first(read(loader), samples)]
+        return cls(loader, samples, device, progress)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many samples of the last whole pass were there to fit on, and how many held out."""
+        held = sum(TURNS[i % len(TURNS)] == "held out" for i in range(self._seen[0]))
+        fitted, held = over_workers(torch.tensor([self._seen[0] - held, held])).tolist()
+        return fitted, held
+
+    def parts(self, wanted: Iterable[Part], about: str) -> Iterator[tuple[Part, Batch]]:
+        """One pass over the loader: of every batch the samples of each wanted part, by turns."""
+        seen, wanted = 0, set(wanted)
+        bar = tqdm(total=self.samples, unit="sample", desc=about, disable=not self.progress)
+        with kept_randomness(), bar:
+            for batch in first(read(self.batches), self.samples):
+                for part in sorted(wanted):
+                    places = [i for i in range(len(batch)) if TURNS[(seen + i) % len(TURNS)] == part]
+                    if places:
+                        yield part, batch.map(_picked(places)).to(self.device)
+                seen += len(batch)
+                bar.update(len(batch))
+        self._seen[:] = [seen]
+        if seen < FEWEST:
+            found = f"gave {seen} samples" if seen else "is empty"
+            raise UnusableData(f"the loader {found}; compensation needs at least {FEWEST}, better 256 and more")
+
+
+def _picked(places: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda t: t[places]
+
+
+def _as_given(batch: Batch) -> Any:
+    """Something that `read` understands again."""
+    return dict(batch.kwargs) if batch.kwargs else (batch.args, batch.labels)

@@ -1,0 +1,214 @@
+"""Passes over pictures with hooks on layers: who is called, what readers read, how far their answers are off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.compensation.pictures import Part, Pictures
+from infoprune.compensation.readers import Reader, channel_axis
+from infoprune.compensation.workers import over_workers
+from infoprune.errors import UnusableData
+from infoprune.estimators.covariance import Comoments
+from infoprune.observe.batches import Batch
+from infoprune.observe.reading import samples_of
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+def run(model: nn.Module, batch: Batch) -> Any:
+    """The model's output, or UnusableData where it can't take the batch."""
+    try:
+        return model(*batch.args, **batch.kwargs)
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        shapes = [tuple(t.shape) for t in batch.tensors]
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnusableData(
+            f"the model can't run on a batch of shapes {shapes} ({first}); give the loader inputs of the size and kind "
+            "that the model takes"
+        ) from error
+
+
+@contextmanager
+def noting(layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+    """While this lasts, `note` gets name, input and output of every call of these layers."""
+
+    def hook(name: str) -> Callable[..., None]:
+        def told(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+            if inputs and isinstance(output, Tensor):
+                note(name, inputs[0], output)
+
+        return told
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_hook(hook(name), with_kwargs=True).remove)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------- who is called
+
+
+def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> tuple[list[Reader], list[str]]:
+    """The readers that ran, in their order, each with the batch norm right behind it; and those that didn't.
+
+    Such a norm reads what one reader gave out in its only call, and nothing else.
+    """
+    modules = dict(dense.named_modules())
+    norms = {n: m for n, m in modules.items() if isinstance(m, Norm) and m.running_mean is not None}
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # in the order of the first calls
+    watched = norms | {reader.name: modules[reader.name] for reader in readers}
+    with noting(watched, lambda name, x, y: calls[name].append((x, y))):
+        for _, batch in pictures.parts(("first",), "readers"):
+            run(dense, batch)
+            break
+    behind = {}
+    for norm in norms:
+        sources = [r.name for r in readers for _, y in calls[r.name] if any(x is y for x, _ in calls[norm])]
+        if len(calls[norm]) == 1 and len(sources) == 1 and len(calls[sources[0]]) == 1:
+            behind[sources[0]] = norm
+    order = list(calls)
+    ran = [
+        replace(r, norm=None if r.bias is not None else behind.get(r.name), calls=len(calls[r.name]))
+        for r in sorted(readers, key=lambda r: order.index(r.name) if r.name in order else -1)
+        if calls[r.name]
+    ]
+    return ran, [r.name for r in readers if not calls[r.name]]
+
+
+# ------------------------------------------------------------------------------------------------ what they read
+
+
+@dataclass
+class MeanInput:
+    """What a layer reads on average: of a convolution a map (of every size), since borders read less."""
+
+    maps: dict[tuple[int, ...], tuple[Tensor, int]] = field(default_factory=dict)
+
+    def note(self, layer: nn.Module, x: Tensor) -> None:
+        spatial = x.dim() - channel_axis(layer, x)
+        flat = x.reshape(-1, *x.shape[-spatial:])
+        total, count = self.maps.get(flat.shape[1:], (0, 0))
+        self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
+
+    def __add__(self, other: MeanInput) -> MeanInput:
+        both = dict(self.maps)
+        for shape, (total, count) in other.maps.items():
+            mine, seen = both.get(shape, (0, 0))
+            both[shape] = (mine + total, seen + count)
+        return MeanInput(both)
+
+    def mean(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mean over samples and places of an affine function's outputs, channel by channel."""
+        sums, places = torch.zeros(()), 0
+        for total, count in self.maps.values():
+            out = function((total / count)[None])[0]
+            out = out.flatten(1) if out.dim() > 1 else out[:, None]
+            sums, places = sums.to(out) + count * out.sum(1), places + count * out.shape[1]
+        return sums / places
+
+
+@dataclass
+class Evidence:
+    """What a reader read in the dense network: moments of two halves of the samples, and its mean input."""
+
+    halves: Mapping[Part, Comoments]
+    input: MeanInput
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            {part: seen + other.halves[part] for part, seen in self.halves.items()}, self.input + other.input
+        )
+
+    def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
+        self.halves[part].add_(*(samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)))
+        self.input.note(reader.layer, x)
+
+
+def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> dict[str, Evidence]:
+    """One pass of the dense network over both halves."""
+    by_name, modules = {reader.name: reader for reader in readers}, dict(dense.named_modules())
+    found = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
+    for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "moments")):
+
+        def note(name: str, x: Tensor, _: Tensor, part: Part = part, seed: int = seed) -> None:
+            reader = by_name[name]
+            found[name].note(reader, part, x, reader.selected(x), seed)
+
+        with noting({name: modules[name] for name in by_name}, note):
+            run(dense, batch)
+    found = {name: over_workers(seen) for name, seen in found.items()}
+    for name, seen in found.items():
+        require_finite(name, *seen.halves.values())
+    return found
+
+
+def _nothing(reader: Reader, device: torch.device) -> Evidence:
+    groups, _, _, columns = reader.target.shape
+    shape = (groups, columns, reader.kept.shape[1])
+    halves: dict[Part, Comoments] = {part: Comoments.empty(*shape, device=device) for part in ("first", "second")}
+    return Evidence(halves, MeanInput())
+
+
+def require_finite(name: str, *moments: Comoments) -> None:
+    if not all(bool(seen.xz.sum().isfinite()) for seen in moments):
+        raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
+
+
+# ------------------------------------------------------------------------------------------------- side by side
+
+
+class _Enough(Exception):
+    """All wanted layers ran; the rest of the network need not."""
+
+
+def side_by_side(
+    dense: nn.Module,
+    pruned: nn.Module,
+    readers: Sequence[Reader],
+    batch: Batch,
+    note: Callable[[Reader, Tensor, Tensor, Tensor], None],
+) -> None:
+    """Run both networks as far as these readers, and tell of each call: reader, dense input, dense output, own input.
+
+    Calls that don't see as many places in both networks, as behind tokens that left, are not told.
+    """
+    by_name = {reader.name: reader for reader in readers}
+    told: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+
+    def tell(name: str, z: Tensor, _: Tensor) -> None:
+        x, y = told[name].pop(0)
+        axes = [channel_axis(by_name[name].layer, t) for t in (x, z)]
+        if x.numel() // x.shape[axes[0]] == z.numel() // z.shape[axes[1]]:
+            note(by_name[name], x, y, z)
+
+    _run_for(dense, by_name, batch, lambda name, x, y: told[name].append((x.clone(), y.clone())))
+    _run_for(pruned, by_name, batch, tell)
+
+
+def _run_for(
+    model: nn.Module, readers: Mapping[str, Reader], batch: Batch, note: Callable[[str, Tensor, Tensor], None]
+) -> None:
+    """Until every reader had its calls."""
+    left = sum(reader.calls for reader in readers.values())
+
+    def counted(name: str, x: Tensor, y: Tensor) -> None:
+        nonlocal left
+        note(name, x, y)
+        left -= 1
+        if left == 0:
+            raise _Enough
+
+    modules = dict(model.named_modules())
+    try:
+        with noting({name: modules[name] for name in readers}, counted):
+            run(model, batch)
+    except _Enough:
+        pass

@@ -1,0 +1,74 @@
+"""ConditionalImportance on networks: whose loss is made up for, and what evidence it needs."""
+
+import pytest
+import torch
+from torch import nn
+
+import infoprune as ip
+from infoprune.errors import StaleObservations, UnusableData
+from infoprune.importance import ConditionalImportance
+
+IMAGE = torch.zeros(2, 3, 6, 6)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 2)).eval()
+
+
+def pictures(count=3):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(16, 3, 6, 6, generator=generator) for _ in range(count)]
+
+
+def scores(model, site, seen=None):
+    seen = seen or ip.observe(model, pictures(), moments=True, progress=False)
+    return ConditionalImportance(seen)(ip.Graph.trace(model, IMAGE).group(site)[0])
+
+
+def test_of_two_equal_channels_one_is_worth_least_and_the_other_is_not():
+    model = network()
+    with torch.no_grad():
+        model[0].weight[4], model[0].bias[4] = model[0].weight[1], model[0].bias[1]
+    found = scores(model, "0")
+    least, other = sorted([1, 4], key=lambda unit: float(found[unit]))
+    assert int(found.argmin()) == least
+    assert found[other] > 10 * found[least]
+
+
+def test_a_channel_that_nobody_reads_is_worth_nothing():
+    model = network()
+    with torch.no_grad():
+        model[2].weight[:, 3] = 0
+    found = scores(model, "0")
+    assert int(found.argmin()) == 3
+    assert float(found[3]) == pytest.approx(0, abs=1e-9)
+
+
+def test_pixels_of_a_flattened_channel_leave_together():
+    found = scores(network(), "2")
+    assert found.shape == (4,)
+    assert bool((found > 0).all())
+
+
+def test_evidence_is_merged_saved_and_loaded(tmp_path):
+    model, batches = network(), pictures(4)
+    whole = ip.observe(model, batches, moments=True, progress=False)
+    parts = [ip.observe(model, some, moments=True, progress=False) for some in (batches[:2], batches[2:])]
+    merged = parts[0].merge(parts[1])
+    torch.testing.assert_close(merged.moments.layers["2"].xz, whole.moments.layers["2"].xz)
+    whole.save(tmp_path / "seen.safetensors")
+    loaded = ip.Observations.load(tmp_path / "seen.safetensors")
+    assert torch.equal(scores(model, "0", loaded), scores(model, "0", whole))
+
+
+def test_evidence_of_another_network_or_none_is_refused():
+    model = network()
+    seen = ip.observe(model, pictures(), moments=True, progress=False)
+    pruned = ip.prune_(model, IMAGE, ip.plan(model, IMAGE, ConditionalImportance(seen), rates={"0": 0.5}))
+    with pytest.raises(StaleObservations, match="observe"):
+        scores(pruned, "0", seen)
+    with pytest.raises(UnusableData, match="moments=True"):
+        ConditionalImportance(ip.observe(pruned, pictures(), progress=False))
+    with pytest.raises(TypeError, match="seen is str"):
+        ConditionalImportance("seen")
