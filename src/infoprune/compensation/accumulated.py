@@ -36,7 +36,9 @@ class Fed:
     same: bool = True  # as the dense network, all the time
 
     def __add__(self, other: Fed) -> Fed:
-        halves = {p: (a + c, b + d) for p, (a, b) in self.halves.items() for c, d in [other.halves[p]]}
+        halves: dict[Part, tuple[Comoments, Comoments]] = {
+            p: (a + c, b + d) for p, (a, b) in self.halves.items() for c, d in [other.halves[p]]
+        }
         return Fed(halves, self.dense + other.dense, self.own + other.own, self.same and other.same)
 
 
