@@ -138,7 +138,7 @@ def _kept_slices(tensor: Tensor, small: Tensor) -> Tensor | None:
     axes = [d for d in range(tensor.dim()) if tensor.dim() == small.dim() and tensor.shape[d] != small.shape[d]]
     if len(axes) != 1:
         return None
-    slices, left = (t.movedim(axes[0], 0).flatten(1) for t in (tensor, small))
+    slices, left = (t.movedim(axes[0], 0).reshape(t.shape[axes[0]], -1) for t in (tensor, small))
     if len(slices.unique(dim=0)) < len(slices):
         return None
     found = (slices[:, None] == left[None]).all(2).any(1)

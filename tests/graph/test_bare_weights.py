@@ -71,7 +71,9 @@ def scores(model, x, importance):
 
 
 @pytest.mark.parametrize(
-    "importance", [L2, CapacityIndependenceImportance(), CapacityIndependenceImportance(readers=True)], ids=repr
+    "importance",
+    [L2, CapacityIndependenceImportance(), CapacityIndependenceImportance(readers=True)],
+    ids=["host", "ours", "ours with readers"],
 )
 def test_bare_weights_score_as_layers_do(importance):
     layers, x = Layers().eval(), torch.randn(2, 6)
