@@ -26,7 +26,7 @@ from infoprune.graph.slicing import replace as put
 from infoprune.graph.slots import Coupling, Site
 
 TURNS = 2  # each site is tried with two numbers of units
-DOUBT = 1e-5  # relative to the outputs; above, double precision is asked whether a difference is rounding
+DOUBT = 2e-6  # relative to the outputs; above, double precision is asked whether a difference is rounding
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Trials:
             found = exact._agreement(removal, statistics)
         except Exception:  # code that insists on single precision
             return doubtful
-        return found if found.relative <= DOUBT / 10 else replace(found, difference=float("inf"))
+        return found if found.relative <= DOUBT else replace(found, difference=float("inf"))
 
     def _agreement(
         self, removal: Removal, statistics: Sequence[Statistic], where: list[str] | None = None
