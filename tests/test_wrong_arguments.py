@@ -39,7 +39,7 @@ WRONG = {
     "num_heads": (lambda: planning(num_heads=3), "num_heads is 3; give heads by layer"),
     "solver": (lambda: planning(solver=3), "solver is 3; give a name of `infoprune list solvers`"),
     "an empty batch": (lambda: planning(x=X[:0]), r"hold an empty tensor, \[0, .*\]; give one example"),
-    "NaN inputs": (lambda: planning(x=X * float("nan")), "NaN or infinite values; give finite ones"),
+    "NaN inputs": (lambda: planning(x=X * float("nan")), "hold NaN; give numbers"),
     "NaN in a buffer": (with_nan_in_a_buffer, r"the buffer bn\.running_mean holds NaN; load weights"),
     "inference mode": (inside_inference_mode, r"inside torch\.inference_mode\(\)"),
     "importance class": (
