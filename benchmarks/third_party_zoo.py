@@ -31,7 +31,7 @@ from results_file import FOLDER, ResultsFile, arguments
 from third_party import entries
 from third_party.entry import Entry
 
-CPU_LIMIT_S, WALL_LIMIT_S = 60, 900
+CPU_LIMIT_S, WALL_LIMIT_S = 240, 900
 SMOKE = "hand_residual"
 PRELOADED = ("transformers.models.bert.modeling_bert", "transformers.generation.utils", "torchvision", "diffusers")
 

@@ -63,6 +63,15 @@ def test_prune_writes_an_artefact_that_loads_and_shows(capsys, tmp_path):
     assert out.startswith("timm:mobilenetv2_035")
 
 
+def test_what_could_be_compared_with_nothing_is_exit_code_4(capsys, tmp_path, monkeypatch):
+    silent = ip.Certificate("not compared", 0.0, 0.0, "float64", (), "no output is other than zero")
+    monkeypatch.setattr("infoprune.cli.commands.certificate_of", lambda *_: silent)
+    code, out, _ = run(capsys, "prune", *MODEL, "--macs", 0.5, "--out", tmp_path / "a")
+    assert code == 4
+    assert "certificate  not compared: no output is other than zero" in out
+    assert (tmp_path / "a").is_dir()
+
+
 def test_a_budget_that_cannot_be_met_is_exit_code_3(capsys, tmp_path):
     code, out, err = run(capsys, "prune", *MODEL, "--macs", 0.0001, "--out", tmp_path / "a")
     assert (code, out) == (3, "")

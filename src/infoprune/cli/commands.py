@@ -13,7 +13,7 @@ from infoprune.artifact import read_config, save
 from infoprune.artifact.saving import CONFIG
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
-from infoprune.cli.output import Result
+from infoprune.cli.output import NOT_COMPARED, Result
 from infoprune.cli.progress import Step, steps
 from infoprune.errors import BadArtifact, UnusableData
 from infoprune.files import write_atomically
@@ -51,7 +51,8 @@ def prune_command(arguments: argparse.Namespace) -> Result:
         "out": str(arguments.out),
         "load_with": (call := read_config(arguments.out).architecture.call(arguments.out)),
     }
-    return Result(_report(plan, before, after, str(certificate), call), data)
+    code = 0 if certificate.compared else NOT_COMPARED
+    return Result(_report(plan, before, after, str(certificate), call), data, code)
 
 
 def show_command(arguments: argparse.Namespace) -> Result:

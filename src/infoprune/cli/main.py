@@ -1,4 +1,4 @@
-"""Arguments in, exit code out: 0 done, 1 error, 2 usage, 3 a budget can't be met."""
+"""Arguments in, exit code out: 0 done, 1 error, 2 usage, 3 a budget can't be met, 4 done but not compared."""
 
 from __future__ import annotations
 

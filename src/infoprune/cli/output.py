@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+NOT_COMPARED = 4  # exit code: all was done, and the pruned network could be compared with nothing
+
 
 @dataclass(frozen=True)
 class Result:

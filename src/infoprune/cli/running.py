@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.artifact import load, read_config, save
-from infoprune.cli.output import Result
+from infoprune.cli.output import NOT_COMPARED, Result
 from infoprune.data import First, Task, datasets
 from infoprune.errors import BadRecipe, Interrupted
 from infoprune.files import held
@@ -38,7 +38,8 @@ def run_command(arguments: argparse.Namespace) -> Result:
         return Result(str(priced), asdict(priced))
     out = arguments.out or Path("runs") / arguments.recipe.stem
     report = run(recipe, out, display=OnStderr())
-    return Result(_summary(report, out), json.loads((out / FILE).read_text()))
+    code = NOT_COMPARED if "not compared" in report.certificate else 0
+    return Result(_summary(report, out), json.loads((out / FILE).read_text()), code)
 
 
 def finetune_command(arguments: argparse.Namespace) -> Result:
