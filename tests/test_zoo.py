@@ -25,13 +25,13 @@ def test_half_the_macs_as_predicted(name):
 
 def test_a_model_that_cannot_reach_the_budget_is_refused_untouched():
     torch.manual_seed(0)
-    model = timm.create_model("convit_tiny").eval()
+    model = timm.create_model("mobilenetv3_small_050").eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ip.errors.Infeasible, match="cheapest reachable price"):
         ip.plan(
             model,
             torch.randn(1, 3, 224, 224),
             ip.importance.IndependenceImportance(),
-            budgets=[ip.budgets.macs(keep=0.2)],
+            budgets=[ip.budgets.macs(keep=0.001)],
         )
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
 from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.probe import SEED, ask, reproducible
-from infoprune.artifact.story import check_built, check_history, check_lengths
+from infoprune.artifact.story import check_built, check_history, check_lengths, shapes_before
 from infoprune.errors import InfopruneError
 from infoprune.files import replace_directory
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrapped import bare
 from infoprune.require import require_model
-from infoprune.surgery.plan import Plan, removal_of
+from infoprune.surgery.plan import Plan
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SCHEMA = 1
@@ -115,21 +115,10 @@ def _probe(model: nn.Module, plans: Sequence[Plan]) -> dict[str, Any] | None:
 
 def dense_shapes(model: nn.Module, plans: Sequence[Plan]) -> dict[str, torch.Size]:
     """The shapes that the tensors had before the plans."""
-    shapes, tied = shapes_of(model), _tied(model)
+    shapes = shapes_of(model)
     for plan in reversed(plans):
-        for name, axes in removal_of(plan.edits).indices.items():
-            for alias in (alias for alias in tied.get(name, (name,)) if alias in shapes):
-                shapes[alias] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(shapes[alias]))
-        shapes.update({name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()})
+        shapes = shapes_before(model, shapes, plan)
     return shapes
-
-
-def _tied(model: nn.Module) -> dict[str, list[str]]:
-    """The first name of every parameter -> all its names; edits tell the first."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return {first: [first, *others] for first, *others in names.values()}
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:

@@ -19,26 +19,36 @@ def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
     """Every tensor is as long as the plans, last to first, left it."""
     shapes = shapes_of(model)
     for plan in reversed(plans):
+        gone = {name for edit in plan.edits for name in edit.lost}
         removed = removal_of(plan.edits).indices
         for edit in plan.edits:
-            there = next((name for name in edit.lost if name in shapes), None)
-            if there is not None:
-                raise _not_its_story(f"it still has {there}, which the plan removes")
-            for slot in edit.coupling.slots if isinstance(edit, KeepChannels) else ():
+            if edit.lost and edit.lost.keys() <= shapes.keys():
+                raise _not_its_story(f"it still has {next(iter(edit.lost))}, which the plan removes")
+            slots = edit.coupling.slots if isinstance(edit, KeepChannels) else ()
+            for slot in (s for s in slots if s.tensor in shapes or s.tensor not in gone):
                 left = slot.size - len(removed.get(slot.tensor, {}).get(slot.axis, ()))
                 shape = shapes.get(slot.tensor)
                 if shape is None or len(shape) <= slot.axis or shape[slot.axis] != left:
                     found = "absent" if shape is None else f"{list(shape)} in it"
                     raise _not_its_story(f"{slot.tensor} is {found}, and the plan leaves {left} on axis {slot.axis}")
-        shapes = _before(shapes, plan)
+        shapes = shapes_before(model, shapes, plan)
 
 
-def _before(shapes: Shapes, plan: Plan) -> Shapes:
-    grown = dict(shapes)
+def shapes_before(model: nn.Module, shapes: Shapes, plan: Plan) -> dict[str, torch.Size]:
+    """The shapes that the tensors had before the plan; edits tell the first of several names of one parameter."""
+    grown, tied = dict(shapes), _tied(model)
     for name, axes in removal_of(plan.edits).indices.items():
-        if name in grown:
-            grown[name] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(grown[name]))
+        for alias in (alias for alias in tied.get(name, (name,)) if alias in grown):
+            grown[alias] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(grown[alias]))
     return {**grown, **{name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()}}
+
+
+def _tied(model: nn.Module) -> dict[str, list[str]]:
+    """The first name of every parameter -> all its names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {first: [first, *others] for first, *others in names.values()}
 
 
 def check_history(model: nn.Module, plans: Sequence[Plan]) -> None:

@@ -59,7 +59,7 @@ class CapacityImportance(FilterImportance):
     apart; `nearest` is the M of eq. 4.
 
     >>> CapacityImportance(nearest=8)
-    CapacityImportance(reduction='mean', normalizer=None, readers=False, nearest=8, distance='euclidean')
+    CapacityImportance(normalizer=None, reduction='mean', readers=False, nearest=8, distance='euclidean')
     """
 
     about: ClassVar[About] = About(PAPER, "filters x kernels^2, n log n for 1x1 kernels", needs_data=False)
