@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -146,6 +147,11 @@ class Graph:
         if unit == "params":
             return self.price([(1, self.extents(n, p)) for n, p in self.model.named_parameters()])
         raise ValueError(f"cost is {unit!r}; use 'macs' or 'params'")
+
+    @property
+    def counted(self) -> int:
+        """Multiply-adds that the trace counted, operation by operation: what `cost` must say of the whole model."""
+        return sum(p.constant * math.prod(e.size for e in p.extents) for p in self._tape.products)
 
     def why_fixed(self) -> str:
         """The commonest reasons for which channels can't leave, for messages."""

@@ -209,6 +209,7 @@ def _plan(graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, i
     kept = np.array([counts.get(site.name, site.size) for site in graph.sites])
     costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
     prices = {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
+    assert prices["macs"].before == graph.counted, "the price of the whole model is not what was counted"
     if graph.quarantined:
         notes["quarantined"] = [f"{name}: {why}" for name, why in list(graph.quarantined.items())[:1000]]
     return Plan(edits, notes, prices, described(graph.inputs))
