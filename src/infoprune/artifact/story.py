@@ -17,7 +17,7 @@ from infoprune.surgery.plan import Plan, carry_out, check_all, removal_of
 
 def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
     """Every tensor is as long as the plans, last to first, left it."""
-    shapes = shapes_of(model)
+    shapes: Shapes = {name: buffer.shape for name, buffer in model.named_buffers()} | shapes_of(model)
     for plan in reversed(plans):
         gone = {name for edit in plan.edits for name in edit.lost}
         removed = removal_of(plan.edits).indices
