@@ -92,6 +92,40 @@ def test_what_only_other_modules_handle_may_leave_though_it_is_as_long():
     assert set(shown.couplings) == {"embed", "inner.0", "inner.2"}
 
 
+def test_a_matrix_that_would_read_flattened_maps_keeps_them():
+    class Flattened(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head, self.second = nn.Conv2d(3, 16, 3), nn.Linear(16, 5), nn.Linear(16 * 49, 5)
+
+        def forward(self, x: Tensor, second: bool = False) -> Tensor:
+            y = self.stem(x).relu()
+            return self.second(y.flatten(1)) if second else self.head(y.mean((2, 3)))
+
+    graph = Graph.trace(made(Flattened), pictures())
+    assert "second.weight was not read" in graph.quarantined["stem"]
+    shown = Graph.trace(made(Flattened), pictures(), also=[(pictures(), True)])
+    assert set(shown.couplings) == {"stem"}
+
+
+def test_a_buffer_that_only_training_writes_shrinks_with_what_it_holds():
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Linear(6, 16), nn.Linear(16, 3)
+            self.register_buffer("centre", torch.zeros(16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.stem(x).relu()
+            if self.training:
+                self.centre.mul_(0.9).add_(y.detach().mean(0), alpha=0.1)
+            return self.head(y)
+
+    model, x = made(Centred), torch.randn(4, 6)
+    ip.prune_(model, x, ip.plan(model, x, L2, rates=0.5))
+    assert model.train()(x).shape == (4, 3)
+
+
 def test_another_call_that_fails_is_told():
     with pytest.raises(Untraceable, match=r"forward failed on example_inputs \[\(2, 7\)\]"):
         Graph.trace(made(Branches), pictures(), also=[torch.rand(2, 7)])

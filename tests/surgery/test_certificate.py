@@ -105,6 +105,50 @@ def test_a_network_that_scales_its_input_where_it_is_gets_a_copy():
     assert torch.equal(x, rows())
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        lambda y: (y <= 0).sum(1),
+        lambda y: y.ge(-0.1).sum(-1) > 8,
+        lambda y: (y.sigmoid().sum(1) * 10).long(),
+        lambda y: y.exp().sum(1) * 1j,
+    ],
+    ids=["counts", "truth values", "whole numbers", "complex"],
+)
+def test_outputs_that_are_no_floating_point_numbers_are_compared_too(second):
+    class Counting(Plain):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = self.one(x)
+            return self.head(self.middle(F.relu(y))), second(y)
+
+    plan = ip.plan(made(Counting), rows(), L2, rates=0.5)
+    assert plan.widths == {"two": 6}
+    wrong = ip.certificate_of(made(Counting), rows(), half_of(made()))
+    assert wrong.verdict == "failed"
+
+
+def test_a_network_that_writes_into_its_buffers_finds_them_as_they_were(tmp_path):
+    class Counted(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls.add_(1)
+            return super().forward(F.dropout(x, 0.3, True)) * self.calls
+
+    model, state = made(Counted), torch.get_rng_state()
+    plan = ip.plan(model, rows(), L2, rates=0.5)
+    assert plan.widths == {"one": 8, "two": 6}
+    assert ip.certificate_of(model, rows(), plan).verdict == "exact"
+    ip.measure(model, rows())
+    ip.prune_(model, rows(), plan)
+    ip.save(tmp_path / "a", model, plan)
+    assert model.calls.item() == 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert ip.load(tmp_path / "a", factory=Counted).one.out_features == 8
+
+
 def test_a_network_of_half_precision_is_certified_in_double():
     model = made().half()
     certificate = ip.certificate_of(model, rows().half(), ip.plan(model, rows().half(), L2, rates=0.5))

@@ -54,12 +54,15 @@ def compare(
             expected = outputs_of(shown.inputs.run(masked))
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
-    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point() and a.numel()]
-    return worst([_agreement(a, b) for a, b in pairs])
+    return worst([_agreement(a, b) for a, b in zip(found, expected, strict=True) if a.numel()])
 
 
 def _agreement(found: Tensor, expected: Tensor) -> Agreement:
-    """Infinities, as masks write them, must be the same ones."""
+    """Infinities, as masks write them, must be the same ones, and so must whole numbers and truth values."""
+    if not (expected.is_floating_point() or expected.is_complex()):
+        return Agreement(0.0 if torch.equal(found, expected) else float("inf"), float(expected.float().abs().max()))
+    if expected.is_complex():
+        found, expected = torch.view_as_real(found), torch.view_as_real(expected)
     infinite = expected.isinf()
     if not torch.equal(found.masked_fill(~infinite, 0), expected.masked_fill(~infinite, 0)):
         return Agreement(float("inf"), 1.0)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.settled import evaluating, settled
+from infoprune.graph.settled import as_it_was, evaluating, settled
 
 aten = torch.ops.aten
 
@@ -32,40 +30,18 @@ class Pass:
 
         Everything is put back afterwards.
         """
-        with _same_chance(model), learning(model) if self.training else settled(model, boxes=boxes):
+        with learning(model) if self.training else settled(model, boxes=boxes):
             yield
-
-
-@contextmanager
-def _same_chance(model: nn.Module) -> Iterator[None]:
-    """Whatever the model draws, two networks draw alike; the generators go on as if nothing had been drawn."""
-    devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=sorted(devices)):
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 @contextmanager
 def learning(model: nn.Module) -> Iterator[None]:
     """Training mode that teaches nothing: norms keep their statistics, nothing is dropped, all states are put back."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        with evaluating(model), _NoChance():
-            model.train()
-            for norm in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)):
-                norm.eval()
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    with evaluating(model), as_it_was(model), _NoChance():
+        model.train()
+        for norm in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)):
+            norm.eval()
+        yield
 
 
 class _NoChance(TorchDispatchMode):

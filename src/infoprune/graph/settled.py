@@ -14,10 +14,12 @@ as in `evaluating`. Everything is put back afterwards.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,6 +69,7 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
     raw: list[Any] = []
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
+        stack.enter_context(as_it_was(model))
         stack.enter_context(uncompiled(model))
         stack.enter_context(_FourAxes())
         found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
@@ -100,6 +103,27 @@ def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:
     masks = [attn_mask, *args[3:4]]
     alike = len(args) >= 3 and args[0].shape[:-2] == args[1].shape[:-2] == args[2].shape[:-2]
     return alike and args[0].dim() in (3, 5, 6) and all(m is None or m.dim() == 2 for m in masks)
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """What the model writes into its buffers is taken back; it draws the same numbers in every pass, unnoticed."""
+    devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
+    states = random.getstate(), np.random.get_state()
+    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers() if not buffer.is_inference()]
+    try:
+        with torch.random.fork_rng(devices=sorted(devices)):
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        with torch.no_grad():
+            for buffer, before, version in buffers:
+                if buffer._version != version:
+                    buffer.copy_(before)
 
 
 def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:

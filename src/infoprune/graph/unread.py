@@ -8,34 +8,39 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
+from infoprune.graph.slicing import named_tensors
 from infoprune.graph.slots import Coupling
 from infoprune.graph.sorting import Sorting
 from infoprune.graph.tape import Tape
 
 
 def unread(model: nn.Module, tape: Tape) -> list[str]:
-    """Names of the parameters with more than one element that no operation has met."""
-    return [name for name, p in model.named_parameters() if p.numel() > 1 and name not in tape.met]
+    """Names of the parameters and buffers with more than one element that no operation has met."""
+    held = named_tensors(model).items()
+    return [name for name, t in held if t.is_floating_point() and t.numel() > 1 and name not in tape.met]
 
 
 def left_for(model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence[Coupling]) -> dict[str, str]:
     """site -> why it stays: something that was not read might be handed its channels, and is as long.
 
-    Whose code might do so is the innermost module around it that has run; what it might hand on are the tensors that
-    this code has had in its hands.
+    A matrix may also read them flattened with their places, several times as long. Whose code might do so is the
+    innermost module around it that has run; what it might hand on are the tensors that this code has had in its hands.
     """
     in_sight = _sites_in_sight(tape, sorting)
     found: dict[str, str] = {}
+    tensors = named_tensors(model)
     for name in unread(model, tape):
-        sizes = _axes(tape, name, model.get_parameter(name).shape)
+        sizes = _axes(tape, name, tensors[name].shape)
+        flattened = sizes[1] if len(sizes) == 2 and tensors[name].dim() == 2 else 0
         for number in in_sight[_reader(tape, name)]:
-            if any(slot.size in sizes for slot in couplings[number].slots):
+            lengths = {slot.size for slot in couplings[number].slots}
+            if lengths & set(sizes) or any(flattened and flattened % n == 0 for n in lengths if n > 1):
                 found.setdefault(couplings[number].site.name, _reason(name))
     return found
 
 
 def _reason(name: str) -> str:
-    return f"{name} was not read, and is as long as what would shrink; show a call that reads it, also=[inputs]"
+    return f"{name} was not read, and fits what would shrink; show a call that reads it, also=[inputs]"
 
 
 def _sites_in_sight(tape: Tape, sorting: Sorting) -> Mapping[str, set[int]]:

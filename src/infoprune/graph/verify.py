@@ -26,6 +26,7 @@ from infoprune.graph.slicing import replace as put
 from infoprune.graph.slots import Coupling, Site
 
 TURNS = 2  # each site is tried with two numbers of units
+HALF_ROUNDING = 0.1  # relative to the outputs: what half precision may lose in a deep network
 DOUBT = 2e-6  # relative to the outputs; above, double precision is asked whether a difference is rounding
 
 
@@ -45,6 +46,7 @@ class Trials:
         self.passes = [_halved(self.model, shown) for shown in passes]
         self.tolerance = tolerance
         self.count, self.turn = 0, 0
+        self.half = any(t.dtype in (torch.float16, torch.bfloat16) for t in named_tensors(self.model).values())
 
     def quarantine(self, couplings: Sequence[Coupling]) -> dict[str, str]:
         """site -> why it must be left alone, such that all the other sites may shrink together."""
@@ -107,7 +109,7 @@ class Trials:
         where: list[str] = [""]
         try:
             agreement = self._agreement(removal, statistics, where)
-            if DOUBT < agreement.relative <= self.tolerance:
+            if DOUBT < agreement.relative <= (HALF_ROUNDING if self.half else self.tolerance):
                 agreement = self._settled(removal, statistics, agreement)
         except Exception as error:  # whatever the model's own code raises is the answer
             return Trial(f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1])
