@@ -1,9 +1,12 @@
 """Tests run on one thread (with two on a busy core, OpenMP barriers spin) and draw the same examples every time.
 
-`HYPOTHESIS_PROFILE=explore python -m pytest` draws new ones.
+`HYPOTHESIS_PROFILE=explore python -m pytest` draws new ones. The whole suite takes every core; what is named on the
+command line runs in one process, which starts sooner (`-n 4` decides otherwise).
 """
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
 import pytest
 import torch
@@ -12,6 +15,12 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if whole else 0
 
 
 @pytest.fixture(autouse=True, scope="session")
