@@ -16,7 +16,7 @@ from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact
 from infoprune.graph.wrapped import bare
 from infoprune.models import models
-from infoprune.surgery.blocks import Replacement
+from infoprune.surgery.stand_ins import Replacement
 
 Source = Literal["timm", "torchvision", "transformers", "infoprune", "factory"]
 Shapes = Mapping[str, torch.Size]

@@ -13,7 +13,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part
 from infoprune.graph.slots import Attribute, Coupling, Site, Slot, gone
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.edit import Edit, stale
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infoprune.errors import BadStream, StalePlan
 from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.edit import Edit, stale
 from infoprune.wire import Part, Selection, decode, describe, encode
 from infoprune.wire.codec import qp_of
 

@@ -3,74 +3,18 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from infoprune.errors import StalePlan
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, Removal, shrink
-from infoprune.graph.slots import Site
+from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.wrapped import bare
+from infoprune.surgery.edit import Edit
 from infoprune.surgery.inputs import InputSpec
 
 PLAN_VERSION = 1
-
-
-class Edit(ABC):
-    """One change to a model, as data that survives JSON."""
-
-    kind: ClassVar[str]
-    late: ClassVar[bool] = False  # it goes into modules that other edits may put in place, so it comes after them
-
-    @property
-    @abstractmethod
-    def site(self) -> Site:
-        """Where it cuts."""
-
-    @property
-    @abstractmethod
-    def keeps(self) -> int:
-        """How many of the site's units stay."""
-
-    @abstractmethod
-    def check(self, model: nn.Module) -> None:
-        """Raise StalePlan unless the model has what this edit was planned for."""
-
-    @abstractmethod
-    def merged(self, other: Edit) -> Edit:
-        """Both edits of one site as one: what both keep stays."""
-
-    @property
-    def inexact(self) -> tuple[Statistic, ...]:
-        """The statistics that it changes by design."""
-        return ()
-
-    def parts(self) -> Iterable[Part]:
-        """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
-        return ()
-
-    def replace_modules(self, model: nn.Module) -> None:
-        """What it puts in the place of modules, in place, after all tensors have been cut."""
-
-    def mask(self, original: nn.Module, removal: Removal) -> None:
-        """Make what it replaces contribute nothing instead, in place; tensors are masked already, by `removal`."""
-
-    @property
-    def lost(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of the tensors that leave whole."""
-        return {}
-
-    @abstractmethod
-    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
-        """The same cut as entries of torch-pruning's `pruning_ratio_dict`."""
-
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `kind` is added by the plan."""
 
 
 @dataclass(frozen=True)
@@ -166,13 +110,6 @@ def check_all(model: nn.Module, plan: Plan) -> None:
         raise TypeError(f"plan is a {type(plan).__name__}; make one with infoprune.plan() or Plan.from_json()")
     for edit in plan.edits:
         edit.check(model)
-
-
-def stale(name: str, found: object, needed: object) -> StalePlan:
-    return StalePlan(
-        f"{name} is {found} in this model and {needed} in the plan; plan() the model at hand, or load the one "
-        "that the plan was made for"
-    )
 
 
 # ---------------------------------------------------------------------------------------------------- as a table

@@ -10,11 +10,13 @@ from infoprune.errors import BadArtifact
 from infoprune.families.units import SkipUnit, StandIn, Step
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
-from infoprune.surgery.blocks import FUNCTIONS, DropBlock
+from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.channels import KeepChannels
+from infoprune.surgery.edit import Edit
 from infoprune.surgery.features import SendFeatures
-from infoprune.surgery.plan import PLAN_VERSION, Edit, Plan, Price, edit_readers
+from infoprune.surgery.plan import PLAN_VERSION, Plan, Price, edit_readers
 from infoprune.surgery.reading_inputs import inputs_from
+from infoprune.surgery.stand_ins import FUNCTIONS
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens
 from infoprune.surgery.values import fields_of, integer, keys, mapping, name, sequence, word

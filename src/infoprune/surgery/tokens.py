@@ -12,7 +12,7 @@ from infoprune.errors import StalePlan
 from infoprune.families.tokens import token_layout
 from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.edit import Edit, stale
 from infoprune.surgery.token_masking import TokenMasking
 from infoprune.surgery.token_scores import Arriving, token_scores
 

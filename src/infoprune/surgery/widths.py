@@ -14,7 +14,7 @@ from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part
 from infoprune.graph.slots import Attribute, Site, Slot, gone
 from infoprune.surgery.channels import found_in
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.edit import Edit, stale
 
 UNKNOWN = Statistic("another tool chose the units, and only their number is known", reproducible=False)
 
