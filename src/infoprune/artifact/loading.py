@@ -18,10 +18,9 @@ from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer,
 from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.require import require_model
+from infoprune.surgery.checked import integer, keys, mapping, sequence
 from infoprune.surgery.json_text import LARGEST, parsed
-from infoprune.surgery.plan import Plan, carry_out, check_all
-from infoprune.surgery.reading import plan_from
-from infoprune.surgery.values import integer, keys, mapping, sequence
+from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
 
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
 

@@ -9,15 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from infoprune.errors import StalePlan
+from infoprune.errors import BadArtifact, StalePlan
 from infoprune.families.units import SkipUnit, StandIn
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal, named_tensors
-from infoprune.graph.slots import Coupling, Site
-from infoprune.surgery.edit import Edit, stale
-from infoprune.surgery.stand_ins import PassThrough, Replacement, replacement
+from infoprune.graph.slots import Site
+from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
+from infoprune.surgery.couplings import FIELDS, coupling_from, coupling_json
+from infoprune.surgery.edit import Edit, edits, stale
+from infoprune.surgery.stand_ins import PassThrough, Replacement, replacement, stand_in_from, stand_in_json
 
 
+@edits.register("drop_block")
 @dataclass(frozen=True)
 class DropBlock(Edit):
     """The skip unit leaves, as if its branch were multiplied by zero (alpha = 0 in eqs. 1 and 2)."""
@@ -98,16 +101,31 @@ class DropBlock(Edit):
         raise ValueError(f"{self.unit.name} leaves whole, which no torch-pruning ratio can say; use prune_()")
 
     def to_json(self) -> dict[str, Any]:
-        cut = self.unit.cut
         return {
             "site": self.unit.name,
             "branch_end": self.unit.branch_end,
-            "stand_ins": [_spec_json(spec) for spec in self.unit.stand_ins],
-            "whole": _spec_json(self.unit.whole) if self.unit.whole else None,
+            "stand_ins": [stand_in_json(spec) for spec in self.unit.stand_ins],
+            "whole": stand_in_json(self.unit.whole) if self.unit.whole else None,
             "siblings": list(self.unit.siblings),
-            "cut": _cut_json(cut) if cut else None,
+            "cut": coupling_json(self.unit.cut) if self.unit.cut else None,
             "lost": [[name, list(shape)] for name, shape in self.unit.lost.items()],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DropBlock:
+        fields = keys(data, "edit", {"site", "branch_end", "stand_ins", "whole", "siblings", "cut", "lost"})
+        unit = SkipUnit(
+            name_of(fields["site"]),
+            name_of(fields["branch_end"]),
+            tuple(stand_in_from(item) for item in sequence(fields["stand_ins"], "stand_ins", 1000)),
+            None if fields["whole"] is None else stand_in_from(fields["whole"]),
+            tuple(name_of(item) for item in sequence(fields["siblings"], "siblings", 1000)),
+            None if fields["cut"] is None else coupling_from(keys(fields["cut"], "cut", FIELDS)),
+            dict(_lost_from(item) for item in sequence(fields["lost"], "lost")),
+        )
+        if not unit.stand_ins:
+            raise BadArtifact(f"nothing stands in for {unit.name}")
+        return cls(unit)
 
     def _specs(self) -> tuple[StandIn, ...]:
         return (*self.unit.stand_ins, *((self.unit.whole,) if self.unit.whole else ()))
@@ -160,19 +178,9 @@ def _lost(unit: SkipUnit, model: nn.Module) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _spec_json(spec: StandIn) -> list:
-    return [spec.module, spec.kind, spec.outputs, [list(step) for step in spec.steps]]
-
-
-def _cut_json(cut: Coupling) -> dict[str, Any]:
-    return {
-        "site": cut.site.name,
-        "size": cut.site.size,
-        "step": cut.site.step,
-        "slots": [[s.tensor, s.axis, s.size, [list(run) for run in s.runs]] for s in cut.slots],
-        "attributes": [[a.module, a.name, a.position, a.per_unit] for a in cut.attributes],
-        "inexact": [[s.reason, s.reproducible] for s in cut.inexact],
-    }
+def _lost_from(data: Any) -> tuple[str, tuple[int, ...]]:
+    tensor, shape = fields_of(data, "lost", 2)
+    return name_of(tensor), tuple(integer(n, "size", 0, LONGEST_AXIS) for n in sequence(shape, "shape", 16))
 
 
 # ----------------------------------------------------------------------------------------------- on request

@@ -12,10 +12,11 @@ from infoprune.errors import StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal
 from infoprune.graph.slots import Site
+from infoprune.registry import Registry
 
 
 class Edit(ABC):
-    """One change to a model, as data that survives JSON."""
+    """One change to a model, as data that survives JSON; `edits` holds the classes, each under its `kind`."""
 
     kind: ClassVar[str]
     late: ClassVar[bool] = False  # it goes into modules that other edits may put in place, so it comes after them
@@ -65,6 +66,17 @@ class Edit(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Plain values; `kind` is added by the plan."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Edit:
+        """The edit that `to_json` told; every value is a stranger's: BadArtifact or ValueError where one can't be.
+
+        `infoprune.surgery.checked` has the checks.
+        """
+
+
+edits: Registry[type[Edit]] = Registry("edit")
 
 
 def stale(name: str, found: object, needed: object) -> StalePlan:

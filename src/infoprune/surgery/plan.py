@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from infoprune.errors import BadArtifact
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.wrapped import bare
-from infoprune.surgery.edit import Edit
-from infoprune.surgery.inputs import InputSpec
+from infoprune.surgery.checked import fields_of, integer, keys, mapping, sequence, word
+from infoprune.surgery.edit import Edit, edits
+from infoprune.surgery.inputs import InputSpec, inputs_from
+from infoprune.surgery.json_text import parsed
 
 PLAN_VERSION = 1
 
@@ -80,16 +83,10 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """The plan that `to_json` wrote; BadArtifact says what is wrong with any other text."""
-        from infoprune.surgery.json_text import parsed
-        from infoprune.surgery.reading import plan_from
-
         return plan_from(parsed(text, "the plan"))
 
     def __str__(self) -> str:
         return table(self)
-
-
-edit_readers: dict[str, Callable[[Mapping[str, Any]], Edit]] = {}
 
 
 def removal_of(edits: Sequence[Edit]) -> Removal:
@@ -110,6 +107,66 @@ def check_all(model: nn.Module, plan: Plan) -> None:
         raise TypeError(f"plan is a {type(plan).__name__}; make one with infoprune.plan() or Plan.from_json()")
     for edit in plan.edits:
         edit.check(model)
+
+
+# ------------------------------------------------------------------------------------------ from untrusted JSON
+
+
+def plan_from(data: Any) -> Plan:
+    """A plan from parsed JSON; every value is checked before anything is built from it."""
+    fields = keys(data, "plan", {"version", "edits", "made_by", "prices", "inputs"})
+    if fields["version"] != PLAN_VERSION:
+        raise BadArtifact(
+            f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune"
+        )
+    return Plan(
+        tuple(_edits(fields["edits"])),
+        _plain(fields["made_by"]),
+        {word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
+        inputs_from(fields["inputs"]),
+    )
+
+
+def _edits(data: Any) -> Iterator[Edit]:
+    """Each kind of cut at a site is told once."""
+    seen: set[tuple[str, str]] = set()
+    for item in sequence(data, "edits"):
+        edit = _edit(item)
+        if (told := (edit.kind, edit.site.name)) in seen:
+            raise BadArtifact(f"the plan cuts {edit.site.name} twice; write it with Plan.to_json()")
+        seen.add(told)
+        yield edit
+
+
+def _edit(data: Any) -> Edit:
+    kind = mapping(data, "edit").get("kind")
+    if not isinstance(kind, str) or kind not in edits:
+        raise BadArtifact(f"there is no edit of kind {kind!r:.60}; known: {', '.join(edits)}")
+    try:
+        return edits[kind].from_json({key: value for key, value in data.items() if key != "kind"})
+    except BadArtifact:
+        raise
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
+
+
+def _price(data: Any) -> Price:
+    before, after = fields_of(data, "price", 2)
+    return Price(integer(before, "price", 0, 1 << 60), integer(after, "price", 0, 1 << 60))
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    """Free-form notes: short strings, numbers, truth values and lists of them."""
+    notes = mapping(data, "made_by")
+    if len(notes) > 64 or not all(_is_note(v) for v in notes.values()):
+        raise BadArtifact("made_by holds more than short notes")
+    return dict(notes)
+
+
+def _is_note(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 10_000 and all(not isinstance(v, list | dict) and _is_note(v) for v in value)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 2000)
 
 
 # ---------------------------------------------------------------------------------------------------- as a table

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infoprune.errors import BadArtifact
 from infoprune.families.units import StandIn, Step
+from infoprune.surgery.checked import fields_of, integer, name_of, sequence
 
 FUNCTIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "hardswish": F.hardswish}
 HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
@@ -90,3 +93,28 @@ def replacement(removed: nn.Module, spec: StandIn) -> Replacement:
     for hooks in HOOKS:
         setattr(made, hooks, getattr(removed, hooks))
     return made
+
+
+# ------------------------------------------------------------------------------------------------ as plain data
+
+
+def stand_in_json(spec: StandIn) -> list:
+    return [spec.module, spec.kind, spec.outputs, [list(step) for step in spec.steps]]
+
+
+def stand_in_from(data: Any) -> StandIn:
+    module, kind, outputs, steps = fields_of(data, "stand_in", 4)
+    if kind not in ("pass", "zero", "empty", "shortcut"):
+        raise BadArtifact(f"{kind!r:.60} is not a stand-in")
+    found = tuple(_step(item) for item in sequence(steps, "steps", 64))
+    return StandIn(name_of(module), kind, integer(outputs, "outputs", 0, 64), found)
+
+
+def _step(data: Any) -> Step:
+    kind, what = fields_of(data, "step", 2)
+    if kind == "module":
+        if not isinstance(what, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", what):
+            raise BadArtifact(f"{what!r:.60} is not the name of a child module")
+    elif kind != "function" or not isinstance(what, str) or what not in FUNCTIONS:
+        raise BadArtifact(f"{what!r:.60} is not a step of a shortcut")
+    return Step(kind, what)
