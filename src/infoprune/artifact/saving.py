@@ -81,7 +81,8 @@ def _story(
     plans = (plan,) if isinstance(plan, Plan) else tuple(plan or ())
     check_lengths(model, plans)
     check_history(model, plans)
-    architecture = identify(model, dense_shapes(model, plans))
+    replaced = {name.rpartition(".")[0] for plan in plans for edit in plan.edits if edit.added for name in edit.lost}
+    architecture = identify(model, dense_shapes(model, plans), replaced)
     if factory is not None:
         check_built(model, plans, architecture, factory)
     return plans, architecture

@@ -4,6 +4,7 @@ from infoprune.surgery.blocks import DropBlock as DropBlock
 from infoprune.surgery.blocks import compact as compact
 from infoprune.surgery.certificate import Certificate as Certificate
 from infoprune.surgery.channels import KeepChannels as KeepChannels
+from infoprune.surgery.edit import Added as Added
 from infoprune.surgery.edit import Edit as Edit
 from infoprune.surgery.edit import edits as edits
 from infoprune.surgery.features import SendFeatures as SendFeatures

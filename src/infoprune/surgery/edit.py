@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import nn
 
@@ -13,6 +13,13 @@ from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal
 from infoprune.graph.slots import Site
 from infoprune.registry import Registry
+
+
+class Added(NamedTuple):
+    """A tensor that comes new: its shape, and the name of the tensor from whose values it starts ("" where none)."""
+
+    shape: tuple[int, ...]
+    of: str = ""
 
 
 class Edit(ABC):
@@ -57,6 +64,14 @@ class Edit(ABC):
     @property
     def lost(self) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of the tensors that leave whole."""
+        return {}
+
+    @property
+    def added(self) -> Mapping[str, Added]:
+        """The tensors that `replace_modules` puts into the model's state, where the model is without values too.
+
+        What they take the place of is in `lost`, and no other edit of the same plan may touch it.
+        """
         return {}
 
     @abstractmethod

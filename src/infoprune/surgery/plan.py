@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from infoprune.errors import BadArtifact
+from infoprune.errors import BadArtifact, StalePlan
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.wrapped import bare
 from infoprune.surgery.checked import fields_of, integer, keys, mapping, sequence, word
-from infoprune.surgery.edit import Edit, edits
+from infoprune.surgery.edit import Added, Edit, edits, stale
 from infoprune.surgery.inputs import InputSpec, inputs_from
 from infoprune.surgery.json_text import parsed
 
@@ -94,11 +94,20 @@ def removal_of(edits: Sequence[Edit]) -> Removal:
     return Removal.of(part for edit in edits for part in edit.parts())
 
 
+def added_by(edits: Sequence[Edit]) -> dict[str, Added]:
+    """Every tensor that the edits put in."""
+    return {name: new for edit in edits for name, new in edit.added.items()}
+
+
 def carry_out(model: nn.Module, edits: Sequence[Edit]) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """Apply the edits in place; returns each parameter with the one that replaced it."""
     replaced = shrink(model, removal_of(edits))
     for edit in sorted(edits, key=lambda edit: edit.late):
         edit.replace_modules(model)
+    state = model.state_dict(keep_vars=True) if (added := added_by(edits)) else {}
+    for name, new in added.items():
+        if name not in state or tuple(state[name].shape) != new.shape:
+            raise stale(name, tuple(state[name].shape) if name in state else "absent", new.shape)
     return replaced
 
 
@@ -107,6 +116,19 @@ def check_all(model: nn.Module, plan: Plan) -> None:
         raise TypeError(f"plan is a {type(plan).__name__}; make one with infoprune.plan() or Plan.from_json()")
     for edit in plan.edits:
         edit.check(model)
+    _require_room(model, plan.edits)
+
+
+def _require_room(model: nn.Module, edits: Sequence[Edit]) -> None:
+    """Names of new tensors are free, and nobody else cuts or removes what they take the place of."""
+    state = model.state_dict(keep_vars=True) if added_by(edits) else {}
+    for edit in (edit for edit in edits if edit.added):
+        others = [other for other in edits if other is not edit]
+        touched = {*removal_of(others).indices, *(name for other in others for name in (*other.lost, *other.added))}
+        if both := sorted(touched & {*edit.lost, *edit.added}):
+            raise StalePlan(f"the plan changes {both[0]} twice; carry out two plans, one after the other")
+        if taken := sorted((edit.added.keys() - edit.lost.keys()) & state.keys()):
+            raise StalePlan(f"the model has a tensor {taken[0]} already, which the plan puts in; plan() it again")
 
 
 # ------------------------------------------------------------------------------------------ from untrusted JSON
