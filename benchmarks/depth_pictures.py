@@ -22,7 +22,7 @@ import infoprune as ip
 from infoprune.depth import removals
 from infoprune.finetune import reestimate_
 from infoprune.report import depth as report
-from infoprune.surgery.blocks import Shortcut
+from infoprune.surgery.stand_ins import Shortcut
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 X = torch.zeros(1, 3, 16, 16)

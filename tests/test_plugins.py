@@ -14,10 +14,10 @@ from infoprune.data import datasets
 from infoprune.importance import importances
 from infoprune.layerwise import layerwise
 from infoprune.models import models
-from infoprune.surgery.token_scores import token_scores
+from infoprune.surgery import edits, token_scores
 from infoprune.wire.codec import codecs
 
-REGISTRIES = (importances, layerwise, budgets, solvers, datasets, models, token_scores, codecs)
+REGISTRIES = (importances, layerwise, budgets, solvers, datasets, models, token_scores, codecs, edits)
 LEGAL = r"\w+(\.\w+)*"  # what packaging's specification of entry points allows as a group
 
 SHOP = '''
@@ -100,7 +100,7 @@ def test_every_registry_takes_a_newcomer_from_another_package(shop):
     homes = [
         "infoprune.importance:importances", "infoprune.layerwise:layerwise", "infoprune.budgets:budgets",
         "infoprune.allocation:solvers", "infoprune.data:datasets", "infoprune.models:models",
-        "infoprune.surgery.token_scores:token_scores", "infoprune.wire.codec:codecs",
+        "infoprune.surgery:token_scores", "infoprune.wire.codec:codecs", "infoprune.surgery:edits",
     ]  # fmt: skip
     found = json.loads(spoken(shop, "-c", TOLD, json.dumps(homes)))
     assert found.keys() == {registry.kind for registry in REGISTRIES}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import socket
@@ -17,6 +18,15 @@ from typing import IO
 from infoprune.errors import InfopruneError
 
 AT_WORKING_DIRECTORY, EXCHANGE = -100, 2  # of Linux's renameat2; macOS swaps with the same flag
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from infoprune.errors import UnknownName
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+Own = TypeVar("Own", bound=Callable[..., Any])
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -19,19 +20,19 @@ def nearest(name: str, known: list[str]) -> str:
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {listed or 'none'}"
 
 
-class Registry(Mapping[str, Callable[..., Any]]):
+class Registry(Mapping[str, Factory]):
     """name -> factory, filled by decorators and by the entry points of other packages in `group`."""
 
     def __init__(self, kind: str):
         self.kind = kind
         self.group = f"infoprune.{kind.replace(' ', '_')}"  # packaging tools refuse spaces
-        self._factories: dict[str, Callable[..., Any]] = {}
+        self._factories: dict[str, Any] = {}
         self._plugins_loaded = False
 
-    def register(self, name: str) -> Callable[[Factory], Factory]:
+    def register(self, name: str) -> Callable[[Own], Own]:
         """Decorator: file `factory` under `name`; a name is taken once."""
 
-        def file(factory: Factory) -> Factory:
+        def file(factory: Own) -> Own:
             if self._factories.get(name, factory) is not factory:
                 raise ValueError(f"{self.kind} {name!r} is already registered; choose another name")
             self._factories[name] = factory
@@ -39,7 +40,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
         return file
 
-    def __getitem__(self, name: str) -> Callable[..., Any]:
+    def __getitem__(self, name: str) -> Factory:
         self._load_plugins()
         if name not in self._factories:
             raise UnknownName(f"there is no {self.kind} {name!r}; {nearest(name, list(self._factories))}")

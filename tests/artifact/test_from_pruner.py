@@ -12,7 +12,7 @@ from torch import nn
 
 import infoprune as ip
 from infoprune.artifact import read_config
-from infoprune.artifact.saving import content_digest
+from infoprune.artifact.layout import content_digest
 from infoprune.surgery.widths import Axis, KeepWidths, Number
 from small_nets import Grouped, Residual, image, make
 

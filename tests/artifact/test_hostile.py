@@ -12,7 +12,7 @@ import torch
 import torch_pruning as tp
 
 import infoprune as ip
-from infoprune.artifact.saving import content_digest
+from infoprune.artifact.layout import content_digest
 from small_nets import Residual, image, make
 
 MUTATIONS = 2400
@@ -159,9 +159,9 @@ def test_swapped_weights_are_caught(artefact, tmp_path):
     save_file(state, target / "model.safetensors")
     with pytest.raises(ip.errors.BadArtifact, match="was changed after it was written"):
         ip.load(target, factory=Residual)
-    from infoprune.artifact.saving import file_digest
+    from infoprune.files import digest_of
 
-    honest = file_digest(target / "model.safetensors")
+    honest = digest_of(target / "model.safetensors")
     config = json.loads((target / "config.json").read_text())
     config["infoprune"]["sha256"] = honest
     config["digest"] = content_digest(config["infoprune"])

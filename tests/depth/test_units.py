@@ -12,7 +12,8 @@ from torch import nn
 import infoprune as ip
 from infoprune.depth import removals
 from infoprune.surgery import Plan
-from infoprune.surgery.blocks import PassThrough, Replacement, Shortcut, compact
+from infoprune.surgery.blocks import compact
+from infoprune.surgery.stand_ins import PassThrough, Replacement, Shortcut
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 TOKENS = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(1))

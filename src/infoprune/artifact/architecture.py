@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact
 from infoprune.graph.wrapped import bare
 from infoprune.models import models
-from infoprune.surgery.blocks import Replacement
+from infoprune.surgery.stand_ins import Replacement
 
 Source = Literal["timm", "torchvision", "transformers", "infoprune", "factory"]
 Shapes = Mapping[str, torch.Size]
@@ -87,11 +87,14 @@ def check_architecture(architecture: Architecture) -> None:
         )
 
 
-def identify(model: nn.Module, dense: Shapes) -> Architecture:
-    """The architecture whose freshly built tensors have exactly the shapes `dense`; a `factory` where none has."""
+def identify(model: nn.Module, dense: Shapes, replaced: Collection[str] = ()) -> Architecture:
+    """The architecture whose freshly built tensors have exactly the shapes `dense`; a `factory` where none has.
+
+    Of the modules `replaced` the model no longer tells the class.
+    """
     for candidate in candidates(model, dense):
         built = tried(candidate.build)
-        if built is not None and shapes_of(built) == dense and same_modules(built, model):
+        if built is not None and shapes_of(built) == dense and same_modules(built, model, replaced):
             return candidate
     return custom(model)
 
@@ -124,12 +127,12 @@ def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
-def same_modules(built: nn.Module, model: nn.Module) -> bool:
+def same_modules(built: nn.Module, model: nn.Module, replaced: Collection[str] = ()) -> bool:
     """Same classes under the same names wherever both have one: activations and the like carry no weights.
 
     Parts of a detector that hold no weights must be set alike: image sizes, anchors, thresholds.
     """
-    ours = {name: m for name, m in model.named_modules() if not isinstance(m, Replacement)}
+    ours = {name: m for name, m in model.named_modules() if name not in replaced and not isinstance(m, Replacement)}
     both = [(ours[name], m) for name, m in built.named_modules() if name in ours]
     return all(_kind(mine) is _kind(m) and _settings(mine) == _settings(m) for mine, m in both)
 

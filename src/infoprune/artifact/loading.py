@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
+from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
-from infoprune.artifact.saving import CONFIG, SCHEMA, WEIGHTS, content_digest, file_digest
 from infoprune.errors import BadArtifact, StalePlan
+from infoprune.files import digest_of
 from infoprune.require import require_model
+from infoprune.surgery.checked import integer, keys, mapping, sequence
 from infoprune.surgery.json_text import LARGEST, parsed
-from infoprune.surgery.plan import Plan, carry_out, check_all
-from infoprune.surgery.reading import plan_from
-from infoprune.surgery.values import integer, keys, mapping, sequence
+from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
 
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
 
@@ -172,7 +172,7 @@ def read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tens
         raise BadArtifact(
             f"{path} holds {odd} as {found.get(odd)}, not {expected.get(odd)}; the two are not one artefact"
         )
-    if file_digest(path) != config.sha256:
+    if digest_of(path) != config.sha256:
         raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
     return {name: tensor.clone() for name, tensor in load_file(path).items()}  # aligned, as fresh tensors are
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -16,17 +15,16 @@ from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
 from infoprune.artifact.hub import hub_fields
+from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
+from infoprune.artifact.loading import load, read_config
 from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.artifact.story import check_built, check_history, check_lengths, shapes_before
 from infoprune.errors import InfopruneError
-from infoprune.files import replace_directory
+from infoprune.files import digest_of, replace_directory
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrapped import bare
 from infoprune.require import require_model
 from infoprune.surgery.plan import Plan
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SCHEMA = 1
 
 
 def save(
@@ -81,7 +79,8 @@ def _story(
     plans = (plan,) if isinstance(plan, Plan) else tuple(plan or ())
     check_lengths(model, plans)
     check_history(model, plans)
-    architecture = identify(model, dense_shapes(model, plans))
+    replaced = {name.rpartition(".")[0] for plan in plans for edit in plan.edits if edit.added for name in edit.lost}
+    architecture = identify(model, dense_shapes(model, plans), replaced)
     if factory is not None:
         check_built(model, plans, architecture, factory)
     return plans, architecture
@@ -97,7 +96,7 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architectur
         "widths": {name: width for p in plans for name, width in p.widths.items()},
         "versions": {name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
         "counter": COUNTER,
-        "sha256": file_digest(directory / WEIGHTS),
+        "sha256": digest_of(directory / WEIGHTS),
         "probe": _probe(model, plans),
     }
     text = json.dumps(
@@ -127,8 +126,6 @@ def _described(architecture: Architecture) -> dict[str, Any]:
 
 def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None) -> None:
     """An artefact that can't be read back is not an artefact."""
-    from infoprune.artifact.loading import load, read_config
-
     if factory is not None or read_config(directory).architecture.source != "factory":
         load(directory, factory=factory)
 
@@ -141,19 +138,3 @@ def _refuse_foreign(target: Path) -> None:
     odd = [p.name for p in target.iterdir() if p.name not in (CONFIG, WEIGHTS)] if target.is_dir() else []
     if odd:
         raise InfopruneError(f"{target} also holds {sorted(odd)[:3]}, which would be lost; choose another directory")
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest_310(file)
-
-
-def _digest_310(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def content_digest(config: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -12,7 +12,7 @@ from infoprune.artifact.architecture import Architecture, Shapes, shapes_of, tri
 from infoprune.errors import StalePlan
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.history import plans_of
-from infoprune.surgery.plan import Plan, carry_out, check_all, removal_of
+from infoprune.surgery.plan import Plan, added_by, carry_out, check_all, removal_of
 
 
 def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
@@ -22,8 +22,13 @@ def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
         gone = {name for edit in plan.edits for name in edit.lost}
         removed = removal_of(plan.edits).indices
         for edit in plan.edits:
-            if edit.lost and edit.lost.keys() <= shapes.keys():
-                raise _not_its_story(f"it still has {next(iter(edit.lost))}, which the plan removes")
+            left = edit.lost.keys() - edit.added.keys()
+            if left and left <= shapes.keys():
+                raise _not_its_story(f"it still has {min(left)}, which the plan removes")
+            for name, new in edit.added.items():
+                if shapes.get(name) != torch.Size(new.shape):
+                    found = list(shapes[name]) if name in shapes else "absent"
+                    raise _not_its_story(f"{name} is {found}, and the plan puts in {list(new.shape)}")
             slots = edit.coupling.slots if isinstance(edit, KeepChannels) else ()
             for slot in (s for s in slots if s.tensor in shapes or s.tensor not in gone):
                 left = slot.size - len(removed.get(slot.tensor, {}).get(slot.axis, ()))
@@ -36,7 +41,8 @@ def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
 
 def shapes_before(model: nn.Module, shapes: Shapes, plan: Plan) -> dict[str, torch.Size]:
     """The shapes that the tensors had before the plan; edits tell the first of several names of one parameter."""
-    grown, tied = dict(shapes), _tied(model)
+    added, tied = added_by(plan.edits), _tied(model)
+    grown = {name: shape for name, shape in shapes.items() if name not in added}
     for name, axes in removal_of(plan.edits).indices.items():
         for alias in (alias for alias in tied.get(name, (name,)) if alias in grown):
             grown[alias] = torch.Size(n + len(axes.get(axis, ())) for axis, n in enumerate(grown[alias]))

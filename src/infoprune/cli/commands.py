@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from infoprune.artifact import read_config, save
-from infoprune.artifact.saving import CONFIG
+from infoprune.artifact.layout import CONFIG
 from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
 from infoprune.cli.output import NOT_COMPARED, Result

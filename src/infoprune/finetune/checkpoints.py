@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infoprune.errors import InfopruneError
-from infoprune.files import remove, replacing, sync
+from infoprune.files import digest_of, remove, replacing, sync
 
 TENSORS, FACTS = "state.safetensors", "state.json"
 KEPT = 2
@@ -90,7 +89,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write_parts(folder: Path, state: State) -> None:
     save_file(_storable(state.tensors), folder / TENSORS)
-    facts = {"step": state.step, "sha256": _digest(folder / TENSORS), "facts": dict(state.facts)}
+    facts = {"step": state.step, "sha256": digest_of(folder / TENSORS), "facts": dict(state.facts)}
     (folder / FACTS).write_text(json.dumps(facts))
     for name in (TENSORS, FACTS):
         sync(folder / name)
@@ -99,7 +98,7 @@ def _write_parts(folder: Path, state: State) -> None:
 
 def _read(folder: Path) -> State:
     told = json.loads((folder / FACTS).read_text())
-    if _digest(folder / TENSORS) != told["sha256"]:
+    if digest_of(folder / TENSORS) != told["sha256"]:
         raise ValueError("its tensors are not those that were written")
     return State(told["step"], load_tensors(folder / TENSORS), told["facts"])
 
@@ -110,11 +109,3 @@ def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _name(step: int) -> str:
     return f"step-{step:09d}"
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

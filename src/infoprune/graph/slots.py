@@ -10,7 +10,7 @@ import numpy as np
 
 from infoprune.graph.labels import Statistic
 
-Kind = Literal["channels", "block", "tokens", "features"]
+Kind = Literal["channels", "block", "tokens", "features", "ranks"]
 Place = tuple[str, int, int]  # tensor, axis, index
 
 

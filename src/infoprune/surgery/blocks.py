@@ -1,109 +1,26 @@
-"""DropBlock: a skip unit that leaves, and the pass-through or the shortcut that takes its place."""
+"""DropBlock: a skip unit that leaves, and compact(), which deletes what stands in for it."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infoprune.errors import StalePlan
-from infoprune.families.units import SkipUnit, StandIn, Step
+from infoprune.errors import BadArtifact, StalePlan
+from infoprune.families.units import SkipUnit, StandIn
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part, Removal, named_tensors
-from infoprune.graph.slots import Coupling, Site
-from infoprune.surgery.plan import Edit, stale
-
-FUNCTIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "hardswish": F.hardswish}
-HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-         "_forward_pre_hooks_with_kwargs")  # fmt: skip
-
-# ------------------------------------------------------------------------------------ what stands in for it
+from infoprune.graph.slots import Site
+from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
+from infoprune.surgery.couplings import FIELDS, coupling_from, coupling_json
+from infoprune.surgery.edit import Edit, edits, stale
+from infoprune.surgery.stand_ins import PassThrough, Replacement, replacement, stand_in_from, stand_in_json
 
 
-class Replacement(nn.Module):
-    """Stands where a module was, under its name. Takes what the container sends, uses the first argument."""
-
-    def __init__(self, outputs: int = 0):
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        value = self.value(x)
-        return (value, *[None] * (self.outputs - 1)) if self.outputs else value
-
-    def value(self, x: Any) -> Any:
-        raise NotImplementedError
-
-
-class PassThrough(Replacement):
-    """A unit that is gone: its input goes on."""
-
-    def value(self, x: Any) -> Any:
-        return x
-
-
-class ZeroBranch(Replacement):
-    """The end of a branch that is gone: nothing is added to the skip connection."""
-
-    def value(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape)
-
-
-class NoChannels(Replacement):
-    """A concatenated layer that is gone: no channels are appended to its input, or to its list of inputs."""
-
-    def value(self, x: Tensor | Sequence[Tensor]) -> Tensor:
-        first = x if isinstance(x, Tensor) else x[0]
-        return first.new_zeros((first.shape[0], 0, *first.shape[2:]))
-
-
-class Shortcut(Replacement):
-    """A unit of which only the shortcut is left, with its modules under their old names."""
-
-    def __init__(self, removed: nn.Module, steps: Sequence[Step], outputs: int = 0):
-        super().__init__(outputs)
-        self.steps = tuple(steps)
-        for place, step in enumerate(self.steps):
-            if step.kind == "module":
-                child = removed.get_submodule(step.name)
-                self.add_module(step.name, _out_of_place(child) if place == 0 else child)
-
-    def value(self, x: Tensor) -> Tensor:
-        for kind, name in self.steps:
-            x = self.get_submodule(name)(x) if kind == "module" else FUNCTIONS[name](x)
-        return x
-
-
-def _out_of_place(module: nn.Module) -> nn.Module:
-    """The unit's input belongs to others: what comes first must not overwrite it."""
-    if not getattr(module, "inplace", False) or module.state_dict(keep_vars=True):
-        return module
-    module = copy.copy(module)
-    module.inplace = False
-    return module
-
-
-def replacement(removed: nn.Module, spec: StandIn) -> Replacement:
-    """The stand-in for a module, in its mode and with its forward hooks."""
-    made: Replacement
-    if spec.kind == "shortcut":
-        made = Shortcut(removed, spec.steps, spec.outputs)
-    else:
-        made = {"pass": PassThrough, "zero": ZeroBranch, "empty": NoChannels}[spec.kind](spec.outputs)
-    made.training = removed.training
-    for hooks in HOOKS:
-        setattr(made, hooks, getattr(removed, hooks))
-    return made
-
-
-# ------------------------------------------------------------------------------------------------- the edit
-
-
+@edits.register("drop_block")
 @dataclass(frozen=True)
 class DropBlock(Edit):
     """The skip unit leaves, as if its branch were multiplied by zero (alpha = 0 in eqs. 1 and 2)."""
@@ -184,16 +101,31 @@ class DropBlock(Edit):
         raise ValueError(f"{self.unit.name} leaves whole, which no torch-pruning ratio can say; use prune_()")
 
     def to_json(self) -> dict[str, Any]:
-        cut = self.unit.cut
         return {
             "site": self.unit.name,
             "branch_end": self.unit.branch_end,
-            "stand_ins": [_spec_json(spec) for spec in self.unit.stand_ins],
-            "whole": _spec_json(self.unit.whole) if self.unit.whole else None,
+            "stand_ins": [stand_in_json(spec) for spec in self.unit.stand_ins],
+            "whole": stand_in_json(self.unit.whole) if self.unit.whole else None,
             "siblings": list(self.unit.siblings),
-            "cut": _cut_json(cut) if cut else None,
+            "cut": coupling_json(self.unit.cut) if self.unit.cut else None,
             "lost": [[name, list(shape)] for name, shape in self.unit.lost.items()],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DropBlock:
+        fields = keys(data, "edit", {"site", "branch_end", "stand_ins", "whole", "siblings", "cut", "lost"})
+        unit = SkipUnit(
+            name_of(fields["site"]),
+            name_of(fields["branch_end"]),
+            tuple(stand_in_from(item) for item in sequence(fields["stand_ins"], "stand_ins", 1000)),
+            None if fields["whole"] is None else stand_in_from(fields["whole"]),
+            tuple(name_of(item) for item in sequence(fields["siblings"], "siblings", 1000)),
+            None if fields["cut"] is None else coupling_from(keys(fields["cut"], "cut", FIELDS)),
+            dict(_lost_from(item) for item in sequence(fields["lost"], "lost")),
+        )
+        if not unit.stand_ins:
+            raise BadArtifact(f"nothing stands in for {unit.name}")
+        return cls(unit)
 
     def _specs(self) -> tuple[StandIn, ...]:
         return (*self.unit.stand_ins, *((self.unit.whole,) if self.unit.whole else ()))
@@ -246,19 +178,9 @@ def _lost(unit: SkipUnit, model: nn.Module) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _spec_json(spec: StandIn) -> list:
-    return [spec.module, spec.kind, spec.outputs, [list(step) for step in spec.steps]]
-
-
-def _cut_json(cut: Coupling) -> dict[str, Any]:
-    return {
-        "site": cut.site.name,
-        "size": cut.site.size,
-        "step": cut.site.step,
-        "slots": [[s.tensor, s.axis, s.size, [list(run) for run in s.runs]] for s in cut.slots],
-        "attributes": [[a.module, a.name, a.position, a.per_unit] for a in cut.attributes],
-        "inexact": [[s.reason, s.reproducible] for s in cut.inexact],
-    }
+def _lost_from(data: Any) -> tuple[str, tuple[int, ...]]:
+    tensor, shape = fields_of(data, "lost", 2)
+    return name_of(tensor), tuple(integer(n, "size", 0, LONGEST_AXIS) for n in sequence(shape, "shape", 16))
 
 
 # ----------------------------------------------------------------------------------------------- on request

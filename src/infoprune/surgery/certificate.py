@@ -17,7 +17,8 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import blank
 from infoprune.graph.verify import structural_copy
-from infoprune.surgery.plan import Edit, removal_of
+from infoprune.surgery.edit import Edit
+from infoprune.surgery.plan import removal_of
 
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}

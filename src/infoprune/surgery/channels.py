@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,9 +13,12 @@ from infoprune.errors import StalePlan
 from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part
 from infoprune.graph.slots import Attribute, Coupling, Site, Slot, gone
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.checked import integer, keys, sequence
+from infoprune.surgery.couplings import FIELDS, coupling_from, coupling_json
+from infoprune.surgery.edit import Edit, edits, stale
 
 
+@edits.register("keep_channels")
 @dataclass(frozen=True)
 class KeepChannels(Edit):
     """Of the site's `size` units, those with the indices `kept` (ascending) stay."""
@@ -94,16 +97,14 @@ class KeepChannels(Edit):
             )
 
     def to_json(self) -> dict[str, Any]:
-        site = self.site
-        return {
-            "site": site.name,
-            "size": site.size,
-            "step": site.step,
-            "kept": list(self.kept),
-            "slots": [[s.tensor, s.axis, s.size, [list(run) for run in s.runs]] for s in self.coupling.slots],
-            "attributes": [[a.module, a.name, a.position, a.per_unit] for a in self.coupling.attributes],
-            "inexact": [[s.reason, s.reproducible] for s in self.coupling.inexact],
-        }
+        return {**coupling_json(self.coupling), "kept": list(self.kept)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> KeepChannels:
+        fields = keys(data, "edit", {*FIELDS, "kept"})
+        coupling = coupling_from(fields, smallest=2)
+        size = coupling.site.size
+        return cls(coupling, tuple(integer(k, "kept", 0, size - 1) for k in sequence(fields["kept"], "kept", size)))
 
 
 def _makes(layer: nn.Module, axis: int) -> bool:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import BadStream, StalePlan
+from infoprune.errors import BadArtifact, BadStream, StalePlan
 from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
-from infoprune.surgery.plan import Edit, stale
-from infoprune.wire import Part, Selection, decode, describe, encode
-from infoprune.wire.codec import qp_of
+from infoprune.surgery.checked import fields_of, integer, keys, name_of, sequence
+from infoprune.surgery.edit import Edit, edits, stale
+from infoprune.wire import Part, Selection, codecs, decode, describe, encode
+from infoprune.wire.codec import codec_at, qp_of
+from infoprune.wire.selection import MOST_FEATURES
 
 
+@edits.register("send_features")
 @dataclass(frozen=True)
 class SendFeatures(Edit):
     """The output of `layer`, maps [B, C, H, W], goes out as `selection` says; what is not sent is zero on arrival.
@@ -87,6 +91,13 @@ class SendFeatures(Edit):
         parts = [[part.codec.name, qp_of(part.codec), list(part.kept)] for part in self.selection.parts]
         return {"layer": self.layer, "size": self.selection.size, "parts": parts}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SendFeatures:
+        fields = keys(data, "edit", {"layer", "size", "parts"})
+        size = integer(fields["size"], "size", 1, MOST_FEATURES)
+        parts = tuple(_part(item, size) for item in sequence(fields["parts"], "parts", 2))
+        return cls(name_of(fields["layer"]), Selection(size, parts))
+
 
 @dataclass(frozen=True)
 class PassSent:
@@ -112,3 +123,11 @@ def _add_hook(module: nn.Module, hook: Any) -> None:
 
 def _ways(selection: Selection) -> tuple[object, ...]:
     return (selection.size, *(part.codec for part in selection.parts))
+
+
+def _part(data: Any, size: int) -> Part:
+    codec, qp, kept = fields_of(data, "part", 3)
+    indices = tuple(integer(k, "kept", 0, size - 1) for k in sequence(kept, "kept", size))
+    if not isinstance(codec, str) or codec not in codecs:
+        raise BadArtifact(f"there is no codec {codec!r:.60}; known: {', '.join(codecs)}")
+    return Part(indices, codec_at(codecs[codec], integer(qp, "qp", 0, 255)))

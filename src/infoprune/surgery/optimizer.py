@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,28 +12,44 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.slicing import Removal, sliced
 from infoprune.graph.wrapped import bare
-from infoprune.surgery.plan import Plan, removal_of
+from infoprune.surgery.edit import Edit
+from infoprune.surgery.plan import Plan, added_by, removal_of
 
-_successors = WeakIdKeyDictionary()  # parameter -> weak reference to the one that replaced it
+_successors = WeakIdKeyDictionary()  # parameter -> weak reference to the one that replaced it, cut
+_heirs = WeakIdKeyDictionary()  # parameter -> weak references to those that started from its values
 
 
-def remember(replaced: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
-    """Keep, for as long as both live, which parameter took whose place."""
+def remember(
+    replaced: Iterable[tuple[nn.Parameter, nn.Parameter]], heirs: Iterable[tuple[nn.Parameter, nn.Parameter]] = ()
+) -> None:
+    """Keep, for as long as both live, which parameter took whose place: cut, or made new from its values."""
     for old, new in replaced:
         _successors[old] = weakref.ref(new)
+    for old, new in heirs:
+        _heirs[old] = (*_heirs.get(old, ()), weakref.ref(new))
+
+
+def heirs_of(
+    before: Mapping[str, nn.Parameter], model: nn.Module, edits: Sequence[Edit]
+) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Each parameter that was in the model `before`, with every new one that started from its values."""
+    now = dict(model.named_parameters())
+    pairs = [(before.get(new.of), now.get(name)) for name, new in added_by(edits).items()]
+    return [(old, new) for old, new in pairs if old is not None and new is not None and old is not new]
 
 
 def rebuild_optimizer(optimizer: torch.optim.Optimizer, plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     """Hand the optimizer the parameters that `prune_(model, ..., plan)` made, and cut its buffers likewise.
 
     Works in place on an optimizer made before the surgery: groups, learning rates, momentum and second moments stay.
-    Parameters that left the model are dropped. Calling it twice does no harm. Returns the optimizer.
+    Parameters that left the model are dropped; those that an edit made of them join their group, without state.
+    Calling it twice does no harm. Returns the optimizer.
     """
     removal = removal_of(plan.edits)
     names = {id(parameter): name for name, parameter in bare(model).named_parameters()}
     for group in optimizer.param_groups:
-        current = [_current(p) for p in group["params"]]
-        group["params"] = [p for p in current if id(p) in names]
+        current = {id(p): p for old in group["params"] for p in _in_place_of(old)}
+        group["params"] = [p for p in current.values() if id(p) in names]
     for old, state in list(optimizer.state.items()):
         new = _current(old)
         del optimizer.state[old]
@@ -47,6 +63,15 @@ def _current(parameter: Tensor) -> Tensor:
     while parameter in _successors and (successor := _successors[parameter]()) is not None:
         parameter = successor
     return parameter
+
+
+def _in_place_of(parameter: Tensor) -> Iterator[Tensor]:
+    """The parameter that stands in this one's place now, or those that were made of it."""
+    current = _current(parameter)
+    yield current
+    for reference in _heirs.get(current, ()):
+        if (heir := reference()) is not None:
+            yield from _in_place_of(heir)
 
 
 def _cut(state: Mapping, removal: Removal, name: str, shape: torch.Size) -> dict:

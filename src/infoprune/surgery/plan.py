@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from infoprune.errors import StalePlan
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, Removal, shrink
-from infoprune.graph.slots import Site
+from infoprune.errors import BadArtifact, StalePlan
+from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.wrapped import bare
-from infoprune.surgery.inputs import InputSpec
+from infoprune.surgery.checked import fields_of, integer, keys, mapping, sequence, word
+from infoprune.surgery.edit import Added, Edit, edits, stale
+from infoprune.surgery.inputs import InputSpec, inputs_from
+from infoprune.surgery.json_text import parsed
 
 PLAN_VERSION = 1
-
-
-class Edit(ABC):
-    """One change to a model, as data that survives JSON."""
-
-    kind: ClassVar[str]
-    late: ClassVar[bool] = False  # it goes into modules that other edits may put in place, so it comes after them
-
-    @property
-    @abstractmethod
-    def site(self) -> Site:
-        """Where it cuts."""
-
-    @property
-    @abstractmethod
-    def keeps(self) -> int:
-        """How many of the site's units stay."""
-
-    @abstractmethod
-    def check(self, model: nn.Module) -> None:
-        """Raise StalePlan unless the model has what this edit was planned for."""
-
-    @abstractmethod
-    def merged(self, other: Edit) -> Edit:
-        """Both edits of one site as one: what both keep stays."""
-
-    @property
-    def inexact(self) -> tuple[Statistic, ...]:
-        """The statistics that it changes by design."""
-        return ()
-
-    def parts(self) -> Iterable[Part]:
-        """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
-        return ()
-
-    def replace_modules(self, model: nn.Module) -> None:
-        """What it puts in the place of modules, in place, after all tensors have been cut."""
-
-    def mask(self, original: nn.Module, removal: Removal) -> None:
-        """Make what it replaces contribute nothing instead, in place; tensors are masked already, by `removal`."""
-
-    @property
-    def lost(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of the tensors that leave whole."""
-        return {}
-
-    @abstractmethod
-    def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
-        """The same cut as entries of torch-pruning's `pruning_ratio_dict`."""
-
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `kind` is added by the plan."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +83,10 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """The plan that `to_json` wrote; BadArtifact says what is wrong with any other text."""
-        from infoprune.surgery.json_text import parsed
-        from infoprune.surgery.reading import plan_from
-
         return plan_from(parsed(text, "the plan"))
 
     def __str__(self) -> str:
         return table(self)
-
-
-edit_readers: dict[str, Callable[[Mapping[str, Any]], Edit]] = {}
 
 
 def removal_of(edits: Sequence[Edit]) -> Removal:
@@ -153,11 +94,20 @@ def removal_of(edits: Sequence[Edit]) -> Removal:
     return Removal.of(part for edit in edits for part in edit.parts())
 
 
+def added_by(edits: Sequence[Edit]) -> dict[str, Added]:
+    """Every tensor that the edits put in."""
+    return {name: new for edit in edits for name, new in edit.added.items()}
+
+
 def carry_out(model: nn.Module, edits: Sequence[Edit]) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """Apply the edits in place; returns each parameter with the one that replaced it."""
     replaced = shrink(model, removal_of(edits))
     for edit in sorted(edits, key=lambda edit: edit.late):
         edit.replace_modules(model)
+    state = model.state_dict(keep_vars=True) if (added := added_by(edits)) else {}
+    for name, new in added.items():
+        if name not in state or tuple(state[name].shape) != new.shape:
+            raise stale(name, tuple(state[name].shape) if name in state else "absent", new.shape)
     return replaced
 
 
@@ -166,13 +116,79 @@ def check_all(model: nn.Module, plan: Plan) -> None:
         raise TypeError(f"plan is a {type(plan).__name__}; make one with infoprune.plan() or Plan.from_json()")
     for edit in plan.edits:
         edit.check(model)
+    _require_room(model, plan.edits)
 
 
-def stale(name: str, found: object, needed: object) -> StalePlan:
-    return StalePlan(
-        f"{name} is {found} in this model and {needed} in the plan; plan() the model at hand, or load the one "
-        "that the plan was made for"
+def _require_room(model: nn.Module, edits: Sequence[Edit]) -> None:
+    """Names of new tensors are free, and nobody else cuts or removes what they take the place of."""
+    state = model.state_dict(keep_vars=True) if added_by(edits) else {}
+    for edit in (edit for edit in edits if edit.added):
+        others = [other for other in edits if other is not edit]
+        touched = {*removal_of(others).indices, *(name for other in others for name in (*other.lost, *other.added))}
+        if both := sorted(touched & {*edit.lost, *edit.added}):
+            raise StalePlan(f"the plan changes {both[0]} twice; carry out two plans, one after the other")
+        if taken := sorted((edit.added.keys() - edit.lost.keys()) & state.keys()):
+            raise StalePlan(f"the model has a tensor {taken[0]} already, which the plan puts in; plan() it again")
+
+
+# ------------------------------------------------------------------------------------------ from untrusted JSON
+
+
+def plan_from(data: Any) -> Plan:
+    """A plan from parsed JSON; every value is checked before anything is built from it."""
+    fields = keys(data, "plan", {"version", "edits", "made_by", "prices", "inputs"})
+    if fields["version"] != PLAN_VERSION:
+        raise BadArtifact(
+            f"the plan has version {fields['version']!r:.40}, this release reads {PLAN_VERSION}; update infoprune"
+        )
+    return Plan(
+        tuple(_edits(fields["edits"])),
+        _plain(fields["made_by"]),
+        {word(u): _price(p) for u, p in mapping(fields["prices"], "prices").items()},
+        inputs_from(fields["inputs"]),
     )
+
+
+def _edits(data: Any) -> Iterator[Edit]:
+    """Each kind of cut at a site is told once."""
+    seen: set[tuple[str, str]] = set()
+    for item in sequence(data, "edits"):
+        edit = _edit(item)
+        if (told := (edit.kind, edit.site.name)) in seen:
+            raise BadArtifact(f"the plan cuts {edit.site.name} twice; write it with Plan.to_json()")
+        seen.add(told)
+        yield edit
+
+
+def _edit(data: Any) -> Edit:
+    kind = mapping(data, "edit").get("kind")
+    if not isinstance(kind, str) or kind not in edits:
+        raise BadArtifact(f"there is no edit of kind {kind!r:.60}; known: {', '.join(edits)}")
+    try:
+        return edits[kind].from_json({key: value for key, value in data.items() if key != "kind"})
+    except BadArtifact:
+        raise
+    except ValueError as error:
+        raise BadArtifact(str(error)) from error
+
+
+def _price(data: Any) -> Price:
+    before, after = fields_of(data, "price", 2)
+    return Price(integer(before, "price", 0, 1 << 60), integer(after, "price", 0, 1 << 60))
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    """Free-form notes: short strings, numbers, truth values and lists of them."""
+    notes = mapping(data, "made_by")
+    if len(notes) > 64 or not all(_is_note(v) for v in notes.values()):
+        raise BadArtifact("made_by holds more than short notes")
+    return dict(notes)
+
+
+def _is_note(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 10_000 and all(not isinstance(v, list | dict) and _is_note(v) for v in value)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 2000)
 
 
 # ---------------------------------------------------------------------------------------------------- as a table

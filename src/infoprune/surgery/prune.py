@@ -20,7 +20,7 @@ from infoprune.require import require_model
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan
 from infoprune.surgery.inputs import described, shapes
-from infoprune.surgery.optimizer import remember
+from infoprune.surgery.optimizer import heirs_of, remember
 from infoprune.surgery.plan import Plan, carry_out, check_all
 
 
@@ -37,12 +37,13 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
     macs = _macs(model, example_inputs, plan) if certify else 0
+    before = dict(model.named_parameters())
     with transaction(model):
         replaced = carry_out(model, plan.edits)
         if masked is not None:
             _require_agreement(_certified(model, model, masked, plan, example_inputs, macs))
             _require_price(model, example_inputs, plan)
-    remember(replaced)
+    remember(replaced, heirs_of(before, model, plan.edits))
     note_plan(model, plan)
     return given
 

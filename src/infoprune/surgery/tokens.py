@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import StalePlan
+from infoprune.errors import BadArtifact, StalePlan
 from infoprune.families.tokens import token_layout
 from infoprune.graph.slicing import Removal
 from infoprune.graph.slots import Site
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.checked import LONGEST_AXIS, integer, keys, name_of
+from infoprune.surgery.edit import Edit, edits, stale
 from infoprune.surgery.token_masking import TokenMasking
 from infoprune.surgery.token_scores import Arriving, token_scores
 
@@ -64,6 +66,7 @@ def select_before(block: nn.Module, args: tuple) -> tuple:
 # ------------------------------------------------------------------------------------------------------- the edit
 
 
+@edits.register("keep_tokens")
 @dataclass(frozen=True)
 class KeepTokens(Edit):
     """Of `arriving` patch tokens, the `kept` with the largest score go on into `block`.
@@ -144,6 +147,24 @@ class KeepTokens(Edit):
             "kernels": self.kernels,
             "fuse": self.fuse,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> KeepTokens:
+        fields = keys(data, "edit", {"site", "arriving", "kept", "prefix", "score", "kernels", "fuse"})
+        arriving = integer(fields["arriving"], "arriving", 2, LONGEST_AXIS)
+        if not isinstance(fields["score"], str) or fields["score"] not in token_scores:
+            raise BadArtifact(f"{fields['score']!r:.60} is not a token score; known: {', '.join(token_scores)}")
+        if not isinstance(fields["fuse"], bool):
+            raise BadArtifact(f"fuse is {fields['fuse']!r:.60}, not a truth value")
+        return cls(
+            name_of(fields["site"]),
+            arriving,
+            integer(fields["kept"], "kept", 1, arriving - 1),
+            integer(fields["prefix"], "prefix", 0, 1 << 10),
+            fields["score"],
+            integer(fields["kernels"], "kernels", 1, 1 << 12),
+            fields["fuse"],
+        )
 
 
 def require_whole(model: nn.Module, block: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +14,9 @@ from infoprune.graph.labels import Statistic
 from infoprune.graph.slicing import Part
 from infoprune.graph.slots import Attribute, Site, Slot, gone
 from infoprune.surgery.channels import found_in
-from infoprune.surgery.plan import Edit, stale
+from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
+from infoprune.surgery.couplings import attribute_from
+from infoprune.surgery.edit import Edit, edits, stale
 
 UNKNOWN = Statistic("another tool chose the units, and only their number is known", reproducible=False)
 
@@ -38,6 +40,7 @@ class Number(NamedTuple):
     after: int
 
 
+@edits.register("keep_widths")
 @dataclass(frozen=True)
 class KeepWidths(Edit):
     """Of every axis the first `after` indices stay, and every number is lowered.
@@ -97,6 +100,13 @@ class KeepWidths(Edit):
     def to_json(self) -> dict[str, Any]:
         return {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> KeepWidths:
+        fields = keys(data, "edit", {"layer", "axes", "numbers"})
+        axes = tuple(_axis(item) for item in sequence(fields["axes"], "axes"))
+        numbers = tuple(_number(item) for item in sequence(fields["numbers"], "numbers"))
+        return cls(name_of(fields["layer"]), axes, numbers)
+
     @property
     def _first(self) -> Axis | Number:
         return (*self.axes, *self.numbers)[0]
@@ -108,3 +118,14 @@ def value_of(module: object, number: Number) -> int | None:
     if number.position is not None:
         value = value[number.position] if isinstance(value, list | tuple) and number.position < len(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _axis(data: Any) -> Axis:
+    tensor, axis, *lengths = fields_of(data, "axis", 4)
+    return Axis(name_of(tensor), integer(axis, "axis", 0, 7), *(integer(n, "length", 1, LONGEST_AXIS) for n in lengths))
+
+
+def _number(data: Any) -> Number:
+    module, attribute, position, *values = fields_of(data, "number", 5)
+    told = attribute_from([module, attribute, position, 1])
+    return Number(told.module, told.name, told.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))

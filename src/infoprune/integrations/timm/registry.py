@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from infoprune.artifact import load, read_config
 from infoprune.artifact.architecture import check_architecture
 from infoprune.artifact.hub import TIMM_FIELDS
+from infoprune.artifact.layout import WEIGHTS
 from infoprune.artifact.loading import Config, pruned, read_weights
-from infoprune.artifact.saving import WEIGHTS
 from infoprune.errors import BadArtifact
 
 

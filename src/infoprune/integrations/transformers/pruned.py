@@ -20,9 +20,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 import infoprune
 from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact, InfopruneError, StalePlan
-from infoprune.surgery.plan import Plan, carry_out, check_all
-from infoprune.surgery.reading import plan_from
-from infoprune.surgery.values import mapping, sequence
+from infoprune.surgery.checked import mapping, sequence
+from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
 
 
 class PrunedConfig(PretrainedConfig):

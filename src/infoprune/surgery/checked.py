@@ -10,6 +10,7 @@ from infoprune.errors import BadArtifact
 
 NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(#[0-9]+)?")
 MOST = 1 << 20
+LONGEST_AXIS = 1 << 24
 
 
 def mapping(data: Any, what: str) -> Mapping[str, Any]:
@@ -40,7 +41,7 @@ def integer(value: Any, what: str, low: int, high: int) -> int:
     return value
 
 
-def name(value: Any) -> str:
+def name_of(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 512 or not NAME.fullmatch(value):
         raise BadArtifact(f"{value!r:.60} is not the name of a module or tensor")
     return value

@@ -1,0 +1,14 @@
+"""What an artefact's directory holds, and the digest that binds its config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SCHEMA = 1
+
+
+def content_digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
