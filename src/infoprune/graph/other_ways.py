@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from infoprune.graph.slicing import named_tensors
 
 HUGE = 1e4  # numbers as large stand for minus infinity, or for something that is looked up
 Operations = list[tuple[Any, ...]]
-Change = Callable[[Pass], Pass]
 
 
 def other_ways(model: nn.Module, shown: Pass) -> list[Pass]:
@@ -30,22 +28,28 @@ def other_ways(model: nn.Module, shown: Pass) -> list[Pass]:
     brief, usual = smaller(shown), operations(model, smaller(shown))
     if usual is None:
         brief, usual = shown, operations(model, shown)
-    runs = [_first(model, brief, changes) for changes in (OTHER_NUMBERS, [_in_training])]
-    return [change(shown) for change, done in filter(None, runs) if done != usual]
+    found = []
+    for ways, briefly in ((other_numbers(shown), other_numbers(brief)), ([_training(shown)], [_training(brief)])):
+        runs = zip(ways, (operations(model, way) for way in briefly), strict=True)
+        way, done = next((run for run in runs if run[1] is not None), (shown, usual))
+        found += [way] if done != usual else []
+    return found
 
 
 def on_other_numbers(model: nn.Module, shown: Pass) -> Pass | None:
     """The same call with other numbers in it, of which the model makes numbers; None if there is none."""
+    return next((way for way in other_numbers(shown) if operations(model, way) is not None), None)
+
+
+def other_numbers(shown: Pass) -> list[Pass]:
+    """The same call with other floating-point numbers in it, in ways that a model may take."""
     if not any(tensor.is_floating_point() for tensor in shown.inputs.tensors):
-        return None
-    found = _first(model, shown, OTHER_NUMBERS)
-    return found and found[0](shown)
+        return []
+    return [replace(shown, inputs=changed(shown.inputs)) for changed in (negated, rescaled)]
 
 
-def _first(model: nn.Module, shown: Pass, changes: Sequence[Change]) -> tuple[Change, Operations] | None:
-    """The first change that the model takes, and what it does then."""
-    runs = ((change, operations(model, change(shown))) for change in changes)
-    return next(((change, done) for change, done in runs if done is not None), None)
+def _training(shown: Pass) -> Pass:
+    return replace(shown, training=True)
 
 
 # --------------------------------------------------------------------------------------------------- the changes
@@ -78,16 +82,6 @@ def _varied(tensor: Tensor) -> Tensor:
         return tensor
     noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1)).to(tensor) + 0.5
     return tensor + noise
-
-
-OTHER_NUMBERS: Sequence[Change] = [
-    lambda shown: replace(shown, inputs=negated(shown.inputs)),
-    lambda shown: replace(shown, inputs=rescaled(shown.inputs)),
-]
-
-
-def _in_training(shown: Pass) -> Pass:
-    return replace(shown, training=True)
 
 
 # ------------------------------------------------------------------------------------------------ what a pass does
