@@ -204,3 +204,90 @@ def test_code_that_casts_down_on_the_way_is_judged_as_single_precision():
     certificate = ip.certificate_of(model, rows(), ip.plan(model, rows(), L2, rates=0.5))
     assert certificate.verdict == "exact"
     assert certificate.dtype in ("float32", "float64")
+
+
+class Gated(Plain):
+    """A gate that is closed on positive numbers, before code that divides by the number of channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.one(x))
+        return self.head(self.middle(y)) + x.mean().clamp(max=0) * y.sum(-1, keepdim=True) / y.size(-1)
+
+
+class TwoWays(Plain):
+    """Another layer for negative numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(16, 12)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return F.relu(self.two(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.one(x))
+        return self.head(self.middle(y) if x.mean() > 0 else self.other(y))
+
+
+def without(plan: Plan, tensor: str) -> Plan:
+    """A plan that does not know of one tensor."""
+    edit = plan.edits[0]
+    slots = tuple(slot for slot in edit.coupling.slots if slot.tensor != tensor)
+    return Plan((dataclasses.replace(edit, coupling=dataclasses.replace(edit.coupling, slots=slots)),))
+
+
+def test_a_network_that_agrees_on_the_example_alone_fails():
+    model, x = made(Gated), rows().abs()
+    plan = half_of(made(Plain))
+    assert ip.certificate_of(made(Plain), x, plan).verdict == "exact"
+    certificate = ip.certificate_of(model, x, plan)
+    assert certificate.verdict == "failed"
+    with pytest.raises(CertificateFailed, match="not on other numbers"):
+        ip.prune_(model, x, plan)
+
+
+def test_a_layer_that_only_other_numbers_reach_fails_the_certificate_too():
+    x = rows().abs()
+    plan = ip.plan(made(TwoWays), x, L2, rates={"one": 0.5})
+    assert ip.certificate_of(made(TwoWays), x, plan).verdict == "exact"
+    assert ip.certificate_of(made(TwoWays), x, without(plan, "other.weight")).verdict == "failed"
+
+
+def test_a_certificate_says_that_the_model_takes_no_other_numbers():
+    class Positive(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) and bool((x.sum(0) != rows().abs().sum(0)).any()):
+                raise ValueError("these are not the numbers I know")
+            return super().forward(x)
+
+    model, x = made(Positive), rows().abs()
+    certificate = ip.certificate_of(model, x, half_of(made(Plain)))
+    assert certificate.verdict == "exact"
+    assert "the example alone was compared" in str(certificate)
+
+
+class Exits(Plain):
+    """Goes on with the rows that are bright enough."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.one(x))
+        return self.head(F.relu(self.two(y[y.sum(-1) > 1.5])))
+
+
+def test_a_price_that_depends_on_values_is_told():
+    model = made(Exits)
+    plan = ip.plan(model, rows(), L2, rates={"one": 0.8})
+    certificate = ip.certificate_of(model, rows(), plan)
+    assert certificate.verdict == "exact"
+    assert "since values decide how much is computed" in str(certificate)
+    with pytest.warns(NotCompared, match="since values decide how much is computed"):
+        ip.prune_(model, rows(), plan)
+
+
+def test_a_certificate_counts_what_it_compares():
+    model = made()
+    plan = half_of(model)
+    wrong = dataclasses.replace(plan, prices={"macs": Price(plan.prices["macs"].before, 1)})
+    certificate = ip.certificate_of(model, rows(), wrong)
+    assert certificate.verdict == "failed"
+    assert "and the plan says 1" in str(certificate)

@@ -15,24 +15,35 @@ from infoprune.graph.settled import settled
 
 aten = torch.ops.aten
 
+BY_VALUE = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 COUNTER = "infoprune (one multiply-add is one MAC; biases, norms, activations, pooling and resampling are free)"
 
 
 def count_macs(model: nn.Module, example_inputs: Any) -> int:
     """Multiply-adds of convolutions, linear layers, matrix products, attention and recurrent layers in one pass."""
-    with torch.no_grad(), settled(model), _Counter() as counter:
+    return counted(model, example_inputs).total
+
+
+def counted(model: nn.Module, example_inputs: Any) -> Counter:
+    """The counter after one pass: how much, and what made that depend on values."""
+    with torch.no_grad(), settled(model), Counter() as counter:
         Arguments.of(example_inputs).run(model)
-    return counter.total
+    return counter
 
 
-class _Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):
+    """Counts multiply-adds while it is on; `by_value` names operations after which values decide what runs."""
+
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
+        self.by_value: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.total += multiply_adds(func, args, out)
+        if BY_VALUE & set(func.tags):
+            self.by_value.add(func.overloadpacket.__name__.strip("_"))
         return out
 
 

@@ -19,13 +19,14 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
+from infoprune.graph.other_ways import other_ways
 from infoprune.graph.passes import Pass
 from infoprune.graph.rules.multihead import suspects
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, follow
-from infoprune.graph.unread import left_for, unread
+from infoprune.graph.unread import left_for
 from infoprune.graph.verify import Trials
 from infoprune.graph.wrapped import followable
 from infoprune.registry import nearest
@@ -217,16 +218,15 @@ def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
 def _recorded(
     tape: Tape, model: nn.Module, copied: nn.Module, passes: Sequence[Pass], *, look_further: bool
 ) -> list[Pass]:
-    """All passes on the tape, the first priced; and, for what they leave unread, the training mode."""
+    """All passes on the tape, the first priced, and what the model does in training or on other numbers."""
     found = list(passes)
     with Reads(model) as reads:
         _follow(tape, copied, passes[0])
         priced = len(tape.products)
         for shown in passes[1:]:
             _follow(tape, copied, shown)
-        training = replace(passes[0], training=True)
-        if look_further and unread(model, tape) and _can_follow(tape, copied, training):
-            found.append(training)
+        ways = other_ways(copied, passes[0]) if look_further else []
+        found += [way for way in ways if _can_follow(tape, copied, way)]
     reads.require_none()
     del tape.products[priced:]
     return found

@@ -18,7 +18,8 @@ from infoprune.errors import Untraceable
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.labels import Statistic
-from infoprune.graph.passes import Pass
+from infoprune.graph.other_ways import on_other_numbers
+from infoprune.graph.passes import Pass, smaller
 from infoprune.graph.settled import FEW_BOXES
 from infoprune.graph.settled import evaluating as evaluating
 from infoprune.graph.slicing import Removal, blank, named_tensors, shrink
@@ -44,6 +45,7 @@ class Trials:
     def __init__(self, model: nn.Module, passes: Sequence[Pass], *, tolerance: float = 1e-3):
         self.model = restless(model)
         self.passes = [_halved(self.model, shown) for shown in passes]
+        self.others = [on_other_numbers(self.model, self.passes[0]) or self.passes[0], *self.passes[1:]]
         self.tolerance = tolerance
         self.count, self.turn = 0, 0
         self.half = any(t.dtype in (torch.float16, torch.bfloat16) for t in named_tensors(self.model).values())
@@ -123,7 +125,7 @@ class Trials:
         """What double precision says of a difference that may be rounding, or a small one that is none."""
         exact = copy.copy(self)
         exact.model = copy.deepcopy(self.model).double()
-        exact.passes = [replace(shown, inputs=shown.inputs.map(_doubled)) for shown in self.passes]
+        exact.passes, exact.others = _doubled(self.passes), _doubled(self.others)
         try:
             found = exact._agreement(removal, statistics)
         except Exception:  # code that insists on single precision
@@ -138,33 +140,32 @@ class Trials:
         blank(masked, removal)
         with _failing_module(pruned, [] if where is None else where):
             shrink(pruned, removal)
-            return worst([compare(pruned, masked, removal, shown, statistics) for shown in self.passes])
+            passes = self.others if self.turn else self.passes
+            return worst([compare(pruned, masked, removal, shown, statistics) for shown in passes])
 
 
 def _halved(model: nn.Module, shown: Pass) -> Pass:
     """Images at half their size, if the model takes them: where an index belongs does not depend on it."""
-    smaller = shown.inputs.map(_every_second_pixel)
-    if all(a is b for a, b in zip(smaller.tensors, shown.inputs.tensors, strict=True)):
+    brief = smaller(shown)
+    if all(a is b for a, b in zip(brief.inputs.tensors, shown.inputs.tensors, strict=True)):
         return shown
     try:
-        with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES):
-            smaller.run(model)
+        with torch.no_grad(), brief.ready(model, boxes=FEW_BOXES):
+            brief.inputs.run(model)
     except Exception:  # it was made for one size
         return shown
-    return replace(shown, inputs=smaller)
-
-
-def _every_second_pixel(x: Tensor) -> Tensor:
-    is_large_image = x.dim() == 4 and min(x.shape[2:]) >= 128
-    return x[:, :, ::2, ::2].contiguous() if is_large_image else x
+    return brief
 
 
 def _anonymous(name: str) -> str:
     return re.sub(r"\d+", "0", name)
 
 
-def _doubled(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+def _doubled(passes: Sequence[Pass]) -> list[Pass]:
+    return [
+        replace(p, inputs=p.inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor))
+        for p in passes
+    ]
 
 
 def _some(site: Site, turn: int = 0) -> np.ndarray:

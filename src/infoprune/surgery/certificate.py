@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infoprune.graph.agreement import compare
+from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.labels import Statistic
+from infoprune.graph.other_ways import operations, other_numbers
 from infoprune.graph.passes import Pass
-from infoprune.graph.slicing import blank
+from infoprune.graph.slicing import Removal, blank
 from infoprune.graph.verify import structural_copy
 from infoprune.surgery.edit import Edit
 from infoprune.surgery.plan import removal_of
@@ -23,6 +25,8 @@ from infoprune.surgery.plan import removal_of
 AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than the rest of the surgery
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 HALVES = (torch.float16, torch.bfloat16)
+ALONE = "the example alone was compared, since the model takes no other floating-point numbers"
+ELSEWHERE = "they agree on the example and not on other numbers"
 
 Verdict = Literal["exact", "not exact by design", "not compared", "failed"]
 
@@ -33,7 +37,10 @@ class Certificate:
 
     "exact": equal up to rounding. "not exact by design": `statistics` are taken over channels, so that fewer channels
     change them; the two are equal up to rounding once the masked original takes them over the kept channels as well.
-    "not compared": there is no number that says anything, for this `reason`. "failed": they should agree and don't.
+    "not compared": there is no number that says anything, for this `reason`. "failed": they should agree and don't, or
+    the network costs something else than planned. Other numbers than the example's are compared too, of the other sign
+    and in another order, or `reason` says that there are none. `price` tells of what is counted where that is not what
+    was planned; it is no failure where values decide how much is computed.
     """
 
     verdict: Verdict
@@ -42,6 +49,7 @@ class Certificate:
     dtype: str
     statistics: tuple[str, ...] = ()
     reason: str = ""
+    price: str = ""
 
     @property
     def compared(self) -> bool:
@@ -49,12 +57,12 @@ class Certificate:
 
     def __str__(self) -> str:
         if not self.compared:
-            return f"{self.verdict}: {self.reason}"
+            return "; ".join(filter(None, (f"{self.verdict}: {self.reason}", self.price)))
         gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
         told = f"{self.verdict}: {gap}"
-        if not self.statistics:
-            return told
-        return f"{told}, with statistics over the kept channels on both sides: {', '.join(self.statistics)}"
+        if self.statistics:
+            told = f"{told}, with statistics over the kept channels on both sides: {', '.join(self.statistics)}"
+        return "; ".join(filter(None, (told, self.reason, self.price)))
 
 
 def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
@@ -114,13 +122,34 @@ def _compared(
     pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Any, dtype: torch.dtype
 ) -> Certificate:
     statistics = [statistic for edit in edits for statistic in edit.inexact]
-    agreement = compare(pruned, masked, removal_of(edits), Pass(inputs), statistics)
+    sides = pruned, masked, removal_of(edits)
+    agreement = compare(*sides, Pass(inputs), statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
     name = str(dtype).removeprefix("torch.")
-    numbers = agreement.difference, agreement.scale, name, reasons
     if not agreement.compared:
-        return Certificate("not compared", *numbers, agreement.emptiness)
+        return Certificate("not compared", agreement.difference, agreement.scale, name, reasons, agreement.emptiness)
+    other = _elsewhere(*sides, Pass(inputs), statistics) if agreement.relative <= TOLERANCE[dtype] else None
+    agreement, alone = worst([agreement, other or agreement]), "" if other else ALONE
+    numbers = agreement.difference, agreement.scale, name, reasons
     if agreement.relative <= TOLERANCE[dtype]:
-        return Certificate("not exact by design" if reasons else "exact", *numbers)
+        return Certificate("not exact by design" if reasons else "exact", *numbers, alone)
     unknown = [s.reason for s in statistics if not s.reproducible]
-    return Certificate("not compared", *numbers, unknown[0]) if unknown else Certificate("failed", *numbers)
+    if unknown:
+        return Certificate("not compared", *numbers, unknown[0])
+    return Certificate("failed", *numbers, ELSEWHERE if other else "")
+
+
+def _elsewhere(
+    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Sequence[Statistic]
+) -> Agreement | None:
+    """How they agree on other numbers than the example's; None where the original makes nothing of any."""
+    for way in other_numbers(shown):
+        try:
+            found = compare(pruned, masked, removal, way, statistics)
+        except Exception:  # of the original as well, or of the pruned network alone
+            if operations(masked, way) is None:
+                continue
+            return Agreement(float("inf"), 1.0)
+        if found.compared:
+            return found
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from infoprune.errors import CertificateFailed, NotCompared
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
-from infoprune.graph.counting import count_macs
+from infoprune.graph.counting import count_macs, counted
 from infoprune.graph.verify import structural_copy
 from infoprune.graph.wrapped import bare, for_surgery
 from infoprune.require import require_model
@@ -28,7 +29,8 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     """Apply `plan` to `model` in place and return it.
 
     With `certify` the pruned network must compute what the original computes with the same units set to zero, and cost
-    what the plan says; otherwise CertificateFailed is raised. NotCompared warns where nothing could be compared.
+    what the plan says; otherwise CertificateFailed is raised. NotCompared warns where nothing could be compared, or
+    where values decide how much is computed, so that no price holds. Without, nothing is run and nothing is checked.
     Whatever goes wrong, the model is left bit for bit as it was. An optimizer made before goes on after
     `rebuild_optimizer(optimizer, plan, model)`.
     """
@@ -41,14 +43,18 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     with transaction(model):
         replaced = carry_out(model, plan.edits)
         if masked is not None:
-            _require_agreement(_certified(model, model, masked, plan, example_inputs, macs))
-            _require_price(model, example_inputs, plan)
+            _require(_certified(model, model, masked, plan, example_inputs, macs))
     remember(replaced, heirs_of(before, model, plan.edits))
     note_plan(model, plan)
     return given
 
 
-def _require_agreement(certificate: Certificate) -> None:
+def _require(certificate: Certificate) -> None:
+    if certificate.verdict == "failed" and certificate.price:
+        raise CertificateFailed(
+            f"{certificate.price}; the model is unchanged; plan() it again, and report the architecture if that gives "
+            "the same"
+        )
     if certificate.verdict == "failed":
         raise CertificateFailed(
             f"the pruned network does not compute what the masked original computes ({certificate}); the "
@@ -57,19 +63,23 @@ def _require_agreement(certificate: Certificate) -> None:
     if not certificate.compared:
         told = f"the pruned network was compared with nothing ({certificate.reason}); check it on inputs of your own"
         warnings.warn(told, NotCompared, stacklevel=3)
+    if certificate.price:
+        warnings.warn(f"{certificate.price}; count it on inputs of your own", NotCompared, stacklevel=3)
 
 
-def _require_price(pruned: nn.Module, example_inputs: Any, plan: Plan) -> None:
-    """What the plan says the network costs is what is counted, where it was planned for such inputs."""
-    inputs = Arguments.of(example_inputs)
-    if "macs" not in plan.prices or shapes(described(inputs)) != shapes(plan.inputs):
-        return
-    counted, planned = count_macs(pruned, inputs), plan.prices["macs"].after
-    if counted != planned:
-        raise CertificateFailed(
-            f"the pruned network costs {counted:,} MACs and the plan says {planned:,}; the model is unchanged; "
-            "plan() it again, and report the architecture if that gives the same"
-        )
+def _priced(certificate: Certificate, pruned: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
+    """With what is counted where the plan says something else, if it was planned for such inputs."""
+    inputs, planned = Arguments.of(example_inputs), plan.prices.get("macs")
+    if planned is None or shapes(described(inputs)) != shapes(plan.inputs):
+        return certificate
+    found = counted(pruned, inputs)
+    if found.total == planned.after:
+        return certificate
+    price = f"the pruned network costs {found.total:,} MACs and the plan says {planned.after:,}"
+    if not found.by_value:
+        return replace(certificate, verdict="failed", price=price)
+    chosen = ", ".join(sorted(found.by_value))
+    return replace(certificate, price=f"{price}, since values decide how much is computed ({chosen})")
 
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
@@ -93,7 +103,7 @@ def _certified(
         reads.require_none()
     except Exception as error:
         raise _cannot_run(_fault(sides[1], example_inputs, reads) or error) from error
-    return found
+    return _priced(found, pruned, example_inputs, plan)
 
 
 def _fault(masked: nn.Module, example_inputs: Any, reads: Reads) -> Exception | None:
