@@ -26,13 +26,41 @@ from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import Registry, nearest
 from infoprune.surgery.token_scores import token_scores
 
+WITH_CODE = ("model", "data")  # sections that may name a Python file
+
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
-    """The recipe in a YAML file, with `changes` such as "finetune.lr=0.1" on top."""
-    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(Path(path)).items()}
+    """The recipe in a YAML file, with `changes` such as "finetune.lr=0.1" on top.
+
+    Code of the user's own runs where `changes` name its file, or where it lies beside or under the recipe.
+    """
+    path = Path(path)
+    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(path).items()}
+    named = {change.partition("=")[0] for change in changes}
+    for part in WITH_CODE:
+        if f"{part}.file" not in named:
+            _place(told.get(part), path.parent, f"{part}.file")
     for change in changes:
         _set(told, change)
     return recipe_of(told)
+
+
+def kept_recipe(path: Path) -> s.Recipe:
+    """The resolved recipe that is stored with a run; what it names is not looked at, let alone run."""
+    return recipe_of(read(path))
+
+
+def _place(part: Any, folder: Path, key: str) -> None:
+    """A file of code as the absolute path of one beside or under the recipe; BadRecipe for any other."""
+    if not isinstance(part, dict) or not isinstance(part.get("file"), str):
+        return
+    file = (folder / part["file"]).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise BadRecipe(
+            f"{key} is {part['file']}, which is not beside or under the recipe, so that its code is not run; to run it "
+            f"name it on the command line: --set {key}={part['file']}"
+        )
+    part["file"] = str(file)
 
 
 def recipe_of(told: Mapping[str, Any]) -> s.Recipe:
@@ -68,8 +96,10 @@ def _plain(part: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for f in fields(part):
         value = getattr(part, f.name)
-        if f.name in ("options", "limits"):
+        if f.name in ("options", "limits") and not isinstance(part, s.ModelSection):
             found.update(value)
+        elif isinstance(value, Mapping):
+            found |= {f.name: dict(value)} if value else {}
         elif value is not None:
             found[f.name] = list(value) if isinstance(value, tuple) else value
     return found
@@ -77,28 +107,29 @@ def _plain(part: Any) -> dict[str, Any]:
 
 def _set(told: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys) or len(keys) > 2:
+    *sections, key = path.split(".")
+    if not equals or not all([*sections, key]) or sections[1:] not in ([], ["options"]):
         raise BadRecipe(f"--set {change!r:.80} is not of the form section.key=value; write e.g. --set finetune.lr=0.1")
-    value = parsed(text, f"--set {path}")
-    if len(keys) == 1:
-        told[keys[0]] = value
-        return
-    part = told.get(keys[0])
-    if part is None:
-        part = told[keys[0]] = {}
-    if not isinstance(part, dict):
-        refuse(keys[0], part, f"a section, so that --set can change {path}")
-    part[keys[1]] = value
+    part = told
+    for i, name in enumerate(sections):
+        if part.get(name) is None:
+            part[name] = {}
+        if not isinstance(part[name], dict):
+            refuse(".".join(sections[: i + 1]), part[name], f"a section, so that --set can change {path}")
+        part = part[name]
+    part[key] = parsed(text, f"--set {path}")
 
 
 # ----------------------------------------------------------------------------------------------- one by one
 
 
 def _model(given: Any, path: str) -> s.ModelSection:
-    own, _ = section(s.ModelSection, given, path)
-    found = s.ModelSection(**own)
-    _named(f"{path}.name", lambda: check_name(found.name))
+    own, more = section(s.ModelSection, given, path, {"options": Mapping})
+    found = s.ModelSection(**own, options=dict(more.get("options") or {}))
+    if found.file is None:
+        _named(f"{path}.name", lambda: check_name(found.name))
+    else:
+        found = replace(found, file=_code(found.file, path))
     if found.num_classes is not None and found.num_classes < 1:
         refuse(f"{path}.num_classes", found.num_classes, "a number of classes, at least 1")
     if not found.train_epochs >= 0:
@@ -111,14 +142,28 @@ def _model(given: Any, path: str) -> s.ModelSection:
 
 
 def _data(given: Any, path: str) -> s.DataSection:
-    factory = _factory(datasets, given, path)
-    own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed")))
+    if isinstance(given, Mapping) and given.get("file") is not None:
+        known = {f.name for f in fields(s.DataSection)} - {"options"}
+        options = {key: value for key, value in given.items() if key not in known}
+        own, _ = section(s.DataSection, {key: value for key, value in given.items() if key in known}, path)
+        own["file"] = _code(own["file"], path)
+    else:
+        factory = _factory(datasets, given, path)
+        own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed", "view")))
     found = s.DataSection(**own, options=options)
     for name, least in (("size", 1), ("batch", 1), ("workers", 0), ("calibration", 8)):
         value = getattr(found, name)
         if value is not None and value < least:
             refuse(f"{path}.{name}", value, f"a whole number, at least {least}")
     return found
+
+
+def _code(file: str, path: str) -> str:
+    """The absolute path of a Python file that is there; it is not run yet."""
+    place = Path(file).resolve()
+    if place.suffix != ".py" or not place.is_file():
+        refuse(f"{path}.file", file, "the path of a Python file; there is no such file")
+    return str(place)
 
 
 def _importance(given: Any, path: str) -> s.ImportanceSection:

@@ -29,6 +29,8 @@ def converted(value: Any, kind: Any, path: str) -> Any:
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(converted(item, inner[0], f"{path}[{i}]") for i, item in enumerate(items))
+    if kind is Mapping:
+        return value if isinstance(value, Mapping) else refuse(path, value, "a section of options")
     if kind in _CONVERTERS:
         return _CONVERTERS[kind](value, path)
     return refuse(path, value, "nothing: it can be set from Python alone")
