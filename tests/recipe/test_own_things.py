@@ -168,3 +168,19 @@ def test_folders_are_seen_at_the_size_of_the_network(tmp_path):
     recipe = recipe_of({**told, "model": {"name": "resnet20_cifar", "num_classes": 2}})
     assert task_of(recipe).shape == task_of_noise(recipe).shape == (3, 32, 32)
     assert json.loads(json.dumps(recipe.data.options)) == {}
+
+
+def test_floors_and_rates_may_be_told_layer_by_layer():
+    told = {"schema": 1, "model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}}
+    recipe = recipe_of({**told, "budget": {"macs": 0.5, "floor": {"layer3.*": 0.5}}})
+    assert recipe.budget.floor == {"layer3.*": 0.5}
+    assert recipe_of(yaml.safe_load(to_yaml(recipe))) == recipe
+    assert recipe_of({**told, "budget": {"rates": {"layer3": 0.5, "conv1": "0.25"}}}).budget.rates["conv1"] == 0.25
+    for budget, need in (
+        ({"macs": 0.5, "floor": {"layer3": 2}}, "budget.floor is 2.0; give the share of units"),
+        ({"macs": 0.5, "floor": {"layer3": "x"}}, "budget.floor.layer3 is 'x'; give a number"),
+        ({"rates": {"layer3": 1}}, "budget.rates is 1.0; give the share that leaves"),
+        ({"macs": 0.5, "floor": "x"}, "budget.floor is 'x'; give a number"),
+    ):
+        with pytest.raises(BadRecipe, match=need):
+            recipe_of({**told, "budget": budget})

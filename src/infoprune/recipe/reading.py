@@ -191,11 +191,14 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
-    if found.rates is not None and not 0 <= found.rates < 1:
-        refuse(f"{path}.rates", found.rates, "the share that leaves, from 0 to below 1")
+    for share in _each(found.rates):
+        if not 0 <= share < 1:
+            refuse(f"{path}.rates", share, "the share that leaves, from 0 to below 1")
+    for share in _each(found.floor):
+        if not 0 < share <= 1:
+            refuse(f"{path}.floor", share, "the share of units that always stays, above 0 and at most 1")
     for name, fine, need in (
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
-        ("floor", 0 < found.floor <= 1, "the share of units that always stays, above 0 and at most 1"),
         ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
@@ -204,6 +207,10 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if solver is not None:
         _named(f"{path}.solver", lambda: solvers[solver])
     return found
+
+
+def _each(shares: float | Mapping[str, float] | None) -> list[float]:
+    return [] if shares is None else list(shares.values()) if isinstance(shares, Mapping) else [shares]
 
 
 def _depth(given: Any, path: str) -> s.DepthSection:

@@ -69,12 +69,15 @@ class LayerImportanceSection:
 
 @dataclass(frozen=True)
 class BudgetSection:
-    """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves."""
+    """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
+
+    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers.
+    """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
-    rates: float | None = None
+    rates: float | Mapping[str, float] | None = None
     round_to: int = 1
-    floor: float = 0.1
+    floor: float | Mapping[str, float] = 0.1
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()
