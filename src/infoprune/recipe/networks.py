@@ -61,7 +61,7 @@ def build_network(
     return model.eval()
 
 
-def network_of(recipe: Recipe, classes: int, *, published: bool = True) -> nn.Module:
+def network_of(recipe: Recipe, classes: int | None, *, published: bool = True) -> nn.Module:
     """The dense network before any training; its architecture alone without the `published` weights."""
     section = recipe.model
     given = section.pretrained or section.weights is not None
@@ -77,11 +77,28 @@ def network_of(recipe: Recipe, classes: int, *, published: bool = True) -> nn.Mo
     )
 
 
+def input_shape(section: ModelSection) -> tuple[int, int, int] | None:
+    """Of the picture that the network was made for, channels first; None for own networks that say nothing of it."""
+    view, channels = view_of(section), int(section.options.get("in_chans", 3))
+    if section.file is None and (made := _made_for(section)) is not None:
+        return made
+    if view is None or view.size is None:
+        return None if section.file is not None else (channels, 224, 224)
+    return channels, view.size, view.size
+
+
+def _made_for(section: ModelSection) -> tuple[int, int, int] | None:
+    source, bare = check_name(section.name)
+    return shape_for(bare) if source == "infoprune" else None
+
+
 def view_of(section: ModelSection) -> View | None:
     """How the network wants to see pictures, as its library says; None where nothing is known."""
     if section.file is not None:
         config = getattr(named_in(Path(section.file), section.name), "pretrained_cfg", None)
         return View.of(config) if config else None
+    if not section.name:
+        return None
     source, bare = check_name(section.name)
     if source == "infoprune":
         shape = shape_for(bare)

@@ -15,7 +15,7 @@ from infoprune.allocation import solvers
 from infoprune.budgets import budgets
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
-from infoprune.importance import importances
+from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
@@ -23,9 +23,10 @@ from infoprune.recipe.evidence import check_options, unservable
 from infoprune.recipe.networks import check_name
 from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
-from infoprune.registry import Registry, nearest
+from infoprune.registry import nearest
 from infoprune.surgery.token_scores import token_scores
 
+Names = Mapping[str, Callable[..., Any]]
 WITH_CODE = ("model", "data")  # sections that may name a Python file
 
 
@@ -41,7 +42,7 @@ def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
         if f"{part}.file" not in named:
             _place(told.get(part), path.parent, f"{part}.file")
     for change in changes:
-        _set(told, change)
+        set_in(told, change)
     return recipe_of(told)
 
 
@@ -105,7 +106,8 @@ def _plain(part: Any) -> dict[str, Any]:
     return found
 
 
-def _set(told: dict[str, Any], change: str) -> None:
+def set_in(told: dict[str, Any], change: str) -> None:
+    """Change the sections as "section.key=value" says."""
     path, equals, text = change.partition("=")
     *sections, key = path.split(".")
     if not equals or not all([*sections, key]) or sections[1:] not in ([], ["options"]):
@@ -167,7 +169,7 @@ def _code(file: str, path: str) -> str:
 
 
 def _importance(given: Any, path: str) -> s.ImportanceSection:
-    factory = _servable(importances, given, path, s.ImportanceSection.name)
+    factory = _servable(rankings, given, path, s.ImportanceSection.name)
     own, options = section(s.ImportanceSection, given, path, _options(factory))
     _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
     return s.ImportanceSection(**own, options=options)
@@ -301,7 +303,7 @@ def _check_together(recipe: s.Recipe) -> None:
 # ------------------------------------------------------------------------------------------------- names, options
 
 
-def _factory(registry: Registry, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
+def _factory(registry: Names, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
     if not isinstance(given, Mapping):
         refuse(path, given, "a section with keys such as name:")
     name = given.get("name", default)
@@ -311,7 +313,7 @@ def _factory(registry: Registry, given: Any, path: str, default: str | None = No
     return _named(f"{path}.name", lambda: registry[name])
 
 
-def _servable(registry: Registry, given: Any, path: str, default: str) -> Callable[..., Any]:
+def _servable(registry: Names, given: Any, path: str, default: str) -> Callable[..., Any]:
     """The factory that is named, if a recipe has the evidence that it asks for."""
     factory = _factory(registry, given, path, default)
     missing = unservable(factory)
