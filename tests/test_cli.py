@@ -82,18 +82,64 @@ def test_a_budget_that_cannot_be_met_is_exit_code_3(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["plan", "resnet81", "--macs", "0.5"], "MODEL: neither infoprune nor timm"),
         (["plan", "resnet81", "--macs", "0.5"], "did you mean 'resnet"),
-        (["plan", *MODEL], "give budgets"),
-        (["plan", *MODEL, "--macs", "0.5", "--importance", "capacit"], "did you mean 'capacity'"),
-        (["plan", *MODEL, "--macs", "0.5", "--ignore", "conv_sten"], "did you mean 'conv_stem'"),
-        (["plan", *MODEL, "--macs", "0.5", "--importance", "energy"], "energy scores by data"),
-        (["show", "nowhere"], "neither an artefact's directory nor a plan's file"),
+        (["plan", *MODEL], "nothing says how much is to stay; add a budget such as --macs 0.5"),
+        (["plan", *MODEL, "--macs", "0.5", "--rates", "0.5"], "give one of them"),
+        (
+            ["plan", *MODEL, "--macs", "0.5", "--importance", "capacit"],
+            "--importance: there is no importance",
+        ),
+        (["plan", *MODEL, "--macs", "0.5", "--solver", "geometrc"], "--solver: there is no solver"),
+        (["plan", *MODEL, "--macs", "0.5", "--ignore", "conv_sten"], "--ignore names 'conv_sten', which is not in the"),
+        (["plan", *MODEL, "--macs", "0.5", "--floor", "blokcs=0.5"], "floor names 'blokcs', which is not a site"),
+        (["plan", *MODEL, "--macs", "0.5", "--importance", "energy"], "energy scores by data; add --data"),
+        (["plan", *MODEL, "--macs", "0.5", "--layer-importance", "curves"], "curves scores by data; add --data"),
+        (["plan", *MODEL, "--macs", "0.5", "--set", "finetune.lr=1"], "plan takes keys of budget, importance"),
+        (["plan", *MODEL, "--macs", "0.5", "--set", "importance.sigma=2"], "importance.sigma"),
+        (["plan", *MODEL, "--macs", "0.5", "--data", "digit"], "--data: 'digit' is neither a data set nor a path"),
+        (["plan", *MODEL, "--macs", "0.5", "--weights", "nowhere.pth"], "--weights is 'nowhere.pth'; give the path"),
+        (["plan", "nowhere.py:Net", "--macs", "0.5"], "MODEL is 'nowhere.py'; give the path of a Python file"),
+        (["plan", "net.py", "--macs", "0.5"], "name what is meant in it: net.py:NAME"),
+        (["observe", "resnet20_cifar", "--data", "digit", "--out", "x"], "--data: 'digit' is neither"),
+        (["export", "nowhere", "x.onnx"], "nowhere is neither an artefact's directory nor that of a finished run"),
+        (["finetune", "nowhere", "--data", "digits", "--out", "x"], "nowhere is neither an artefact's directory nor"),
     ],
 )
-def test_errors_are_exit_code_1_and_one_line(capsys, arguments, told):
+def test_usage_errors_are_exit_code_2_and_one_line(capsys, arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert told in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_exit_code_1_and_one_line(capsys):
+    code, out, err = run(capsys, "show", "nowhere")
+    assert (code, out) == (1, "")
+    assert "neither an artefact's directory nor a plan's file" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--macs", "1.5.2", "--macs"),
+        ("--budget", "macs", "is not of the form NAME=LIMIT"),
+        ("--budget", "mcas=0.5", "did you mean 'macs'"),
+        ("--floor", "2", "2 is not a share that can stay"),
+        ("--floor", "layer4=x", "is not a share such as 0.5"),
+        ("--rates", "1", "1 is not a share that can leave"),
+        ("--round-to", "0", "is not a whole number of at least 1"),
+        ("--utility", "0.5", "is not a power of at most 0"),
+        ("--input", "1x3xa", "is not of the form 1x3x224x224"),
+        ("--input", "ids=1x4,1x4", "is not of the form"),
+    ],
+)
+def test_options_are_read_before_anything_is_loaded(capsys, option, value, told):
+    with pytest.raises(SystemExit) as found:
+        main(["plan", "resnet18", option, value])
+    assert found.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_wrong_usage_is_exit_code_2(capsys):
@@ -104,7 +150,7 @@ def test_wrong_usage_is_exit_code_2(capsys):
 
 
 def test_help_teaches_with_an_example(capsys):
-    for verb in ("plan", "prune", "show", "doctor", "list"):  # the others: test_cli_running.py
+    for verb in ("plan", "prune", "sensitivity", "show", "doctor", "list"):  # the others: test_cli_running.py
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         assert f"example: infoprune {verb}" in " ".join(capsys.readouterr().out.split())

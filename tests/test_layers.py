@@ -21,6 +21,7 @@ LAYERS = (
     ("observe", "families", "wire", "timing"),
     ("graph",),
     ("estimators", "allocation", "models", "data"),
+    ("own_code",),
     ("registry", "files", "require"),
     ("errors",),
 )

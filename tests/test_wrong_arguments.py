@@ -32,7 +32,11 @@ WRONG = {
     "plan(text)": (lambda: planning("resnet18"), "model is the text 'resnet18'; build the network first"),
     "plan(class)": (lambda: planning(Residual), r"model is the class Residual; call it to make one: Residual\("),
     "budgets": (lambda: planning(budgets=0.5), r"budgets is 0\.5; give e\.g\. \[infoprune\.budgets\.macs\(keep=0\.5"),
-    "rates by module": (lambda: planning(rates={torch.nn.ReLU(): 0.5}), "rates names a ReLU; give the names of sites"),
+    "rates by module": (
+        lambda: planning(rates={torch.nn.ReLU(): 0.5}),
+        "rates names a ReLU that is not in the model; give its modules",
+    ),
+    "floor by module": (lambda: planning(floor={torch.nn.ReLU(): 0.5}), "floor names a ReLU that is not in the model"),
     "rates as text": (lambda: planning(rates="0.5"), r"rates is '0\.5'; give the share that leaves"),
     "depth": (lambda: planning(depth="x"), r"depth is 'x'; give an infoprune\.DepthPath"),
     "tokens": (lambda: planning(tokens="x"), r"tokens is 'x'; give an infoprune\.TokenPath"),

@@ -77,6 +77,10 @@ class BadRecipe(InfopruneError, ValueError):
     """A recipe that is not YAML of the known keys and types; the message names the key's path."""
 
 
+class BadOwnCode(InfopruneError, ValueError):
+    """A Python file of the user's own that is missing, fails, lacks the name or makes something else than was meant."""
+
+
 class Interrupted(InfopruneError):
     """A run that was told to stop, or ran out of its time; the message says how to go on."""
 

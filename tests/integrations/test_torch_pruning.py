@@ -95,6 +95,31 @@ def test_planned_widths_are_reached_in_steps(run, capsys, model):
     assert macs[0] > macs[1] == names["plan"].prices["macs"].after
 
 
+@pytest.mark.parametrize("pruner", ["bn_scale", "group_norm"])
+def test_regularised_training_drives_a_plan(run, pruner):
+    names = run(FOLDER / "sparse_training.py", "--pruner", pruner, "--steps", "2", "--reg", "0.1")
+    model, x = names["model"], names["example_inputs"]
+    assert ip.measure(model, x).macs == names["plan"].prices["macs"].after <= 0.5 * names["plan"].prices["macs"].before
+    state = names["optimizer"].state
+    assert all(state[p]["momentum_buffer"].shape == p.shape for p in model.parameters())
+
+
+def test_the_units_that_regularisation_shrinks_are_those_that_leave(run):
+    """Scales that a strong pull has brought near zero rank last."""
+    names = run(FOLDER / "sparse_training.py", "--steps", "1")
+    ranked = names["importance"]
+    assert type(ranked) is tp.importance.BNScaleImportance
+    model = names["timm"].create_model("test_resnet", num_classes=10).eval()
+    weak, size = [0, 3, 5], model.layer1[0].bn1.num_features
+    with torch.no_grad():
+        model.layer1[0].bn1.weight.uniform_(0.5, 1)
+        model.layer1[0].bn1.weight[weak] = 1e-4
+    plan = ip.plan(
+        model, names["example_inputs"], ranked, rates={"layer1.0.conv1": 3 / model.layer1[0].bn1.num_features}
+    )
+    assert set(range(size)) - set(plan.edits[0].kept) == set(weak)
+
+
 def test_scripts_that_look_importances_up_find_ours_once_registered(monkeypatch):
     """On a namespace of its own: scripts that ran before may have registered already."""
     ours = ip.importance.CapacityIndependenceImportance

@@ -3,60 +3,66 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from infoprune.artifact import read_config, save
 from infoprune.artifact.layout import CONFIG
+from infoprune.artifact.saving import require_free
+from infoprune.cli.artefacts import artefact_in
+from infoprune.cli.asked import Asked, asked
 from infoprune.cli.doctor import diagnose
-from infoprune.cli.models import build_model, example_input
-from infoprune.cli.output import NOT_COMPARED, Result
+from infoprune.cli.measured import layers_of
+from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
-from infoprune.errors import BadArtifact, UnusableData
+from infoprune.errors import BadArtifact
 from infoprune.files import write_atomically
-from infoprune.importance import Importance, importances
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
-from infoprune.recipe.sections import UNLESS_TOLD, ImportanceSection
+from infoprune.recipe.cuts.width import options_of
 from infoprune.surgery import Plan, certificate_of, prune_
+from infoprune.timing import LatencyComparison, compare_latency
 
 
 def plan_command(arguments: argparse.Namespace) -> Result:
+    asks = asked(arguments)
     with steps(2) as step:
-        made = _planned(arguments, *_model_and_input(arguments, step), step)
+        made = _planned(asks, step)
+    result = Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
     if arguments.out:
-        write_atomically(arguments.out, made.plan.to_json().encode())
-    return Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
+        with kept_if_unwritten(result):
+            write_atomically(arguments.out, made.plan.to_json().encode())
+    return result
 
 
 def prune_command(arguments: argparse.Namespace) -> Result:
+    require_free(arguments.out)
+    asks = asked(arguments)
     with steps(5) as step:
-        model, x = _model_and_input(arguments, step)
-        plan = _planned(arguments, model, x, step).plan
+        plan, model, x = _planned(asks, step).plan, asks.model, asks.x
         step("comparing with the masked original")
         certificate = certificate_of(model, x, plan)
-        before = measure(model, x, latency=True)
+        before, dense = measure(model, x), copy.deepcopy(model)
         prune_(model, x, plan, certify=certificate.verdict == "failed")
-        step("timing the pruned network")
-        after = measure(model, x, latency=True)
+        step("timing both networks")
+        after, timed = measure(model, x), compare_latency(dense, model, x)
+        told = _report(plan, before, after, timed, str(certificate))
+        data = {
+            "before": asdict(before), "after": asdict(after), "latency": asdict(timed),
+            "certificate": asdict(certificate), "out": str(arguments.out),
+        }  # fmt: skip
         step(f"writing {arguments.out}")
-        save(arguments.out, model, plan)
-    data = {
-        "before": asdict(before),
-        "after": asdict(after),
-        "certificate": asdict(certificate),
-        "out": str(arguments.out),
-        "load_with": (call := read_config(arguments.out).architecture.call(arguments.out)),
-    }
+        with kept_if_unwritten(Result(told, data)):
+            save(arguments.out, model, plan)
+    call = read_config(arguments.out).architecture.call(arguments.out)
     code = 0 if certificate.compared else NOT_COMPARED
-    return Result(_report(plan, before, after, str(certificate), call), data, code)
+    return Result(f"{told}\nload it with  {call}", {**data, "load_with": call}, code)
 
 
 def show_command(arguments: argparse.Namespace) -> Result:
-    path: Path = arguments.path
+    path: Path = artefact_in(arguments.path)
     if (path / CONFIG).is_file():
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
@@ -80,32 +86,15 @@ def doctor_command(arguments: argparse.Namespace) -> Result:
     return Result("\n".join(lines), [asdict(c) for c in checks], 0 if all(c.fine for c in checks) else 1)
 
 
-def _model_and_input(arguments: argparse.Namespace, step: Step) -> tuple[nn.Module, Tensor]:
-    step(f"building {arguments.model}")
-    model = build_model(arguments)
-    return model, example_input(model, arguments.input)
-
-
-def _planned(arguments: argparse.Namespace, model: nn.Module, x: Tensor, step: Step) -> Planned:
+def _planned(asks: Asked, step: Step) -> Planned:
+    budget = asks.recipe.budget
+    assert budget is not None
+    step(f"building {asks.recipe.model.name}")
+    model, x, evidence = asks.model, asks.x, asks.evidence
     step("tracing, scoring and allocating")
-    return planned(
-        model,
-        x,
-        _importance(arguments.importance),
-        budgets=arguments.budgets,
-        round_to=arguments.round_to,
-        floor=arguments.floor,
-        utility=arguments.utility,
-        solver=arguments.solver,
-        ignored_layers=arguments.ignore,
-    )
-
-
-def _importance(name: str | None) -> Importance:
-    chosen = ImportanceSection(name) if name else UNLESS_TOLD
-    if importances[chosen.name].about.needs_data:
-        raise UnusableData(f"{name} scores by data, which this command has none of; use it from Python or in a recipe")
-    return importances[chosen.name](**chosen.options)
+    wanted = {"rates": budget.rates} if budget.rates is not None else {"budgets": [*budget.budgets.values()]}
+    layers = layers_of(asks, evidence)
+    return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
 
 
 def _left_alone(made: Planned) -> str:
@@ -113,17 +102,24 @@ def _left_alone(made: Planned) -> str:
     return "".join(f"\nleft alone: {name} ({why})" for name, why in quarantined.items())
 
 
-def _report(plan: Plan, before: Measurement, after: Measurement, certificate: str, call: str) -> str:
-    def row(name: str, was: float, now: float, style: str) -> str:
-        return f"{name:<12} {was:>15{style}} -> {now:>15{style}}  {now / was:.1%}"
+def _report(plan: Plan, before: Measurement, after: Measurement, timed: LatencyComparison, certificate: str) -> str:
+    def row(name: str, was: int, now: int) -> str:
+        return f"{name:<12} {was:>15,} -> {now:>15,}  {now / was:.1%}"
 
-    rows = [
-        str(plan),
-        "",
-        row("parameters", before.params, after.params, ","),
-        row("MACs", before.macs, after.macs, ","),
-    ]
-    if before.latency_ms and after.latency_ms:
-        rows.append(row("latency (ms)", before.latency_ms, after.latency_ms, ".2f"))
-    rows += [f"certificate  {certificate}", f"load it with  {call}"]
-    return "\n".join(rows)
+    return "\n".join(
+        [
+            str(plan),
+            "",
+            row("parameters", before.params, after.params),
+            row("MACs", before.macs, after.macs),
+            f"latency      {times(timed)}",
+            f"certificate  {certificate}",
+        ]
+    )
+
+
+def times(timed: LatencyComparison) -> str:
+    """Both times and their ratio, which is that of the same rounds, so that the three fit together."""
+    low, high = timed.ratio_interval
+    speed = f"{1 / timed.ratio:.2f} times as fast ({1 / high:.2f} to {1 / low:.2f})"
+    return f"{timed.dense_beside_ms:.2f} -> {timed.pruned_ms:.2f} ms, {speed}, {threads(timed.threads)}"

@@ -39,10 +39,10 @@ def catalogue() -> str:
 
 
 def _importances() -> Rows:
-    from infoprune.importance import importances
+    from infoprune.importance import rankings
 
     rows = [
-        (name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in importances.items()
+        (name, *factory.about[:2], "yes" if factory.about.needs_data else "no") for name, factory in rankings.items()
     ]
     return [("name", "paper", "cost", "needs data"), *rows]
 

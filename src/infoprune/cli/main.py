@@ -14,9 +14,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from infoprune.cli.listing import LISTS
-from infoprune.cli.output import Result
-from infoprune.errors import BadRecipe, Infeasible, InfopruneError
-from infoprune.files import require_writable
+from infoprune.cli.options import (
+    changes,
+    data_option,
+    importance_option,
+    levels,
+    model_options,
+    own_model,
+    planning_options,
+)
+from infoprune.cli.output import NotWritten, Result, in_words_of_the_command
+from infoprune.cli.places import check_out
+from infoprune.errors import BadOwnCode, BadRecipe, Infeasible, InfopruneError, UnknownName
 
 RUN_EXAMPLE = "example: infoprune run recipes/quickstart.yaml --set seed=1 --out runs/quickstart"
 FINETUNE_EXAMPLE = "example: infoprune finetune runs/r20/artefact --data cifar10 --set data.root=/data --out r20"
@@ -28,23 +37,27 @@ REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
 BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison.html"
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
+SENSITIVITY_EXAMPLE = "example: infoprune sensitivity resnet20_cifar --weights r20.pth --data digits --out sensitivity"
 PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    speak = str if parsed.verb == "run" else in_words_of_the_command  # a recipe has the library's words
     try:
-        if getattr(parsed, "out", None) is not None:
-            require_writable(parsed.out)
+        check_out(parsed)
         with _terminated_as_interrupted(), _foreign_output_on_stderr():
             result = _loaded(parsed.run)(parsed)
     except Infeasible as error:
         return _failed(f"budget not met: {error}", 3)
-    except BadRecipe as error:
-        return _failed(f"error: {error}", 2)
-    except (InfopruneError, ValueError, OSError) as error:
+    except (BadRecipe, BadOwnCode, UnknownName) as error:
+        return _failed(f"error: {speak(str(error))}", 2)
+    except NotWritten as error:
+        sys.stdout.write(error.result.text + "\n")
         return _failed(f"error: {error}", 1)
+    except (InfopruneError, ValueError, OSError) as error:
+        return _failed(f"error: {speak(str(error))}", 1)
     except KeyboardInterrupt:
         return _failed("interrupted; what was finished is kept, and the same command goes on from there", 1)
     text = json.dumps(result.data, indent=1) if getattr(parsed, "json", False) else result.text
@@ -105,19 +118,31 @@ def _parser() -> argparse.ArgumentParser:
     _result_verbs(verbs)
 
     plan = _verb(verbs, "plan", "say what would go and what that saves; touches nothing", PLAN_EXAMPLE)
-    _model_options(plan)
-    _planning_options(plan)
+    model_options(plan)
+    planning_options(plan)
+    data_option(plan)
     plan.add_argument("--out", type=Path, metavar="FILE", help="also write the plan as JSON")
-    plan.set_defaults(run="commands.plan_command")
+    plan.set_defaults(run="commands.plan_command", writes="file")
 
     prune = _verb(verbs, "prune", "prune a model and write it as an artefact", PRUNE_EXAMPLE)
-    _model_options(prune)
-    _planning_options(prune)
+    model_options(prune)
+    planning_options(prune)
+    data_option(prune)
     prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the artefact")
-    prune.set_defaults(run="commands.prune_command")
+    prune.set_defaults(run="commands.prune_command", writes="directory")
+
+    sense = _verb(verbs, "sensitivity", "measure how far the output moves as single layers shrink", SENSITIVITY_EXAMPLE)
+    model_options(sense)
+    importance_option(sense)
+    data_option(sense, required=True)
+    sense.add_argument(
+        "--levels", type=levels, default=(0.2, 0.4, 0.6, 0.8), metavar="A,B", help="shares kept (default 0.2 to 0.8)"
+    )  # fmt: skip
+    sense.add_argument("--out", type=Path, metavar="DIR", help="directory for the page and the JSON file")
+    sense.set_defaults(run="sensing.sensitivity_command", writes="directory")
 
     show = _verb(verbs, "show", "an artefact or a plan as a table", "example: infoprune show runs/r18")
-    show.add_argument("path", type=Path, help="an artefact's directory or a plan's JSON file")
+    show.add_argument("path", type=Path, help="directory of an artefact or a run, or a plan's JSON file")
     show.set_defaults(run="commands.show_command")
 
     doctor = _verb(verbs, "doctor", "versions, and combinations known to break", "example: infoprune doctor")
@@ -134,27 +159,26 @@ def _running_verbs(parser: argparse.ArgumentParser, verbs: argparse._SubParsersA
         verbs, "run", "carry out a recipe: train, prune, fine-tune, report; goes on where it stopped", RUN_EXAMPLE
     )
     run.add_argument("recipe", type=Path, help="a YAML file such as those in recipes/")
-    _changes(run)
+    changes(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="directory of the run (default: runs/<recipe>)")
     run.add_argument("--dry-run", action="store_true", help="price the recipe; reads no data and writes nothing")
-    run.set_defaults(run="running.run_command")
+    run.set_defaults(run="running.run_command", writes="directory")
 
     tune = _verb(verbs, "finetune", "train an artefact further; goes on where it stopped", FINETUNE_EXAMPLE)
     tune.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
-    tune.add_argument("--data", required=True, metavar="NAME", help="a data set by its name")
+    own_model(tune)
     tune.add_argument("--dense", type=Path, metavar="FILE", help="the dense model's weights, to learn from its answers")
-    _changes(tune)
+    data_option(tune, required=True)
     tune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
-    tune.set_defaults(run="running.finetune_command")
+    tune.set_defaults(run="running.finetune_command", writes="directory")
 
     observe = _verb(verbs, "observe", "see once what every layer does with data, and keep it", OBSERVE_EXAMPLE)
-    _model_options(observe)
-    observe.add_argument("--data", required=True, metavar="NAME", help="a data set by its name")
-    _changes(observe)
+    model_options(observe)
+    data_option(observe, required=True)
     observe.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="safetensors file for the observations"
     )
-    observe.set_defaults(run="running.observe_command")
+    observe.set_defaults(run="running.observe_command", writes="file")
 
     shell = _verb(verbs, "completion", "a script that lets bash and zsh complete commands", COMPLETION_EXAMPLE)
     shell.set_defaults(run="completion.completion_command", parser=parser)
@@ -166,59 +190,24 @@ def _result_verbs(verbs: argparse._SubParsersAction) -> None:
     report.add_argument(
         "--out", type=Path, metavar="FILE", help="where the page goes (default: report.html in the run)"
     )
-    report.set_defaults(run="results.report_command")
+    report.set_defaults(run="results.report_command", writes="file")
 
     bench = _verb(verbs, "bench", "finished runs side by side, on one page", BENCH_EXAMPLE)
     bench.add_argument("runs", type=Path, nargs="+", metavar="run", help="directories of finished runs")
     bench.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="FILE", help="where the page goes")
-    bench.set_defaults(run="results.bench_command")
+    bench.set_defaults(run="results.bench_command", writes="file")
 
     export = _verb(verbs, "export", "an artefact as ONNX or torch.export program, compared first", EXPORT_EXAMPLE)
     export.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
     export.add_argument("out", type=Path, help="file to write: .onnx, or .pt2 for torch.export")
     export.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (default: the exporter's)")
-    export.set_defaults(run="results.export_command")
-
-
-def _changes(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change a key of the recipe (repeatable)",
-    )
+    own_model(export)
+    changes(export)
+    export.set_defaults(run="results.export_command", writes="file")
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, does: str, example: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".", epilog=example)
     verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    verb.set_defaults(verb=name, writes="")
     return verb
-
-
-def _model_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("model", help="a timm or torchvision model, such as resnet50 or torchvision:resnet50")
-    verb.add_argument("--pretrained", action="store_true", help="fetch its published weights")
-    verb.add_argument("--weights", type=Path, metavar="FILE", help="a safetensors or plain-tensor checkpoint")
-    verb.add_argument("--num-classes", type=int, metavar="N", help="classes of its head")
-    verb.add_argument("--input", metavar="NxCxHxW", help="input shape (default: what the model was made for)")
-
-
-def _planning_options(verb: argparse.ArgumentParser) -> None:
-    from infoprune.cli.limits import add_budget_options
-
-    add_budget_options(verb)
-    verb.add_argument(
-        "--importance",
-        metavar="NAME",
-        help="see infoprune list importances (default: capacity_independence with sigma 0.5 and readers)",
-    )
-    verb.add_argument("--round-to", type=int, default=1, metavar="N", help="keep channels in multiples of N")
-    verb.add_argument("--floor", type=float, default=0.1, metavar="SHARE", help="least share of units a site keeps")
-    verb.add_argument(
-        "--utility", type=float, default=-1.0, metavar="P", help="P <= 0; lower is more even (default -1)"
-    )
-    verb.add_argument("--solver", metavar="NAME", help="see infoprune list solvers")
-    verb.add_argument(
-        "--ignore", action="append", default=[], metavar="LAYER", help="keep this layer's outputs (repeatable)"
-    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
-from infoprune.artifact import load, read_config
+from infoprune.artifact import read_config
 from infoprune.artifact.probe import probe_inputs, reproducible
+from infoprune.cli.artefacts import loaded
 from infoprune.cli.output import Result, as_table
 from infoprune.errors import InfopruneError
 from infoprune.export import export
@@ -16,8 +16,6 @@ from infoprune.files import write_atomically
 from infoprune.report.compare import comparison, rows_of
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
-
-ARTEFACT = "artefact"
 
 
 def report_command(arguments: argparse.Namespace) -> Result:
@@ -47,18 +45,12 @@ def bench_command(arguments: argparse.Namespace) -> Result:
 
 def export_command(arguments: argparse.Namespace) -> Result:
     """An artefact as ONNX or as a torch.export program, compared with the model."""
-    place = _artefact(arguments.artefact)
+    place, model, _ = loaded(arguments.artefact, arguments)
     inputs = next((plan.inputs for plan in read_config(place).plans if plan.inputs), ())
     if not (inputs and reproducible(inputs)):
         raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
-    model = load(place)
     told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset)
     return Result(str(told), {**asdict(told), "path": str(told.path)})
-
-
-def _artefact(directory: Path) -> Path:
-    """The directory itself, or the artefact in that of a run."""
-    return directory / ARTEFACT if (directory / ARTEFACT).is_dir() else directory
 
 
 def _qualities(report: Report) -> list[str]:

@@ -11,21 +11,25 @@ from typing import Any
 
 from torch import nn
 
-from infoprune.artifact import load, read_config, save
-from infoprune.cli.output import NOT_COMPARED, Result
-from infoprune.data import First, Task, datasets
-from infoprune.errors import BadRecipe, Interrupted
+from infoprune.artifact import read_config, save
+from infoprune.artifact.saving import require_free
+from infoprune.cli.artefacts import loaded, section_of
+from infoprune.cli.asked import asked, for_data
+from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
+from infoprune.cli.places import default_out
+from infoprune.data import First, Task
+from infoprune.errors import Interrupted
 from infoprune.files import held
 from infoprune.finetune import Surroundings, Workers, joined, train
+from infoprune.models.checkpoint import load_weights
 from infoprune.observe import observe
-from infoprune.recipe import OnStderr, read_recipe, recipe_of, run
-from infoprune.recipe.checks import check_kind
+from infoprune.recipe import OnStderr, read_recipe, run
+from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.display import stopping
 from infoprune.recipe.kinds import KINDS
-from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
-from infoprune.recipe.sections import SCHEMA, DataSection, Recipe
-from infoprune.recipe.yaml_text import parsed
+from infoprune.recipe.sections import Recipe
+from infoprune.recipe.tasks import task_of
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
 from infoprune.report.svg import number
@@ -36,7 +40,7 @@ def run_command(arguments: argparse.Namespace) -> Result:
     if arguments.dry_run:
         priced = price(recipe)
         return Result(str(priced), asdict(priced))
-    out = arguments.out or Path("runs") / arguments.recipe.stem
+    out = arguments.out or default_out(arguments.recipe)
     report = run(recipe, out, display=OnStderr())
     code = NOT_COMPARED if "not compared" in report.certificate else 0
     return Result(_summary(report, out), json.loads((out / FILE).read_text()), code)
@@ -44,13 +48,17 @@ def run_command(arguments: argparse.Namespace) -> Result:
 
 def finetune_command(arguments: argparse.Namespace) -> Result:
     """Train an artefact further; its checkpoints lie beside the new one."""
-    config, out = read_config(arguments.artefact), arguments.out
-    recipe = _for_data(arguments, "finetune")
-    task, training, display = _task(recipe), recipe.finetune, OnStderr()
+    out = arguments.out
+    require_free(out)
+    place, model, factory = loaded(arguments.artefact, arguments)
+    config, recipe = read_config(place), for_data(arguments, section_of(place, arguments))
+    task, training, display = task_of(recipe), recipe.finetune, OnStderr()
     check_kind(recipe, task)
-    model, teacher = load(arguments.artefact), None
+    check_width(place, model, task)
+    teacher = None
     if arguments.dense:
-        teacher = build_network(config.architecture.name, num_classes=task.classes, weights=arguments.dense)
+        teacher = config.architecture.build(factory).eval()
+        load_weights(teacher, arguments.dense)
     with joined() as workers, stopping(display.say) as wish, held(out) if workers.first else nullcontext():
         around = Surroundings(
             checkpoints=out.with_name(f"{out.name}.checkpoints"),
@@ -67,10 +75,11 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
         told, judged = _judged(model, task, recipe)
+        data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
         if workers.first:
-            save(out, model, config.plans)
+            with kept_if_unwritten(Result(f"{ended.steps} steps, {told}", data)):
+                save(out, model, config.plans, factory=factory)
         Workers.now().wait()
-    data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
     return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
 
 
@@ -83,47 +92,19 @@ def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str
 
 def observe_command(arguments: argparse.Namespace) -> Result:
     """One pass over calibration data, kept as a file."""
-    recipe = _for_data(arguments, "observe")
-    task = _task(recipe)
-    model = build_network(
-        arguments.model,
-        num_classes=arguments.num_classes or (None if arguments.pretrained or arguments.weights else task.classes),
-        weights=arguments.weights,
-        pretrained=arguments.pretrained,
-    )
+    asks = asked(arguments)
+    recipe, task, model = asks.recipe, asks.task, asks.model
+    assert task is not None
     with joined() as us:
         loader = First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed, us.rank, us.world)
         seen = observe(model, KINDS[task.kind].calibration(loader))
         seen = seen.all_reduce() if us.world > 1 else seen
+        data = {"out": str(arguments.out), "layers": len(seen.layers), "samples": seen.samples}
+        data |= {"silent": dict(seen.silent)}
         if us.first:
-            seen.save(arguments.out)
-    data = {"out": str(arguments.out), "layers": len(seen.layers), "samples": seen.samples, "silent": dict(seen.silent)}
+            with kept_if_unwritten(Result(str(seen), data)):
+                seen.save(arguments.out)
     return Result(f"{seen}\nread it with  infoprune.Observations.load({str(arguments.out)!r})", data)
-
-
-def _for_data(arguments: argparse.Namespace, verb: str) -> Recipe:
-    """A recipe of which only data, finetune and seed count."""
-    told: dict = {
-        "schema": SCHEMA,
-        "model": {"name": "resnet20_cifar"},
-        "data": {"name": arguments.data},
-        "budget": {"macs": 0.5},
-    }
-    for change in arguments.set:
-        path, _, text = change.partition("=")
-        section, _, key = path.partition(".")
-        if section not in ("data", "finetune", "seed"):
-            raise BadRecipe(f"--set {path}: {verb} takes keys of data and finetune, and seed")
-        if key:
-            told.setdefault(section, {})[key] = parsed(text, f"--set {path}")
-        else:
-            told[section] = parsed(text, f"--set {path}")
-    return recipe_of(told)
-
-
-def _task(recipe: Recipe) -> Task:
-    data: DataSection = recipe.data
-    return datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
 
 
 def _summary(report: Report, out: Path) -> str:
@@ -146,8 +127,8 @@ def _summary(report: Report, out: Path) -> str:
             )
         )
     if before.latency_ms and after.latency_ms and report.latency_ratio:
-        ratio = report.latency_ratio
-        more = f"{ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f})"
+        ratio, count = report.latency_ratio, int(report.environment.get("threads", 1))
+        more = f"{ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {threads(count)}"
         rows.append(row("latency", f"{before.latency_ms.value:.2f} ms", f"{after.latency_ms.value:.2f} ms", more))
     rows += [f"{name:<12} {verdict}" for name, verdict in report.budgets.items()]
     rows += [

@@ -6,6 +6,8 @@ from infoprune.data import coco_objects as coco_objects
 from infoprune.data import digits as digits
 from infoprune.data import digits_on_photos as digits_on_photos
 from infoprune.data import folders as folders
+from infoprune.data import on_disk as on_disk
+from infoprune.data import shards as shards
 from infoprune.data import stamps as stamps
 from infoprune.data import tensors as tensors
 from infoprune.data import three_tasks as three_tasks
@@ -19,4 +21,8 @@ from infoprune.data.base import facts_of as facts_of
 from infoprune.data.batches import First as First
 from infoprune.data.batches import InOrder as InOrder
 from infoprune.data.batches import Steps as Steps
+from infoprune.data.items import examples_of as examples_of
 from infoprune.data.noise import Noise as Noise
+from infoprune.data.own import own_task as own_task
+from infoprune.data.places import told_by as told_by
+from infoprune.data.view import View as View

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -39,6 +41,21 @@ def generators(seed: int, epoch: int, indices: Sequence[int]) -> list[torch.Gene
 def shuffled(n: int, seed: int, epoch: int) -> Tensor:
     """The order of n examples in an epoch."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(mixed(seed, epoch)))
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Whatever draws without a generator of its own draws from `seed` here; torch, numpy and random then go on."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.manual_seed(seed % 2**63)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
 
 
 def _scrambled(state: np.ndarray) -> np.ndarray:

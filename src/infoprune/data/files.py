@@ -15,11 +15,10 @@ from torch import Tensor
 
 from infoprune.data.base import Examples
 from infoprune.data.draws import uniform
+from infoprune.data.view import USUAL, View
 from infoprune.errors import UnusableData
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
-CENTRE = 0.875  # share of the short side that evaluation sees
 Box = tuple[float, float, float, float]
 
 
@@ -28,13 +27,14 @@ class Photographs(Examples):
     """items[i] is a path or an image, with its label.
 
     With `augment` a box of 8 to 100 % of the area (ratio 3:4 to 4:3) is drawn and mirrored half the time, else the
-    centre is taken; both are resized to `size` x `size` and normalised as ImageNet is.
+    centre is taken; both are resized to `size` x `size` and normalised as `view` says.
     """
 
     items: Sequence[tuple[Any, int]] = field(repr=False)
     size: int
     augment: bool = False
     seed: int = 0
+    view: View = USUAL
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,13 +46,18 @@ class Photographs(Examples):
         return images, torch.tensor([label for _, label in found])
 
     def _picture(self, item: Any, draw: np.ndarray) -> Tensor:
-        image = opened(item)
-        box = random_box(image.width, image.height, draw) if self.augment else centre_box(image.width, image.height)
-        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-        if self.augment and draw[4] < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1) / 255
-        return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+        return pictured(opened(item), self.size, self.view, draw if self.augment else None)
+
+
+def pictured(image: Image.Image, size: int, view: View, draw: np.ndarray | None = None) -> Tensor:
+    """The image as a network sees it, 3 x size x size: its centre, or what the five numbers of `draw` pick of it."""
+    width, height = image.size
+    box = centre_box(width, height, view.crop) if draw is None else random_box(width, height, draw)
+    image = image.resize((size, size), view.resampling, box=box, reducing_gap=2.0)
+    if draw is not None and draw[4] < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1) / 255
+    return (pixels - torch.tensor(view.mean).view(-1, 1, 1)) / torch.tensor(view.std).view(-1, 1, 1)
 
 
 def opened(item: Any) -> Image.Image:
@@ -76,8 +81,8 @@ def random_box(width: int, height: int, draw: np.ndarray) -> Box:
     return x, y, x + w, y + h
 
 
-def centre_box(width: int, height: int) -> Box:
-    side = CENTRE * min(width, height)
+def centre_box(width: int, height: int, share: float = USUAL.crop) -> Box:
+    side = share * min(width, height)
     x, y = (width - side) / 2, (height - side) / 2
     return x, y, x + side, y + side
 

@@ -10,37 +10,56 @@ from typing import Any
 from PIL import Image
 
 from infoprune.data.base import Facts, Task, data_set, existing, given
-from infoprune.data.files import Photographs, opened, pictures_under
-from infoprune.errors import MissingData, UnusableData, first_line
+from infoprune.data.files import opened, pictures_under
+from infoprune.data.halves import HELD_OUT, TRAIN, classes_among, named_halves, picture_task, split
+from infoprune.data.view import View
+from infoprune.errors import MissingData, first_line
 
 HALVES = "train/<class>/*.jpg and val/<class>/*.jpg"
+ANY_HALVES = f"{HALVES}, or <class>/*.jpg alone, of which every fifth is then held out"
 PICTURES, IMAGENET, COCO_LABELS = Facts(None, 224), Facts(1000, 224), Facts(80, 550)
 COCO = "train2017/*.jpg, val2017/*.jpg and annotations/instances_{train,val}2017.json"
 
 
 @data_set("folder", PICTURES)
-def folder(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
-    """Pictures under root/train/<class>/ and root/val/<class>/; classes are numbered in the order of their names."""
-    place = given(root, "pictures", HALVES, "your own collection")
-    names, train, val = _halves(place, "your own collection")
-    return _task("folder", train, val, PICTURES, size, seed, len(names))
+def folder(root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None) -> Task:
+    """Pictures under root/train/<class>/ and root/val/<class>/, or root/<class>/ (every fifth is then held out)."""
+    source = "your own collection"
+    place = given(root, "pictures", ANY_HALVES, source)
+    inside = {path.name: path for path in place.iterdir() if path.is_dir()}
+    named = named_halves(inside)
+    if named is None:
+        for half in ("train", "val") if {*TRAIN, *HELD_OUT} & inside.keys() else ():
+            existing(place / half, f"{half} half of the pictures", HALVES, source)
+        names = _names(place, ANY_HALVES, source)
+        train, val = split(_labelled(place, names, ANY_HALVES))
+    else:
+        names = _names(named[0], HALVES, source)
+        train, val = (_labelled(half, names, HALVES) for half in named)
+    return picture_task("folder", train, val, PICTURES, size=size, seed=seed, view=view, classes=len(names))
 
 
 @data_set("imagenet", IMAGENET)
-def imagenet(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
+def imagenet(
+    root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None
+) -> Task:
     """ILSVRC-2012 under root/train/<synset>/ and root/val/<synset>/, synsets numbered in the order of their names."""
     source = "https://image-net.org (move the validation pictures into folders named by synset)"
-    place = given(root, "ImageNet", HALVES.replace("<class>", "<synset>"), source)
-    _, train, val = _halves(place, source)
-    return _task("imagenet", train, val, IMAGENET, size, seed)
+    layout = HALVES.replace("<class>", "<synset>")
+    place = given(root, "ImageNet", layout, source)
+    train = existing(place / "train", "training pictures", layout, source)
+    val = existing(place / "val", "validation pictures", layout, source)
+    names = _names(train, layout, source)
+    halves = (_labelled(half, names, layout) for half in (train, val))
+    return picture_task("imagenet", *halves, IMAGENET, size=size, seed=seed, view=view)
 
 
 @data_set("coco", COCO_LABELS)
-def coco(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
+def coco(root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None) -> Task:
     """COCO 2017's pictures with the category of their largest object: to calibrate on, not to score detectors."""
     place, source = given(root, "COCO", COCO, "https://cocodataset.org"), "https://cocodataset.org"
     train, val = (coco_items(place, half, source) for half in ("train2017", "val2017"))
-    return _task("coco", train, val, COCO_LABELS, size, seed)
+    return picture_task("coco", train, val, COCO_LABELS, size=size, seed=seed, view=view)
 
 
 @data_set("timm", PICTURES)
@@ -52,21 +71,22 @@ def timm_reader(
     held_out_split: str = "validation",
     size: int | None = None,
     seed: int = 0,
+    view: View | None = None,
 ) -> Task:
     """What timm reads under a name such as `torch/cifar10`, `hfds/mnist`, `wds/...`; nothing is fetched."""
     from timm.data import create_dataset
 
     halves = []
-    for split in (train_split, held_out_split):
+    for half in (train_split, held_out_split):
         try:
-            halves.append(ReadByTimm(create_dataset(reader, root=root, split=split, download=False)))
+            halves.append(ReadByTimm(create_dataset(reader, root=root, split=half, download=False)))
         except Exception as error:  # each reader fails in its own way
             raise MissingData(
-                f"timm's reader {reader!r} finds no {split!r} under {root} ({first_line(error)}); set data.root and "
+                f"timm's reader {reader!r} finds no {half!r} under {root} ({first_line(error)}); set data.root and "
                 "data.reader as timm.data.create_dataset takes them"
             ) from error
     train, val = halves
-    return _task("timm", train, val, PICTURES, size, seed, train.classes)
+    return picture_task("timm", train, val, PICTURES, size=size, seed=seed, view=view, classes=train.classes)
 
 
 class ReadByTimm(Sequence):
@@ -89,9 +109,9 @@ class ReadByTimm(Sequence):
 
     @property
     def classes(self) -> int:
-        """As named by the reader, or one more than the largest label among the first thousand examples."""
+        """As named by the reader, or one more than the largest label among a thousand examples."""
         named = getattr(self.source, "class_to_idx", None)
-        return len(named) if named else 1 + max(self[i][1] for i in range(min(1000, len(self))))
+        return len(named) if named else classes_among(lambda i: self[i][1], len(self))
 
 
 def coco_items(root: Path, half: str, source: str) -> list[tuple[Path, int]]:
@@ -109,25 +129,16 @@ def coco_items(root: Path, half: str, source: str) -> list[tuple[Path, int]]:
     return [(root / half / i["file_name"], known.get(i["id"], 0)) for i in told["images"]]
 
 
-def _halves(root: Path, source: str) -> tuple[list[str], list, list]:
-    train = existing(root / "train", "training pictures", HALVES, source)
-    val = existing(root / "val", "validation pictures", HALVES, source)
-    names = sorted(p.name for p in train.iterdir() if p.is_dir())
+def _names(train: Path, layout: str, source: str) -> list[str]:
+    """The classes, by the folders of the training pictures."""
+    names = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not names:
-        raise MissingData(f"{train} holds no folder; needed: {HALVES}; get it from {source}")
-    return names, _labelled(train, names), _labelled(val, names)
+        raise MissingData(f"{train} holds no folder; needed: {layout}; get it from {source}")
+    return names
 
 
-def _labelled(root: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+def _labelled(root: Path, names: Sequence[str], layout: str) -> list[tuple[Path, int]]:
     found = [(path, i) for i, name in enumerate(names) for path in pictures_under(root / name)]
     if not found:
-        raise MissingData(f"{root} holds no picture in a folder named like those of train; needed: {HALVES}")
+        raise MissingData(f"{root} holds no picture in a folder named like those of train; needed: {layout}")
     return found
-
-
-def _task(name: str, train: Any, val: Any, facts: Facts, size: int | None, seed: int, classes: int = 0) -> Task:
-    size = facts.height(size)
-    if not 1 <= size <= 4096:
-        raise UnusableData(f"data.size is {size}; give the side of a picture in pixels, from 1 to 4096")
-    augmented = Photographs(train, size, augment=True, seed=seed)
-    return facts.task(name, augmented, Photographs(val, size), size, classes)

@@ -21,6 +21,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.wrapped import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
+from infoprune.planning.shares import LEAST, Shares, usual
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
 
@@ -88,7 +89,7 @@ def plan_depth_and_width(
     strategy: Strategy = "clusters",
     layer_importance: LayerImportance | None = None,
     utility: float = -1.0,
-    floor: float | int = 0.1,
+    floor: Shares = LEAST,
     **options: Any,
 ) -> DepthAndWidth:
     """Drop blocks along one nested path, give each depth the widths that the budgets leave it; keep the best.
@@ -176,11 +177,11 @@ def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float]) -
     return float(probe(pruned))
 
 
-def _utility(dense: Graph, weights: Mapping[str, float], widths: Planned, power: float, floor: float | int) -> float:
+def _utility(dense: Graph, weights: Mapping[str, float], widths: Planned, power: float, floor: Shares) -> float:
     """sum_g w_g (a_g^p - 1) / p over the dense model's sites."""
     now = {dense_name: name for name, dense_name in _same(widths.graph, dense).items()}
     kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
-    total = 0.0
+    total, floor = 0.0, usual(floor)
     for site in dense.sites:
         least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
         share = kept[now[site.name]] / site.size if site.name in now else least

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
 
@@ -71,7 +72,7 @@ class Graph:
         A tuple or list holds the model's positional arguments, a dict its keyword arguments; anything else is its only
         argument. A list or dict that is itself an argument is passed inside a tuple.
 
-        `ignored_layers` (modules, parameters or their names) keep all their outputs. Heads are found by
+        `ignored_layers` (modules, parameters, their names or globs) keep all their outputs. Heads are found by
         themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
         other example inputs, for code that the first do not reach; prices are those of the first. `streams`: modules in
@@ -281,15 +282,16 @@ def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:
     modules, names = dict(model.named_modules()), {id(p): n for n, p in model.named_parameters()}
     known = {id(m): n for n, m in modules.items()}
     found: set[str] = set()
+    there = [*modules, *names.values()]
     for layer in ignored:
         name = layer if isinstance(layer, str) else known.get(id(layer), names.get(id(layer)))
-        if name is None or (name not in modules and name not in names.values()):
+        meant = [] if name is None else [name] if name in there else [n for n in there if n and fnmatchcase(n, name)]
+        if not meant:
             shown = layer if isinstance(layer, str) else type(layer).__name__
             hint = nearest(str(shown), [n for n in modules if n])
             raise UnknownName(f"ignored_layers names {shown!r}, which is not in the model; {hint}")
-        found.update(
-            n for n in [*names.values(), *dict(model.named_buffers())] if n == name or n.startswith(f"{name}.")
-        )
+        tensors = [*names.values(), *dict(model.named_buffers())]
+        found.update(n for n in tensors if any(n == m or n.startswith(f"{m}.") for m in meant))
     return found
 
 

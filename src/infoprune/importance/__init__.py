@@ -14,6 +14,8 @@ from infoprune.importance.conditional import ConditionalImportance as Conditiona
 from infoprune.importance.energy import EnergyImportance as EnergyImportance
 from infoprune.importance.hsic import HSICImportance as HSICImportance
 from infoprune.importance.mutual_information import MutualInformationImportance as MutualInformationImportance
+from infoprune.importance.of_host import of_host as of_host
+from infoprune.importance.of_host import rankings as rankings
 from infoprune.importance.saturation import Saturation as Saturation
 from infoprune.importance.saturation import saturation as saturation
 

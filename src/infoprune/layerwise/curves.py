@@ -94,12 +94,12 @@ def curves(
     jobs = list(product(graph.sites, levels))
     with kept_randomness(), tqdm(jobs, "information curves", unit="trial", disable=not progress) as bar:
         ranks = {site.name: _ranked(graph, site.name, importance) for site in graph.sites}
-        rows = [trial.divergences(site, ranks[site.name][: _count(level, site.size)]) for site, level in bar]
+        rows = [trial.divergences(site, ranks[site.name][: counted(level, site.size)]) for site, level in bar]
     table = torch.stack(rows).view(len(graph.sites), len(levels), len(batches))
     measured = GroupedMean.empty(len(graph.sites), len(levels))
     for batch, values in zip(batches, table.unbind(-1), strict=True):
         measured = measured.update(values, weight=len(batch.tensors[0]))
-    shares = [[_count(level, site.size) / site.size for level in levels] for site in graph.sites]
+    shares = [[counted(level, site.size) / site.size for level in levels] for site in graph.sites]
     sizes = {site.name: site.size for site in graph.sites}
     return Curves(sizes, torch.tensor(shares, dtype=torch.float64), measured, utility, trust, trial.passes)
 
@@ -230,7 +230,8 @@ def _ranked(graph: Graph, site: str, importance: Callable[[Any], Any]) -> np.nda
     return np.argsort(-mean, kind="stable")
 
 
-def _count(level: float, size: int) -> int:
+def counted(level: float, size: int) -> int:
+    """How many of `size` units a share keeps."""
     return max(1, int(np.ceil(level * size - 1e-9)))
 
 

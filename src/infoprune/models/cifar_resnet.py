@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 WIDTHS = (16, 32, 64)
 
@@ -106,24 +106,28 @@ class PreActivationResNet(nn.Module):
 
 
 @models.register("resnet20_cifar")
+@made_for(3, 32, 32)
 def resnet20_cifar(*, num_classes: int = 10) -> CifarResNet:
     """ResNet-20 for 32 x 32: 0.27 M parameters, 40.6 M MACs (ITPruner, table 1: 40.6)."""
     return CifarResNet(20, num_classes)
 
 
 @models.register("resnet56_cifar")
+@made_for(3, 32, 32)
 def resnet56_cifar(*, num_classes: int = 10) -> CifarResNet:
     """ResNet-56 for 32 x 32: 0.85 M parameters, 125.5 M MACs (ITPruner: 125; PED counts 126.54)."""
     return CifarResNet(56, num_classes)
 
 
 @models.register("resnet110_cifar")
+@made_for(3, 32, 32)
 def resnet110_cifar(*, num_classes: int = 10) -> CifarResNet:
     """ResNet-110 for 32 x 32: 1.73 M parameters, 252.9 M MACs."""
     return CifarResNet(110, num_classes)
 
 
 @models.register("resnet164_cifar")
+@made_for(3, 32, 32)
 def resnet164_cifar(*, num_classes: int = 10) -> PreActivationResNet:
     """ResNet-164 with pre-activation bottlenecks for 32 x 32: 54 units, 1.70 M parameters."""
     return PreActivationResNet(164, num_classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 GROWTH = 12
 
@@ -75,12 +75,14 @@ class CifarDenseNet(nn.Module):
 
 
 @models.register("densenet40_cifar")
+@made_for(3, 32, 32)
 def densenet40_cifar(*, num_classes: int = 10) -> CifarDenseNet:
     """DenseNet-40 (k = 12) for 32 x 32: 36 units."""
     return CifarDenseNet(12, 16, bottleneck=False, compression=1.0, num_classes=num_classes)
 
 
 @models.register("densenet100_cifar")
+@made_for(3, 32, 32)
 def densenet100_cifar(*, num_classes: int = 10) -> CifarDenseNet:
     """DenseNet-BC-100 (k = 12) for 32 x 32: 48 units, 0.77 M parameters (PED: 48 units, 0.77 M)."""
     return CifarDenseNet(16, 2 * GROWTH, bottleneck=True, compression=0.5, num_classes=num_classes)

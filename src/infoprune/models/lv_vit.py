@@ -13,7 +13,7 @@ from timm.layers import DropPath, Mlp
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 STEM_WIDTH = 64
 
@@ -121,18 +121,21 @@ def _initialise(module: nn.Module) -> None:
 
 
 @models.register("lv_vit_tiny")
+@made_for(3, 224, 224)
 def lv_vit_tiny(**arguments: Any) -> LVViT:
     """12 blocks of width 240."""
     return LVViT(depth=12, dim=240, heads=4, skip_lam=1.0, **arguments)
 
 
 @models.register("lv_vit_small")
+@made_for(3, 224, 224)
 def lv_vit_small(**arguments: Any) -> LVViT:
     """16 blocks of width 384: 26.2 M parameters, 6.55 G MACs."""
     return LVViT(depth=16, dim=384, heads=6, skip_lam=2.0, **arguments)
 
 
 @models.register("lv_vit_medium")
+@made_for(3, 224, 224)
 def lv_vit_medium(**arguments: Any) -> LVViT:
     """20 blocks of width 512."""
     return LVViT(depth=20, dim=512, heads=8, skip_lam=2.0, **arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
@@ -25,6 +25,7 @@ class MobileNetV1(nn.Module):
 
 
 @models.register("mobilenet_v1")
+@made_for(3, 224, 224)
 def mobilenet_v1(*, num_classes: int = 1000) -> MobileNetV1:
     """MobileNetV1 at full width for 224 x 224: 4.23 M parameters, 569 M MACs (ITPruner, table 2: 569)."""
     return MobileNetV1(num_classes)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 TASKS = ("segmentation", "disparity", "reconstruction")
 CHANNELS = (1, 3)  # of disparity and reconstruction
@@ -97,6 +97,7 @@ class FCN8(nn.Module):
 
 
 @models.register("three_task")
+@made_for(3, 256, 512)
 def three_task(num_classes: int = 19, *, width: int = 32) -> ThreeTaskNet:
     """The paper's network: split it at "backbone.layers.36", which gives 256 maps (8 `width`) at an eighth of the size.
 
@@ -143,6 +144,7 @@ class SmallHead(nn.Module):
 
 
 @models.register("small_three_task")
+@made_for(3, 64, 128)
 def small_three_task(num_classes: int = 8, *, width: int = 16, features: int = 64) -> ThreeTaskNet:
     """Split it at "backbone.neck": `features` maps at an eighth of the input's height and width, which 8 must divide.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 
 WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)  # 0 halves the image
 
@@ -32,6 +32,7 @@ class CifarVGG(nn.Module):
 
 
 @models.register("vgg16_bn_cifar")
+@made_for(3, 32, 32)
 def vgg16_bn_cifar(*, num_classes: int = 10, width: float = 1.0) -> CifarVGG:
     """VGG-16-BN for 32 x 32: 14.99 M parameters, 313.5 M MACs (ITPruner, table 1: 313.5); `width` scales all layers."""
     return CifarVGG(num_classes, width)

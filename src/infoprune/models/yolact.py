@@ -22,7 +22,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 from infoprune.models.yolact_boxes import anchors_of, decode, fast_nms
 from infoprune.models.yolact_losses import losses
 
@@ -185,12 +185,14 @@ def assembled(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: tup
 
 
 @models.register("yolact_resnet50_fpn")
+@made_for(3, 550, 550)
 def yolact_resnet50_fpn(num_classes: int = 81) -> Yolact:
     """YOLACT on a ResNet-50; `num_classes` counts the background, as in torchvision."""
     return Yolact(torchvision.models.resnet50(weights=None), (512, 1024, 2048), num_classes=num_classes)
 
 
 @models.register("yolact_resnet18_fpn")
+@made_for(3, 550, 550)
 def yolact_resnet18_fpn(num_classes: int = 81) -> Yolact:
     """The same on a ResNet-18, to try things out."""
     return Yolact(torchvision.models.resnet18(weights=None), (128, 256, 512), num_classes=num_classes)

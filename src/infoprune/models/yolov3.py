@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infoprune.models.base import models
+from infoprune.models.base import made_for, models
 from infoprune.models.yolov3_boxes import Detections, Scale, detections, losses
 
 STAGES = ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))  # Darknet-53: width and residual blocks
@@ -136,12 +136,14 @@ class YOLOv3Tiny(YOLOv3):
 
 
 @models.register("yolov3")
+@made_for(3, 416, 416)
 def yolov3(*, num_classes: int = 80) -> YOLOv3:
     """61.95 M parameters, 32.93 G MACs at 416 x 416 (published: 65.86 G operations, two to a MAC)."""
     return YOLOv3(num_classes)
 
 
 @models.register("yolov3_tiny")
+@made_for(3, 416, 416)
 def yolov3_tiny(*, num_classes: int = 80) -> YOLOv3Tiny:
     """8.85 M parameters, 2.78 G MACs at 416 x 416 (published: 5.56 G operations, two to a MAC)."""
     return YOLOv3Tiny(num_classes)

@@ -49,9 +49,6 @@ def _check_terms(*, budgets: Any, rates: Any, num_heads: Any, solver: Any, ignor
         raise TypeError(f"budgets is {budgets!r:.60}; give e.g. [infoprune.budgets.macs(keep=0.5)]")
     if rates is not None and (isinstance(rates, bool) or not isinstance(rates, int | float | Mapping)):
         raise TypeError(f"rates is {rates!r:.60}; give the share that leaves, such as 0.5, or shares by site name")
-    odd = next((key for key in rates if not isinstance(key, str)), None) if isinstance(rates, Mapping) else None
-    if odd is not None:
-        raise TypeError(f"rates names a {type(odd).__name__}; give the names of sites, as in infoprune.Graph.sites")
     if num_heads is not None and not isinstance(num_heads, Mapping):
         raise TypeError(f"num_heads is {num_heads!r:.60}; give heads by layer: {{model.attn.qkv: 3}}")
     if solver is not None and not isinstance(solver, str) and not callable(solver):

@@ -13,6 +13,7 @@ from infoprune.graph.wrapped import followable
 from infoprune.importance.units import ScoreGroup
 from infoprune.planning.checks import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
+from infoprune.planning.shares import LEAST, by_name
 from infoprune.refining import refined
 from infoprune.surgery.plan import Plan
 
@@ -36,10 +37,10 @@ def plan(
     *,
     layer_importance: LayerImportance | None = None,
     budgets: Budget | Sequence[Budget] = (),
-    rates: float | Mapping[str, float] | None = None,
+    rates: float | Mapping[str | nn.Module, float] | None = None,
     utility: float = -1.0,
     round_to: int = 1,
-    floor: float | int = 0.1,
+    floor: float | int | Mapping[str | nn.Module, float | int] = LEAST,
     depth: DepthPath | None = None,
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = (),
     num_heads: Mapping[nn.Module, int] | None = None,
@@ -51,12 +52,15 @@ def plan(
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
     `importance` is any torch-pruning importance, ours or the host's. `budgets` (one or several) all hold at once;
-    `rates` instead removes a share p of every site (or of the named ones), so that ceil((1 - p) n) of n units stay.
+    `rates` instead removes a share p of every site (or of those that its keys mean), so that ceil((1 - p) n) of n units
+    stay. Keys of `rates` and `floor` are modules, names of sites, subtrees such as "layer4", or globs such as
+    "layer4.*.conv1"; the last one that means a site counts.
     `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and
     `utility` is p in sum_g w_g (a_g^p - 1)/p over the kept fractions a_g. Channels are kept in multiples of `round_to`;
-    every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. Nothing is changed in
-    the model. Classifier outputs always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as
-    leave the plan worth most; `tokens` (an infoprune.TokenPath) lets a vision transformer's tokens share the budgets.
+    every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. `ignored_layers`
+    (modules, parameters, names or globs) keep all their outputs. Nothing is changed in the model. Classifier outputs
+    always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as leave the plan worth most;
+    `tokens` (an infoprune.TokenPath) lets a vision transformer's tokens share the budgets.
     Attention loses whole heads; inside the modules `head_dims` all heads stay and lose the same dimensions instead.
     `also` holds other example inputs, for code that the first do not reach: a site stays where a parameter that was
     never read is as long as what the site would shrink. Prices are those of `example_inputs`.
@@ -68,6 +72,7 @@ def plan(
     }  # fmt: skip
     model = followable(model)
     check(model, example_inputs, importance, {**terms, "depth": depth})
+    terms |= {name: by_name(model, terms[name], name) for name in ("rates", "floor")}
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
     if terms.pop("rates") is not None:

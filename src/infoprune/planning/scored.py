@@ -18,8 +18,8 @@ from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
 from infoprune.importance.units import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
+from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site
 from infoprune.planning.untrained import tell_if_untrained
-from infoprune.registry import nearest
 from infoprune.surgery.channels import KeepChannels, best
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan, Price
@@ -36,7 +36,7 @@ class Terms:
     rates: float | Mapping[str, float] | None = None
     utility: float = -1.0
     round_to: int = 1
-    floor: float | int = 0.1
+    floor: Shares = LEAST
     ignored_layers: Iterable[str | nn.Module | nn.Parameter] = ()
     num_heads: Mapping[nn.Module, int] | None = None
     head_dims: Iterable[str | nn.Module] = ()
@@ -75,13 +75,14 @@ class Scored:
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: Terms) -> Scored:
         terms = replace(terms, ignored_layers=tuple(terms.ignored_layers), head_dims=tuple(terms.head_dims))
-        _check_options(importance, terms.round_to, terms.floor)
+        _check_options(importance, terms.round_to)
+        check_floor(terms.floor)
         _check_weights(model)
         graph = Graph.trace(model, example_inputs, **_followed(terms))
         if not graph.sites:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
-        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": terms.floor}
+        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": _shown(terms.floor)}
         tell_if_untrained(model)
         return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
 
@@ -108,8 +109,8 @@ class Scored:
     def problem(self, budgets: Sequence[Budget]) -> Problem:
         """How many units of each site to keep under these budgets."""
         return _problem(
-            self.graph, self.scores, self.weights, budgets, floor=self.terms.floor, steps=self._steps,
-            utility=self.terms.utility,
+            self.graph, self.scores, self.weights, budgets, floor=floors(self.graph, self.terms.floor),
+            steps=self._steps, utility=self.terms.utility,
         )  # fmt: skip
 
     def within(self, budgets: Sequence[Budget]) -> Planned:
@@ -119,9 +120,8 @@ class Scored:
         return Planned(_plan(self.graph, self.scores, counts, notes), self.graph, self.scores, allocation)
 
     def at_rates(self, rates: float | Mapping[str, float]) -> Planned:
-        shown = rates if isinstance(rates, float | int) else [f"{name}={rate}" for name, rate in rates.items()]
         counts = _at_rates(self.graph, self.scores, rates, self._steps)
-        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": shown})
+        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": _shown(rates)})
         return Planned(plan, self.graph, self.scores, None)
 
     @property
@@ -135,12 +135,12 @@ class Scored:
 
 def _problem(
     graph: Graph, scores: Mapping[str, np.ndarray], weights: Mapping[str, float], budgets: Sequence[Budget],
-    *, floor: float | int, steps: Sequence[int], utility: float,
+    *, floor: Mapping[str, int], steps: Sequence[int], utility: float,
 ) -> Problem:  # fmt: skip
     sizes = np.array([site.size for site in graph.sites])
     step = np.minimum(steps, sizes)
     scored = np.array([site.name in scores for site in graph.sites])
-    lowest = np.maximum(1, np.ceil(floor * sizes - 1e-9) if isinstance(floor, float) else np.minimum(floor, sizes))
+    lowest = np.array([floor[site.name] for site in graph.sites])
     lowest = np.minimum(-(-lowest // step) * step, sizes)
     prices = [budget.cost(graph) for budget in budgets]
     return Problem(
@@ -169,10 +169,10 @@ def _at_rates(
     graph: Graph, scores: Mapping[str, np.ndarray], rates: float | Mapping[str, float], steps: Sequence[int]
 ) -> dict[str, int]:
     """ceil((1 - p) n) units stay, rounded up to the step."""
-    named = rates if isinstance(rates, Mapping) else dict.fromkeys(scores, rates)
+    named = (
+        per_site(graph, rates, "rates", among=scores) if isinstance(rates, Mapping) else dict.fromkeys(scores, rates)
+    )
     for name, rate in named.items():
-        if name not in scores:
-            raise UnknownName(f"rates names {name!r}, which is not a site; {nearest(name, list(scores))}")
         if not 0 <= rate < 1:
             raise ValueError(f"the rate of {name} is {rate}; it is the share to remove, from 0 to below 1")
     counts = {}
@@ -219,6 +219,11 @@ def _notes(importance: ScoreGroup) -> dict[str, Any]:
     return {"infoprune": version("infoprune"), "torch": torch.__version__, "importance": _described(importance)}
 
 
+def _shown(shares: Shares) -> Any:
+    """As a plan can hold it."""
+    return [f"{name}={share}" for name, share in shares.items()] if isinstance(shares, Mapping) else shares
+
+
 def spent(budgets: Sequence[Budget], allocation: Allocation) -> dict[str, Any]:
     return {
         "budgets": [str(budget) for budget in budgets],
@@ -236,13 +241,11 @@ def _described(importance: ScoreGroup) -> str:
 # ------------------------------------------------------------------------------------------------- at the door
 
 
-def _check_options(importance: Any, round_to: int, floor: float | int) -> None:
+def _check_options(importance: Any, round_to: int) -> None:
     if not callable(importance):
         raise TypeError(f"importance is {importance!r}; pass an object like infoprune.importance.CapacityImportance()")
     if not isinstance(round_to, int) or round_to < 1:
         raise ValueError(f"round_to is {round_to!r}; give a whole number of channels, at least 1")
-    if not (0 < floor <= 1 if isinstance(floor, float) else isinstance(floor, int) and floor >= 1):
-        raise ValueError(f"floor is {floor!r}; give the fraction of units that always stays, or their number as an int")
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 log = logging.getLogger("infoprune")
+_known: ContextVar[bool] = ContextVar("known to be untrained", default=False)
+
+
+@contextmanager
+def known_to_be_untrained() -> Iterator[None]:
+    """Nothing is said in here: what is planned is a rehearsal."""
+    token = _known.set(True)
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 def tell_if_untrained(model: nn.Module) -> None:
     """One line to the log where ranks would be drawn by lot."""
-    if looks_untrained(model):
+    if not _known.get() and looks_untrained(model):
         log.warning(
             "the network looks untrained (its norm layers are as they are made), so that ranks of its units mean "
             "nothing; load trained weights first (--pretrained or --weights FILE)"

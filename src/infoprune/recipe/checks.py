@@ -28,12 +28,25 @@ def check_kind(recipe: Recipe, task: Task) -> None:
 
 def check_classes(recipe: Recipe, task: Task, model: nn.Module, x: Tensor) -> None:
     """Raise Infeasible where the network names fewer classes than the data hold."""
-    if not KINDS[task.kind].named:
-        return
-    with torch.no_grad():
-        found = copy.copy(model).eval()(x)
-    if isinstance(found, Tensor) and found.dim() == 2 and found.shape[1] < task.classes:
+    found = _classes(task, model, x)
+    if found is not None and found < task.classes:
         raise Infeasible(
-            f"model.{recipe.model.name} has {found.shape[1]} classes and the data {task.classes}; set "
+            f"model.{recipe.model.name} has {found} classes and the data {task.classes}; set "
             f"model.num_classes: {task.classes}"
         )
+
+
+def check_width(place: object, model: nn.Module, task: Task) -> None:
+    """Raise Infeasible where a network that is there already names fewer classes than the data hold."""
+    found = _classes(task, model, torch.zeros(1, *task.shape))
+    if found is not None and found < task.classes:
+        raise Infeasible(f"{place} has {found} classes and the data {task.classes}; give the data that it was made for")
+
+
+def _classes(task: Task, model: nn.Module, x: Tensor) -> int | None:
+    """How many classes the network names; None where it does something else."""
+    if not KINDS[task.kind].named:
+        return None
+    with torch.no_grad():
+        found = copy.copy(model).eval()(x)
+    return found.shape[1] if isinstance(found, Tensor) and found.dim() == 2 else None

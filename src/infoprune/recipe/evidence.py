@@ -13,7 +13,7 @@ from torch import Tensor
 
 from infoprune.data import First
 from infoprune.finetune import Workers
-from infoprune.importance import importances
+from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.observe import Observations, kept_randomness, observe
 from infoprune.observe.tasks import TaskObservations, observe_tasks
@@ -33,8 +33,8 @@ class Evidence:
     @cached_property
     def importance(self) -> Callable[[Any], Any]:
         section = self.recipe.importance
-        factory = importances[section.name]
-        return factory(**self._given(factory, ("seen", "model", "loader")), **section.options)
+        factory = rankings[section.name]
+        return factory(**self._given(factory, ("seen", "model", "loader"), quick=True), **section.options)
 
     @cached_property
     def layers(self) -> Any:
@@ -79,13 +79,13 @@ class Evidence:
         data = self.recipe.data
         return First(self.scene.task.train, data.calibration, data.batch, self.recipe.seed, rank, world)
 
-    def _given(self, factory: Callable[..., Any], offered: Iterable[str]) -> dict[str, Any]:
-        """The evidence that the factory has parameters for."""
+    def _given(self, factory: Callable[..., Any], offered: Iterable[str], *, quick: bool = False) -> dict[str, Any]:
+        """The evidence that the factory has parameters for; in a rehearsal only what is `quick` reads the noise."""
         wanted = evidence_of(factory)
         give: Mapping[str, Callable[[], Any]] = {
             "seen": lambda: self.tasks_seen if wanted["seen"] is TaskObservations else self.seen,
             "model": lambda: self.scene.model,
-            "loader": lambda: _Unread() if self.scene.rehearsal else self.loader(),
+            "loader": lambda: self.loader() if quick or not self.scene.rehearsal else _Unread(),
             "importance": lambda: self.importance,
         }
         return {name: give[name]() for name in offered if name in wanted}

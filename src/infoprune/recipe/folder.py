@@ -13,7 +13,7 @@ from infoprune.files import write_atomically
 from infoprune.finetune import Progress, Workers
 from infoprune.finetune.checkpoints import save_tensors
 from infoprune.recipe.board import Board
-from infoprune.recipe.reading import changed, read_recipe, to_yaml
+from infoprune.recipe.reading import changed, kept_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
 from infoprune.surgery import Plan
 
@@ -31,7 +31,7 @@ class Folder:
         """A new run's directory, or that of a run of the same recipe."""
         kept = path / RECIPE
         if kept.is_file():
-            difference = changed(read_recipe(kept), recipe)
+            difference = changed(kept_recipe(kept), recipe)
             if difference is not None:
                 raise InfopruneError(f"{path} holds a run of another recipe ({difference}); choose another --out")
         elif path.exists() and (not path.is_dir() or any(_foreign(path))):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infoprune.data import Noise, Task, datasets, facts_of
 from infoprune.measure import measure
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import cuts_of
@@ -12,6 +11,7 @@ from infoprune.recipe.networks import network_of
 from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.scene import example
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.tasks import task_of, task_of_noise
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Priced:
 
 def price(recipe: Recipe) -> Priced:
     """Rehearse every cut of the recipe on a network with random weights."""
-    task, read = _task(recipe)
+    noise = task_of_noise(recipe)
+    task = noise or task_of(recipe)
     check_kind(recipe, task)
     model, x = network_of(recipe, task.classes, published=False), example(task)
     check_classes(recipe, task, model, x)
@@ -55,14 +56,4 @@ def price(recipe: Recipe) -> Priced:
         epochs += compared * cut.epochs + (recipe.finetune.epochs if cut.tuned else 0)
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
     told = tuple(cut.words() for cut in cuts)
-    return Priced(dense.params, dense.macs, told, after.params, after.macs, epochs, unsure, read)
-
-
-def _task(recipe: Recipe) -> tuple[Task, bool]:
-    """Noise of the shape and kind that is known of the data set; the data set itself where its files decide."""
-    data, facts = recipe.data, facts_of(recipe.data.name)
-    classes = None if facts is None else facts.classes or recipe.model.num_classes
-    if facts is None or classes is None:
-        return datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options), True
-    noise = Noise(1, facts.shape(data.size))
-    return facts.task(data.name, noise, noise, data.size, classes), False
+    return Priced(dense.params, dense.macs, told, after.params, after.macs, epochs, unsure, noise is None)

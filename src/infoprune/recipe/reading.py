@@ -15,7 +15,7 @@ from infoprune.allocation import solvers
 from infoprune.budgets import budgets
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
-from infoprune.importance import importances
+from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
@@ -23,16 +23,45 @@ from infoprune.recipe.evidence import check_options, unservable
 from infoprune.recipe.networks import check_name
 from infoprune.recipe.values import converted, nearest_word, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
-from infoprune.registry import Registry, nearest
+from infoprune.registry import nearest
 from infoprune.surgery.token_scores import token_scores
+
+Names = Mapping[str, Callable[..., Any]]
+WITH_CODE = ("model", "data")  # sections that may name a Python file
 
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
-    """The recipe in a YAML file, with `changes` such as "finetune.lr=0.1" on top."""
-    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(Path(path)).items()}
+    """The recipe in a YAML file, with `changes` such as "finetune.lr=0.1" on top.
+
+    Code of the user's own runs where `changes` name its file, or where it lies beside or under the recipe.
+    """
+    path = Path(path)
+    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(path).items()}
+    named = {change.partition("=")[0] for change in changes}
+    for part in WITH_CODE:
+        if f"{part}.file" not in named:
+            _place(told.get(part), path.parent, f"{part}.file")
     for change in changes:
-        _set(told, change)
+        set_in(told, change)
     return recipe_of(told)
+
+
+def kept_recipe(path: Path) -> s.Recipe:
+    """The resolved recipe that is stored with a run; what it names is not looked at, let alone run."""
+    return recipe_of(read(path))
+
+
+def _place(part: Any, folder: Path, key: str) -> None:
+    """A file of code as the absolute path of one beside or under the recipe; BadRecipe for any other."""
+    if not isinstance(part, dict) or not isinstance(part.get("file"), str):
+        return
+    file = (folder / part["file"]).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise BadRecipe(
+            f"{key} is {part['file']}, which is not beside or under the recipe, so that its code is not run; to run it "
+            f"name it on the command line: --set {key}={part['file']}"
+        )
+    part["file"] = str(file)
 
 
 def recipe_of(told: Mapping[str, Any]) -> s.Recipe:
@@ -68,37 +97,41 @@ def _plain(part: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for f in fields(part):
         value = getattr(part, f.name)
-        if f.name in ("options", "limits"):
+        if f.name in ("options", "limits") and not isinstance(part, s.ModelSection):
             found.update(value)
+        elif isinstance(value, Mapping):
+            found |= {f.name: dict(value)} if value else {}
         elif value is not None:
             found[f.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def _set(told: dict[str, Any], change: str) -> None:
+def set_in(told: dict[str, Any], change: str) -> None:
+    """Change the sections as "section.key=value" says."""
     path, equals, text = change.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys) or len(keys) > 2:
+    *sections, key = path.split(".")
+    if not equals or not all([*sections, key]) or sections[1:] not in ([], ["options"]):
         raise BadRecipe(f"--set {change!r:.80} is not of the form section.key=value; write e.g. --set finetune.lr=0.1")
-    value = parsed(text, f"--set {path}")
-    if len(keys) == 1:
-        told[keys[0]] = value
-        return
-    part = told.get(keys[0])
-    if part is None:
-        part = told[keys[0]] = {}
-    if not isinstance(part, dict):
-        refuse(keys[0], part, f"a section, so that --set can change {path}")
-    part[keys[1]] = value
+    part = told
+    for i, name in enumerate(sections):
+        if part.get(name) is None:
+            part[name] = {}
+        if not isinstance(part[name], dict):
+            refuse(".".join(sections[: i + 1]), part[name], f"a section, so that --set can change {path}")
+        part = part[name]
+    part[key] = parsed(text, f"--set {path}")
 
 
 # ----------------------------------------------------------------------------------------------- one by one
 
 
 def _model(given: Any, path: str) -> s.ModelSection:
-    own, _ = section(s.ModelSection, given, path)
-    found = s.ModelSection(**own)
-    _named(f"{path}.name", lambda: check_name(found.name))
+    own, more = section(s.ModelSection, given, path, {"options": Mapping})
+    found = s.ModelSection(**own, options=dict(more.get("options") or {}))
+    if found.file is None:
+        _named(f"{path}.name", lambda: check_name(found.name))
+    else:
+        found = replace(found, file=_code(found.file, path))
     if found.num_classes is not None and found.num_classes < 1:
         refuse(f"{path}.num_classes", found.num_classes, "a number of classes, at least 1")
     if not found.train_epochs >= 0:
@@ -111,8 +144,14 @@ def _model(given: Any, path: str) -> s.ModelSection:
 
 
 def _data(given: Any, path: str) -> s.DataSection:
-    factory = _factory(datasets, given, path)
-    own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed")))
+    if isinstance(given, Mapping) and given.get("file") is not None:
+        known = {f.name for f in fields(s.DataSection)} - {"options"}
+        options = {key: value for key, value in given.items() if key not in known}
+        own, _ = section(s.DataSection, {key: value for key, value in given.items() if key in known}, path)
+        own["file"] = _code(own["file"], path)
+    else:
+        factory = _factory(datasets, given, path)
+        own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed", "view")))
     found = s.DataSection(**own, options=options)
     for name, least in (("size", 1), ("batch", 1), ("workers", 0), ("calibration", 8)):
         value = getattr(found, name)
@@ -121,8 +160,16 @@ def _data(given: Any, path: str) -> s.DataSection:
     return found
 
 
+def _code(file: str, path: str) -> str:
+    """The absolute path of a Python file that is there; it is not run yet."""
+    place = Path(file).resolve()
+    if place.suffix != ".py" or not place.is_file():
+        refuse(f"{path}.file", file, "the path of a Python file; there is no such file")
+    return str(place)
+
+
 def _importance(given: Any, path: str) -> s.ImportanceSection:
-    factory = _servable(importances, given, path, s.ImportanceSection.name)
+    factory = _servable(rankings, given, path, s.ImportanceSection.name)
     own, options = section(s.ImportanceSection, given, path, _options(factory))
     _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
     return s.ImportanceSection(**own, options=options)
@@ -146,11 +193,14 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
-    if found.rates is not None and not 0 <= found.rates < 1:
-        refuse(f"{path}.rates", found.rates, "the share that leaves, from 0 to below 1")
+    for share in _each(found.rates):
+        if not 0 <= share < 1:
+            refuse(f"{path}.rates", share, "the share that leaves, from 0 to below 1")
+    for share in _each(found.floor):
+        if not 0 < share <= 1:
+            refuse(f"{path}.floor", share, "the share of units that always stays, above 0 and at most 1")
     for name, fine, need in (
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
-        ("floor", 0 < found.floor <= 1, "the share of units that always stays, above 0 and at most 1"),
         ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
@@ -159,6 +209,10 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if solver is not None:
         _named(f"{path}.solver", lambda: solvers[solver])
     return found
+
+
+def _each(shares: float | Mapping[str, float] | None) -> list[float]:
+    return [] if shares is None else list(shares.values()) if isinstance(shares, Mapping) else [shares]
 
 
 def _depth(given: Any, path: str) -> s.DepthSection:
@@ -249,7 +303,7 @@ def _check_together(recipe: s.Recipe) -> None:
 # ------------------------------------------------------------------------------------------------- names, options
 
 
-def _factory(registry: Registry, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
+def _factory(registry: Names, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
     if not isinstance(given, Mapping):
         refuse(path, given, "a section with keys such as name:")
     name = given.get("name", default)
@@ -259,7 +313,7 @@ def _factory(registry: Registry, given: Any, path: str, default: str | None = No
     return _named(f"{path}.name", lambda: registry[name])
 
 
-def _servable(registry: Registry, given: Any, path: str, default: str) -> Callable[..., Any]:
+def _servable(registry: Names, given: Any, path: str, default: str) -> Callable[..., Any]:
     """The factory that is named, if a recipe has the evidence that it asks for."""
     factory = _factory(registry, given, path, default)
     missing = unservable(factory)

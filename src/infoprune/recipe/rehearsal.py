@@ -11,6 +11,7 @@ from torch import nn
 from infoprune.data import Noise, Task
 from infoprune.errors import BadRecipe, InfopruneError
 from infoprune.finetune import Workers
+from infoprune.planning.untrained import known_to_be_untrained
 from infoprune.recipe.cuts import Cut
 from infoprune.recipe.scene import Scene, example
 from infoprune.recipe.sections import Recipe
@@ -30,7 +31,8 @@ def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut])
     for cut in cuts:
         scene = Scene(small, model, x, replace(task, train=noise, held_out=noise), rehearsal=True)
         try:
-            plan = cut.decide(scene).plan
+            with known_to_be_untrained():
+                plan = cut.decide(scene).plan
         except InfopruneError:
             raise
         except (ValueError, TypeError) as error:

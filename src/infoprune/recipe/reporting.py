@@ -84,8 +84,7 @@ def _latency(timed: LatencyComparison | None, which: str) -> Interval | None:
     if which == "pruned":
         return Interval(timed.pruned_ms, *timed.pruned_interval_ms)
     low, high = timed.pruned_interval_ms
-    spread = timed.dense_ms / timed.pruned_ms
-    return Interval(timed.dense_ms, low * spread, high * spread)
+    return Interval(timed.dense_beside_ms, low / timed.ratio, high / timed.ratio)
 
 
 def _inverse(timed: LatencyComparison) -> Interval:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from infoprune.artifact import save
-from infoprune.data import Task, datasets
+from infoprune.data import Task
 from infoprune.errors import InfopruneError, Interrupted
 from infoprune.export import export
 from infoprune.files import held
@@ -31,6 +31,7 @@ from infoprune.recipe.results import DENSE, WEIGHTS, Results
 from infoprune.recipe.scene import example
 from infoprune.recipe.sections import Recipe
 from infoprune.recipe.splitting import judged_over_the_wire, sent
+from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan, certificate_of, prune_
 
@@ -57,8 +58,7 @@ def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> R
 
 def _sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device, list[Cut]]:
     """Data, an example, the device and the cuts of a recipe that was found to be sound; nothing is written before."""
-    data = recipe.data
-    task: Task = datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
+    task = task_of(recipe)
     check_kind(recipe, task)
     x, device = example(task), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dense = network_of(recipe, task.classes).to(device)

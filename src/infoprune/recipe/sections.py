@@ -15,9 +15,14 @@ Layers = tuple[str, ...]
 
 @dataclass(frozen=True)
 class ModelSection:
-    """A network by name; `weights` is a file, or it is trained first for `train_epochs` at a peak of `train_lr`."""
+    """A network by name; `weights` is a file, or it is trained first for `train_epochs` at a peak of `train_lr`.
+
+    With `file` it is what `name` makes in that Python file; `options` are what it is made with.
+    """
 
     name: str
+    file: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     num_classes: int | None = None
     weights: str | None = None
     pretrained: bool = False
@@ -27,9 +32,13 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    """A data set by name; `calibration` pictures are observed. Further keys are the data set's own options."""
+    """A data set by name; `calibration` pictures are observed. Further keys are the data set's own options.
+
+    With `file` it is what `name` gives in that Python file.
+    """
 
     name: str
+    file: str | None = None
     root: str | None = None
     size: int | None = None
     batch: int = 128
@@ -60,12 +69,15 @@ class LayerImportanceSection:
 
 @dataclass(frozen=True)
 class BudgetSection:
-    """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves."""
+    """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
+
+    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers.
+    """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
-    rates: float | None = None
+    rates: float | Mapping[str, float] | None = None
     round_to: int = 1
-    floor: float = 0.1
+    floor: float | Mapping[str, float] = 0.1
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()

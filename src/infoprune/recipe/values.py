@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import math
 import types
 import typing
@@ -29,6 +30,12 @@ def converted(value: Any, kind: Any, path: str) -> Any:
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(converted(item, inner[0], f"{path}[{i}]") for i, item in enumerate(items))
+    if origin is collections.abc.Mapping and inner != (str, Any):
+        if not isinstance(value, Mapping):
+            refuse(path, value, "a section")
+        return {str(key): converted(one, inner[1], f"{path}.{key}") for key, one in value.items()}
+    if kind is Mapping:
+        return value if isinstance(value, Mapping) else refuse(path, value, "a section of options")
     if kind in _CONVERTERS:
         return _CONVERTERS[kind](value, path)
     return refuse(path, value, "nothing: it can be set from Python alone")
@@ -67,6 +74,8 @@ def _as_one_of(value: Any, kinds: tuple, path: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     rest = [k for k in kinds if k is not type(None)]
+    if not isinstance(value, Mapping):
+        rest = [k for k in rest if typing.get_origin(k) is not collections.abc.Mapping]
     for kind in rest[:-1]:
         try:
             return converted(value, kind, path)

@@ -25,6 +25,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.verify import evaluating, structural_copy
 from infoprune.planning import Planned, Scored, spent
+from infoprune.planning.shares import usual
 from infoprune.surgery.plan import Plan, Price, carry_out
 from infoprune.surgery.token_scores import token_scores
 from infoprune.surgery.tokens import KeepTokens, require_whole
@@ -123,7 +124,7 @@ class Stages:
     def problem(self, scored: Scored, budgets: Sequence[Counted]) -> Problem:
         """The problem of the widths, with a site of N steps for each stage behind them."""
         widths, size, count = scored.problem(budgets), self.layout.patches, len(self.blocks)
-        floor = scored.terms.floor
+        floor = usual(scored.terms.floor)
         least = int(np.ceil(floor * size - 1e-9)) if isinstance(floor, float) else min(floor, size)
         scores = [self.price_of_scores(self.all_arriving(), budget) for budget in budgets]
         return Problem(

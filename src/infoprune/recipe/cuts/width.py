@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,7 +49,9 @@ class Width(Cut):
         return Decision(made.plan, sites, allocation, rivals)
 
     def words(self) -> str:
-        limits = self.budget.budgets or {f"{self.budget.rates:.0%} of every site": None}
+        rates = self.budget.rates
+        left = "a share of each site" if isinstance(rates, Mapping) else f"{rates or 0:.0%} of every site"
+        limits = self.budget.budgets or [left]
         return f"channels ({', '.join(limits)}), then {self.recipe.finetune.epochs:g} epochs"
 
     def unsure(self) -> str:

@@ -1,0 +1,83 @@
+"""Artefacts where the command line names them: a directory of their own, or that of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import nn
+
+from infoprune.artifact import load, read_config
+from infoprune.artifact.saving import CONFIG, WEIGHTS
+from infoprune.errors import BadRecipe
+from infoprune.models import own_network
+from infoprune.own_code import file_and_name
+from infoprune.recipe.folder import RECIPE
+from infoprune.recipe.reading import kept_recipe, set_in
+from infoprune.recipe.sections import ModelSection
+
+ARTEFACT = "artefact"
+
+
+def artefact_in(directory: Path) -> Path:
+    """The directory itself, or the artefact in that of a run."""
+    inside = directory / ARTEFACT
+    return inside if (inside / CONFIG).is_file() and not (directory / CONFIG).is_file() else directory
+
+
+def loaded(given: Path, arguments: argparse.Namespace) -> tuple[Path, nn.Module, Callable[[], nn.Module] | None]:
+    """Where the artefact lies, the pruned model, and what builds its dense network if the user named that."""
+    place = artefact_in(given)
+    if not (place / CONFIG).is_file():
+        raise BadRecipe(f"{given} is neither an artefact's directory nor that of a finished run")
+    factory = _factory(place, given, arguments)
+    return place, load(place, factory=factory), factory
+
+
+def section_of(place: Path, arguments: argparse.Namespace) -> ModelSection:
+    """The artefact's dense network as a recipe names it; without a name where no recipe could."""
+    architecture = read_config(place).architecture
+    if architecture.source == "factory":
+        own = file_and_name(arguments.model)
+        assert own is not None
+        return ModelSection(own[1], file=str(own[0].resolve()))
+    known = architecture.source in ("timm", "torchvision", "infoprune")
+    return ModelSection(f"{architecture.source}:{architecture.name}" if known else "")
+
+
+def _factory(place: Path, given: Path, arguments: argparse.Namespace) -> Callable[[], nn.Module] | None:
+    """What --model says builds the dense network; None where a registry does."""
+    architecture, told = read_config(place).architecture, arguments.model
+    if architecture.source != "factory":
+        if told is not None:
+            raise BadRecipe(f"--model is not needed: {place} is made from {architecture.source}:{architecture.name}")
+        return None
+    own = None if told is None else file_and_name(told)
+    if own is None:
+        raise BadRecipe(
+            f"{place} is made from {architecture.name}, which no registry builds; add --model FILE.py:NAME, which does"
+        )
+    options = _options(given, own[1], arguments.set)
+    classes = _classes(place, own_network(*own, options))
+    return lambda: own_network(*own, options, classes=classes)
+
+
+def _options(given: Path, name: str, changes: Sequence[str]) -> dict[str, Any]:
+    """What the network is made with: as the run had it, changed by --set model.options.KEY=VALUE."""
+    kept = given / RECIPE
+    model = kept_recipe(kept).model if kept.is_file() else None
+    told: dict[str, Any] = {"model": {"options": dict(model.options) if model and model.name == name else {}}}
+    for change in changes:
+        if change.startswith("model."):
+            set_in(told, change)
+    return told["model"]["options"]
+
+
+def _classes(place: Path, usual: nn.Module) -> int | None:
+    """How many classes the artefact has: as many as its head's bias, the last vector of the usual network, is long."""
+    last = next((name for name, tensor in reversed(usual.state_dict().items()) if tensor.dim() == 1), None)
+    with safe_open(place / WEIGHTS, "pt") as file:
+        return file.get_slice(last).get_shape()[0] if last in file.keys() else None  # noqa: SIM118 - no mapping

@@ -1,0 +1,84 @@
+"""Floors and rates that differ from layer to layer, by name, subtree, glob or module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from torch import nn
+
+from infoprune.errors import UnknownName
+from infoprune.graph import Graph, Site
+from infoprune.layerwise.base import writers_of
+from infoprune.registry import nearest
+
+LEAST = 0.1  # share of the units that stays where nothing is said
+Share = float | int
+Shares = Share | Mapping[Any, Share]
+Value = TypeVar("Value")
+
+
+def by_name(model: nn.Module, told: Any, what: str) -> Any:
+    """The same with the names of modules in the place of modules; TypeError for keys of any other kind."""
+    if not isinstance(told, Mapping):
+        return told
+    names = {id(module): name for name, module in model.named_modules()}
+    found = {}
+    for key, value in told.items():
+        name = key if isinstance(key, str) else names.get(id(key))
+        if name is None:
+            kind = type(key).__name__
+            raise TypeError(f"{what} names a {kind} that is not in the model; give its modules, names or globs")
+        found[name] = value
+    return found
+
+
+def per_site(
+    graph: Graph, told: Mapping[str, Value], what: str, *, among: Container[str] | None = None
+) -> dict[str, Value]:
+    """site -> what the last key that means it says, of all sites or those `among`; absent where no key means it.
+
+    A key means the site of that name, or else all sites to which layers write whose names it matches as a glob, or that
+    lie in the subtree of that name. A key that means none is an error.
+    """
+    found: dict[str, Value] = {}
+    sites = [site.name for site in graph.sites if among is None or site.name in among]
+    layers = {site: [site, *writers_of(graph, site)] for site in sites}
+    for key, value in told.items():
+        meant = [key] if key in layers else [s for s, names in layers.items() if any(matches(n, key) for n in names)]
+        if not meant:
+            known = [*layers, *(name for names in layers.values() for name in names)]
+            raise UnknownName(f"{what} names {key!r}, which is not a site; {nearest(key, list(dict.fromkeys(known)))}")
+        found |= dict.fromkeys(meant, value)
+    return found
+
+
+def matches(name: str, key: str) -> bool:
+    """Whether a layer's name is the key, lies in its subtree, or is what it is a glob for."""
+    return name == key or name.startswith(f"{key}.") or fnmatchcase(name, key)
+
+
+def check_floor(floor: Any) -> None:
+    """Raise ValueError unless it is a share or a number, or a mapping to such."""
+    for one in floor.values() if isinstance(floor, Mapping) else [floor]:
+        if not (0 < one <= 1 if isinstance(one, float) else isinstance(one, int) and one >= 1):
+            raise ValueError(
+                f"floor is {one!r}; give the fraction of units that always stays, or their number as an int"
+            )
+
+
+def usual(floor: Shares) -> Share:
+    """The floor of what no key means."""
+    return LEAST if isinstance(floor, Mapping) else floor
+
+
+def floors(graph: Graph, floor: Shares) -> dict[str, int]:
+    """site -> the least number of units that stays; `LEAST` of them where a mapping says nothing."""
+    told = per_site(graph, floor, "floor") if isinstance(floor, Mapping) else {}
+    return {site.name: least(told.get(site.name, usual(floor)), site) for site in graph.sites}
+
+
+def least(floor: Share, site: Site) -> int:
+    return max(1, math.ceil(floor * site.size - 1e-9) if isinstance(floor, float) else min(floor, site.size))

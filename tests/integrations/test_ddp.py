@@ -1,0 +1,97 @@
+"""Pruning in the middle of a DDP training: two workers, one network."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import infoprune as ip
+
+SCRIPT = Path(__file__).parents[2] / "integrations" / "ddp" / "prune_midway.py"
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("prune_midway", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def work(rank, folder):
+    ddp, optimizer, losses = script().train(SimpleNamespace(steps=20, macs=0.5, out=str(folder / "out")))
+    momentum = {tuple(p.shape): tuple(optimizer.state[p]["momentum_buffer"].shape) for p in ddp.parameters()}
+    weights = {name: value.tolist() for name, value in ddp.module.state_dict().items()}
+    fits = all(shape == buffer for shape, buffer in momentum.items())
+    return {"losses": losses, "weights": weights, "fits": fits, "refused": refused(ddp)}
+
+
+def refused(ddp):
+    plan = ip.plan(ddp, torch.zeros(1, 3, 16, 16), ip.importance.CapacityImportance(), rates=0.25)
+    try:
+        ip.prune_(ddp, torch.zeros(1, 3, 16, 16), plan)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder, children = tmp_path_factory.mktemp("ddp"), []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+                (folder / f"{rank}.json").write_text(json.dumps(work(rank, folder)))
+                dist.destroy_process_group()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_workers_go_on_with_one_pruned_network(told):
+    folder, (one, other) = told
+    averages = [
+        name for name in one["weights"] if "running" in name
+    ]  # of each worker's own pictures until the next step
+    assert all(one["weights"][name] == other["weights"][name] for name in one["weights"] if name not in averages)
+    assert one["losses"] != other["losses"]
+    assert one["fits"]
+    assert sum(one["losses"][-4:]) < sum(one["losses"][:4]) / 2
+    module = script()
+    model = ip.load(folder / "out", factory=module.Net)
+    dense, x = module.Net(), torch.zeros(1, 3, 16, 16)
+    assert ip.measure(model, x).macs <= 0.5 * ip.measure(dense, x).macs
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == one["weights"]
+
+
+def test_the_wrapper_is_planned_and_its_surgery_says_what_to_do(told):
+    assert told[1][0]["refused"].endswith("prune model.module, then wrap it again")
+
+
+def test_fsdp_is_told_in_a_sentence(monkeypatch):
+    kind = type("FullyShardedDataParallel", (nn.Module,), {"forward": lambda self, x: x})
+    with pytest.raises(ip.errors.Untraceable, match="flattens its parameters; prune the network before it is wrapped"):
+        ip.plan(nn.Sequential(kind()), torch.zeros(1, 3), ip.importance.CapacityImportance(), rates=0.5)
+
+
+@pytest.mark.slow
+def test_the_script_runs_under_torchrun(tmp_path):
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(SCRIPT), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in done.stdout
