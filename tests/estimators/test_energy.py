@@ -196,6 +196,30 @@ def test_dependence_is_blind_to_the_names_of_classes_and_the_order_of_samples(se
     assert 0 <= energy.energy_dependence(features, labels, statistic=energy.coefficient) <= 1
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-25, 1e-44])
+@pytest.mark.parametrize("width", [3, 30])
+def test_single_precision_reaches_as_far_as_its_numbers(scale, width):
+    x, labels = normals(0, 12, width).float() * scale, torch.arange(12) % 3
+    batch = torch.stack([x, normals(1, 12, width).float()])
+    expected = torch.stack([energy.energy_dependence(each.double(), labels) for each in batch])
+    torch.testing.assert_close(energy.energy_dependence(batch, labels), expected, rtol=1e-5, atol=0)
+    assert energy.dependence_estimate(x, labels).standard_error > 0
+    apart = energy.energy_distance(batch[:, :5], batch[:, 5:])
+    torch.testing.assert_close(
+        apart.double(), energy.energy_distance(*batch.double().split((5, 7), 1)), rtol=1e-5, atol=1e-44
+    )
+    torch.testing.assert_close(
+        energy.distances(batch, batch).double(), torch.cdist(batch.double(), batch.double()), rtol=1e-4, atol=1e-44
+    )
+
+
+def test_no_unit_has_no_energy():
+    labels = torch.tensor([0, 1, 0, 1])
+    for width in (3, 30):
+        assert energy.dependence_estimate(torch.empty(0, 4, width), labels).value.shape == (0,)
+        assert energy.pairwise_energy(torch.empty(0, 4, width), labels).shape == (0, 2, 2)
+
+
 def test_the_coefficient_does_not_see_the_scale_of_the_features():
     features, labels = labelled(0)
     expected = energy.energy_dependence(features, labels, statistic=energy.coefficient)

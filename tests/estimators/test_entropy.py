@@ -124,6 +124,11 @@ def test_takes_parameters_as_they_are(d):
     assert not kernel_distance_entropy(kernels).requires_grad
 
 
+def test_filters_without_kernels_are_refused():
+    with pytest.raises(ValueError, match="no kernels"):
+        kernel_distance_entropy(torch.empty(3, 0, 4))
+
+
 def test_softmax_entropy_survives_large_logits():
     assert softmax_entropy(torch.tensor([1e30, 1e30])) == 1.0
     assert softmax_entropy(torch.tensor([1e30, 0.0])) < 1e-30

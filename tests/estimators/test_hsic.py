@@ -68,6 +68,24 @@ def test_congruence_is_equation_12_and_equals_nhsic_on_centred_samples_only():
     torch.testing.assert_close(hsic.congruence(x - x.mean(0), y - y.mean(0)), hsic.nhsic(x, y), rtol=1e-10, atol=0)
 
 
+def test_congruence_scores_a_batch_at_once_whatever_the_scale():
+    x, y = torch.randn(3, 9, 4), torch.randn(9, 2)
+    each = torch.stack([hsic.congruence(one, y) for one in x])
+    torch.testing.assert_close(hsic.congruence(x, y), each)
+    torch.testing.assert_close(hsic.congruence(torch.tensor([1e30, 1.0, 1e-25])[:, None, None] * x, y), each)
+
+
+@pytest.mark.parametrize("empty", [torch.zeros(5, 3), torch.empty(5, 0), torch.zeros(2, 5, 3)])
+def test_congruence_of_zeros_is_refused(empty):
+    with pytest.raises(ValueError, match="y is zero for all 5 samples"):
+        hsic.congruence(torch.rand(5, 2), empty)
+
+
+def test_no_layer_has_no_pairs():
+    assert hsic.pairwise_nhsic(torch.empty(0, 5, 5)).shape == (0, 0)
+    assert hsic.congruence(torch.empty(0, 5, 3), torch.rand(5, 2)).shape == (0,)
+
+
 def test_gram_matrices_equal_scikit_learns():
     x = normals(0, 20, 3) + 5
     centred = (x - x.mean(0)).numpy()

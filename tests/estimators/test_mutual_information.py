@@ -343,3 +343,17 @@ def test_labels_must_be_integers():
     x, labels = related(0)
     with pytest.raises(TypeError, match="cluster_outputs"):
         mi.binned(x, labels.double())
+
+
+def test_patches_of_any_width_are_counted():
+    """30^209 is no float any more."""
+    x = torch.arange(4.0).repeat_interleave(5).reshape(1, 20, 1).repeat(2, 1, 209)
+    labels = torch.arange(4).repeat_interleave(5)
+    torch.testing.assert_close(mi.binned(x, labels), torch.full((2,), math.log(4), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("tasks", [(), (2,)])
+def test_no_feature_has_no_information(tasks):
+    labels = torch.arange(4).expand(*tasks, 4)
+    assert mi.binned(torch.empty(3, 0, 4, 2), labels).shape == (3, 0, *tasks)
+    assert mi.estimate(torch.empty(0, 4, 2), labels).saturated.shape == (0, *tasks)

@@ -82,6 +82,21 @@ def test_a_wide_trained_looking_layer_matches_too():
     close(IndependenceImportance()(group_of(layer)), reference.independence(weights))
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("nearest", "scale"), [(None, 1e-5), (None, 0.1), (8, 1e-4)])
+def test_equation_7_holds_for_tiny_weights_in_any_order_of_kernels(kernel, nearest, scale):
+    """Entropies then differ from log2 n in late digits, which the min-max norm spreads over [0, 1]."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(70, 4, kernel)
+    nn.init.normal_(layer.weight, std=scale)
+    criterion = CapacityIndependenceImportance(sigma=1, nearest=nearest)
+    score = criterion(group_of(layer))
+    torch.testing.assert_close(score, reference.mix(layer.weight.detach(), 1, nearest).float(), rtol=0, atol=1e-4)
+    shuffled = nn.Conv2d(70, 4, kernel)
+    shuffled.weight.data = layer.weight.data[:, torch.randperm(70)]
+    torch.testing.assert_close(criterion(group_of(shuffled)), score, rtol=0, atol=1e-4)
+
+
 def test_scores_a_residual_group_as_the_mean_over_its_layers():
     net, inputs = NETS["residual"]()
     group = next(g for g in groups_of(net, inputs) if {net.branch, net.shortcut} <= {i.dep.layer for i in g})

@@ -138,3 +138,39 @@ def test_mistakes_are_one_sentence():
         ip.split.observe_tasks(Known(), [torch.full((9, 4, 8, 8), torch.nan)], layers=["features"], progress=False)
     with pytest.raises(UnusableData, match="empty"):
         ip.split.observe_tasks(Known(), [], layers=["features"], progress=False)
+
+
+def told(outputs, images=IMAGES, clusters=2):
+    return ip.split.observe_tasks(
+        Known(),
+        images,
+        layers=["features"],
+        outputs=outputs,
+        clusters=clusters,
+        view=ip.split.WholePatches(1),
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "clusters", "message"),
+    [
+        (lambda given: {"a": given["a"]}, 7000, r"task 'a'.*clusters is 7000.*number of points"),
+        (lambda given: {"b": given["b"]}, 3, r"task 'b'.*3 clusters need as many different points"),
+        (lambda given: {"a": given["a"][:5]}, 2, r"task 'a' gave 5 outputs for 32 images"),
+    ],
+)
+def test_errors_name_the_task(outputs, clusters, message):
+    with pytest.raises(UnusableData, match=message):
+        told(outputs, clusters=clusters)
+
+
+def test_a_task_that_goes_missing_is_named():
+    given = iter([{"a": torch.rand(32, 2)}, {"a": torch.rand(32, 2)}, {"c": torch.rand(32, 2)}])
+    with pytest.raises(UnusableData, match=r"task 'a' is missing in a later batch, which gave 'c'"):
+        told(lambda _: next(given))
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(ValueError, match="samples is 0"):
+        known(samples=0)

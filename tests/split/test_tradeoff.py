@@ -11,6 +11,7 @@ from sklearn.metrics import jaccard_score
 from split_nets import Skip
 
 import infoprune as ip
+from infoprune.errors import UnusableData
 from infoprune.split.tradeoff import positive_share
 
 gains = st.lists(st.floats(-1, 1).filter(lambda g: abs(g) > 1e-3), min_size=3, max_size=3)
@@ -70,6 +71,37 @@ def test_pixels_without_a_label_don_t_count():
     statistics = metric.statistics(logits, torch.tensor([[[0, 1, 255]]]))
     assert metric.score(statistics.sum(0)) == 1
     assert statistics.sum() == 2
+
+
+def test_pictures_without_anything_to_score_are_said_to_be():
+    metric, target = ip.split.RMSE(), torch.zeros(3, 1, 4, 4)
+    nothing = ip.split.Evaluation({"depth": metric.statistics(torch.rand(3, 1, 4, 4), target)}, torch.ones(3))
+    with pytest.raises(UnusableData, match=r"depth.*RMSE, px.*none of the 3 images"):
+        nothing.score("depth", metric)
+    with pytest.raises(UnusableData, match="depth"):
+        nothing.interval("depth", metric)
+    target[0] = 1
+    some = ip.split.Evaluation({"depth": metric.statistics(torch.zeros(3, 1, 4, 4), target)}, torch.ones(3))
+    assert some.score("depth", metric) == 1
+    assert some.interval("depth", metric) == (1, 1)  # of the draws that hold the first picture
+
+
+def test_an_empty_batch_adds_nothing():
+    model = Skip().eval()
+    split = ip.split.SplitModel(model, at="join", heads=["disparity"])
+    features, targets = split.edge(torch.rand(3, 3, 16, 24)), {"disparity": torch.rand(3, 1, 16, 24)}
+    selection = ip.split.hard_selection(torch.arange(8), 0.5)
+    whole = ip.split.evaluate(split, [features], [targets], METRICS, selection)
+    none = {task: target[:0] for task, target in targets.items()}
+    for sent in (selection, None):
+        found = ip.split.evaluate(split, [features[:0], features], [none, targets], METRICS, sent)
+        assert len(found.bytes_per_image) == 3
+    assert torch.equal(
+        ip.split.evaluate(split, [features, features[:0]], [targets, none], METRICS, selection).statistics["disparity"],
+        whole.statistics["disparity"],
+    )
+    with pytest.raises(UnusableData, match="no features"):
+        ip.split.evaluate(split, [features[:0]], [none], METRICS)
 
 
 METRICS = {"disparity": ip.split.RMSE()}

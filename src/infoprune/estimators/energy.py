@@ -13,6 +13,7 @@ maximum when classes have different sizes or only tens of samples: the V-statist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,11 +63,11 @@ def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False, statistic: 
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"x has {x.shape[-1]} features and y has {y.shape[-1]}; a distance needs the same features")
     n, m = x.shape[-2], y.shape[-2]
-    return statistic(
-        distances(x, y).sum((-2, -1)) / (n * m),
-        distances(x, x).sum((-2, -1)) / _pairs(n, unbiased),
-        distances(y, y).sum((-2, -1)) / _pairs(m, unbiased),
-    )
+    unit = torch.maximum(_unit_of(x), _unit_of(y))
+    x, y = x / unit, y / unit
+    sums = (_distances(a, b).sum((-2, -1)) * unit[..., 0, 0] for a, b in ((x, y), (x, x), (y, y)))
+    across, within_x, within_y = sums
+    return statistic(across / (n * m), within_x / _pairs(n, unbiased), within_y / _pairs(m, unbiased))
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
@@ -75,6 +76,20 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
     Wide features go through one matrix product, which cancels for near neighbours; those are computed again
     from their differences, so the relative error stays below about a hundred roundings.
     """
+    unit = torch.maximum(_unit_of(x), _unit_of(y))
+    return _distances(x / unit, y / unit) * unit
+
+
+def _unit_of(x: Tensor) -> Tensor:
+    """The power of two below the largest number: samples divided by it, exactly, have squares that floats can hold."""
+    if not x.shape[-1]:
+        return x.new_ones(*x.shape[:-2], 1, 1)
+    exponent = torch.frexp(x.abs().amax((-2, -1), keepdim=True)).exponent
+    most = int(-math.log2(torch.finfo(x.dtype).tiny))
+    return torch.ldexp(torch.ones_like(exponent, dtype=x.dtype), exponent.clamp(-most, most))
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
     if x.shape[-1] <= NARROW:
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     origin = y.mean(-2, keepdim=True)
@@ -127,9 +142,10 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
     if len(values) < 2:
         raise ValueError(f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes")
     order = index.argsort(stable=True)
-    ordered = features.index_select(-2, order)
+    unit = _unit_of(features)
+    ordered = features.index_select(-2, order).div_(unit)
     ordered -= ordered.mean(-2, keepdim=True)
-    sums = _sums_to_classes(ordered, index[order], len(values))
+    sums = _sums_to_classes(ordered, index[order], len(values)).mul_(unit)
     to_class = torch.empty_like(sums).index_copy_(-2, order, sums)
     return ClassPairs(to_class, _add_by_class(to_class, index, -2), index.bincount().double(), index)
 
@@ -143,7 +159,7 @@ def _sums_to_classes(x: Tensor, index: Tensor, classes: int) -> Tensor:
     squares = x.square().sum(-1)
     member = torch.nn.functional.one_hot(index, classes).to(x)
     sums = x.new_zeros(*x.shape[:-1], classes, dtype=torch.float64)
-    size = max(1, min(STRIP, DISTANCES_AT_ONCE * x.shape[-1] // x.numel()))
+    size = max(1, min(STRIP, DISTANCES_AT_ONCE * x.shape[-1] // max(1, x.numel())))
     for first in range(0, n, size):
         last = min(first + size, n)
         apart = _strip(x, squares, slice(first, last))

@@ -20,7 +20,6 @@ from infoprune.estimators.distances import (
 
 ROWS = 2**18  # numbers sorted at once: 1 MiB of float32
 NEGLIGIBLE = -80.0  # logit whose share vanishes; numbers too small for float32 are slow to compute with
-FEW = 64  # terms up to which their rounding does not average out
 ENDS = 32  # numbers at each end of a row that mostly hold all probability
 REST = -40.0  # logit below which all other numbers of a row hold none
 LONG = 4096  # numbers from which the ends are found faster than all are sorted
@@ -53,6 +52,10 @@ def double_kernel_distance_entropy(kernels: Tensor, *, nearest: int | None, dist
     """
     check_distance(distance)
     check_nearest(nearest)
+    if not kernels.shape[-2]:
+        raise ValueError(
+            f"kernels have shape {tuple(kernels.shape)}: no kernels, so no entropy; give at least one each"
+        )
     kernels = kernels.to(torch.promote_types(kernels.dtype, torch.float32))
     if kernels.shape[-1] == 1 and distance != "cosine":
         return _line_entropy(kernels.squeeze(-1), nearest)
@@ -65,10 +68,10 @@ def softmax_entropy(logits: Tensor) -> Tensor:
     >>> softmax_entropy(torch.tensor([5.0, 5.0]))
     tensor(1., dtype=torch.float64)
     """
-    below = logits - logits.amax(-1, keepdim=True)
-    below = (below.float() if below.shape[-1] > FEW else below.double()).clamp_(min=NEGLIGIBLE)
+    below = logits.double()
+    below = (below - below.amax(-1, keepdim=True)).clamp_(min=NEGLIGIBLE)
     odds = below.exp()
-    total = odds.sum(-1).double()
+    total = odds.sum(-1)
     return (total.log() - odds.mul_(below).sum(-1) / total) / math.log(2)
 
 

@@ -155,16 +155,18 @@ def nhsic(x: Tensor, y: Tensor, *, unbiased: bool = False, gram: Gram = linear_g
 
 
 def congruence(x: Tensor, y: Tensor) -> Tensor:
-    """|Y'X|_F^2 / (|X'X|_F |Y'Y|_F) of samples n x d and n x e: eq. 12 as printed, not centred; in [0, 1].
+    """|Y'X|_F^2 / (|X'X|_F |Y'Y|_F) of samples *batch x n x d and *batch x n x e: eq. 12 as printed; *batch.
 
-    Tucker's congruence coefficient. After a ReLU every feature has a positive mean, which both sides share,
+    In [0, 1], not centred. Refuses samples that are all zero.
+
+    This is Tucker's congruence coefficient. After a ReLU every feature has a positive mean, which both sides share,
     so the value is close to one for unrelated layers; `nhsic` takes the means off.
 
     >>> congruence(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [1.1]])).round(decimals=3)
     tensor(0.9980)
     """
-    x, y = samples(x, "x"), samples(y, "y")
-    return (y.mT @ x).square().sum() / ((x.mT @ x).norm() * (y.mT @ y).norm())
+    x, y = _at_unit_scale(samples(x, "x"), "x"), _at_unit_scale(samples(y, "y"), "y")
+    return _frobenius(y.mT @ x).square() / (_frobenius(x.mT @ x) * _frobenius(y.mT @ y))
 
 
 # --- many layers at once ---
@@ -183,7 +185,7 @@ def pairwise_hsic(grams: Tensor, *, unbiased: bool = False) -> Tensor:
 def normalise(hsic_matrix: Tensor) -> Tensor:
     """nHSIC_ij = HSIC_ij / sqrt(HSIC_ii HSIC_jj) of *batch x L x L matrices; refuses constant layers."""
     size = hsic_matrix.diagonal(dim1=-2, dim2=-1)
-    constant = (size <= 0).reshape(-1, size.shape[-1]).any(0).nonzero().flatten().tolist()
+    constant = (size <= 0).reshape(-1, max(1, size.shape[-1])).any(0).nonzero().flatten().tolist()
     if constant:
         raise ValueError(f"layers {constant} are constant over the samples; leave them out of nHSIC")
     return hsic_matrix / (size.unsqueeze(-1) * size.unsqueeze(-2)).sqrt()
@@ -314,6 +316,19 @@ def _same_samples(k: Tensor, l: Tensor, at_least: int) -> None:  # noqa: E741
         raise ValueError(f"Gram matrices of {k.shape[-1]} and {l.shape[-1]} samples; pass the same samples to both")
     if k.shape[-1] < at_least:
         raise ValueError(f"a Gram matrix of {k.shape[-1]} sample(s); at least {at_least} are needed")
+
+
+def _at_unit_scale(x: Tensor, name: str) -> Tensor:
+    """The samples by their largest number, so that no square leaves the range of floats."""
+    if not x.shape[-1] or (x == 0).flatten(-2).all(-1).any():
+        raise ValueError(
+            f"{name} is zero for all {x.shape[-2]} samples; a congruence needs numbers that differ from zero"
+        )
+    return x / x.abs().amax((-2, -1), keepdim=True)
+
+
+def _frobenius(x: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(x)
 
 
 def _not_constant(x: Tensor, name: str) -> None:

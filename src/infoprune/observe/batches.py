@@ -85,6 +85,8 @@ def _as_labels(labels: Any) -> Tensor | None:
 
 
 def first(batches: Iterator[Batch], samples: int | None) -> Iterator[Batch]:
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples is {samples}; give at least 1, or None for all that there are")
     left = math.inf if samples is None else samples
     for batch in batches:
         yield batch if len(batch) <= left else batch.map(lambda t: t[: int(left)])  # noqa: B023 - used at once

@@ -173,6 +173,9 @@ class _Taps:
             for name, tensor in chain(self.now.items(), outputs.items()):
                 if not bool(tensor.isfinite().all()):
                     raise UnusableData(f"{name} gave out NaN or infinite numbers; check the weights and the inputs")
+                if len(tensor) != len(batch) and name in outputs:
+                    found = f"gave {len(tensor)} outputs for {len(batch)} images"
+                    raise UnusableData(f"task {name!r} {found}; pass outputs= that gives one for each image")
             yield Seen(len(batch), self.now, {task: output.float() for task, output in outputs.items()})
 
 
@@ -218,6 +221,8 @@ class _Counting:
 
     @classmethod
     def fitted(cls, pilot: list[Seen], taps: _Taps, view: Any, clusters: int, seed: int) -> _Counting:
+        for seen in pilot:
+            _require_tasks(tuple(pilot[0].outputs), seen)
         outputs = {task: torch.cat([seen.outputs[task] for seen in pilot]) for task in pilot[0].outputs}
         layers, centres = {}, {}
         for name in pilot[0].features:
@@ -226,10 +231,11 @@ class _Counting:
             layers[name] = _Layer.fitted(patches, view, [clusters] * len(outputs))
             for task, output in outputs.items():
                 if (task, grid) not in centres:
-                    centres[task, grid] = mi.cluster_centres(_some(corresponding(output, grid)), clusters, seed=seed)
+                    centres[task, grid] = _clustered(task, _some(corresponding(output, grid)), clusters, seed)
         return cls(layers, centres, tuple(outputs), view.size)
 
     def update(self, seen: Seen, taps: _Taps) -> _Counting:
+        _require_tasks(self.tasks, seen)
         layers, labels = dict(self.layers), {}
         for name, features in seen.features.items():
             patches, grid = patches_of(features, taps.modules[name], self.size)
@@ -244,6 +250,22 @@ class _Counting:
         patches = {name: layer.counts.samples for name, layer in self.layers.items()}
         evidence = {name: layer.compute() for name, layer in self.layers.items()}
         return TaskObservations(self.tasks, evidence, self.samples, patches)
+
+
+def _clustered(task: str, points: Tensor, clusters: int, seed: int) -> Tensor:
+    try:
+        return mi.cluster_centres(points, clusters, seed=seed)
+    except ValueError as error:
+        raise UnusableData(f"the outputs of task {task!r} can't be clustered: {error}") from error
+
+
+def _require_tasks(tasks: tuple[str, ...], seen: Seen) -> None:
+    missing = [task for task in tasks if task not in seen.outputs]
+    if missing:
+        given = ", ".join(map(repr, seen.outputs)) or "nothing"
+        raise UnusableData(
+            f"task {missing[0]!r} is missing in a later batch, which gave {given}; give all tasks each time"
+        )
 
 
 def _names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:

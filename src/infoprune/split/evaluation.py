@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from infoprune.errors import UnusableData
 from infoprune.split.metrics import Metric
 from infoprune.split.model import SplitModel
 from infoprune.wire import Codec, Selection, decode, encode
@@ -21,11 +23,20 @@ class Evaluation:
     bytes_per_image: Tensor
 
     def score(self, task: str, metric: Metric) -> float:
-        """The task's score over all images."""
-        return float(metric.score(self.statistics[task].sum(0)))
+        """The task's score over all images; raises `UnusableData` where these hold nothing to score."""
+        found = float(metric.score(self.statistics[task].sum(0)))
+        if math.isnan(found):
+            images = len(self.bytes_per_image)
+            raise UnusableData(
+                f"{task} has no {metric.unit}: none of the {images} images has a target that counts; add some that do"
+            )
+        return found
 
     def resampled(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> Tensor:
-        """The score of `draws` random draws of the images with replacement; the same images for the same seed."""
+        """The score of `draws` random draws of the images with replacement; the same images for the same seed.
+
+        NaN for a draw that holds nothing to score.
+        """
         generator = torch.Generator().manual_seed(seed)
         count = len(self.bytes_per_image)
         drawn = torch.randint(count, (draws, count), generator=generator)
@@ -34,8 +45,10 @@ class Evaluation:
         return metric.score(times @ self.statistics[task])
 
     def interval(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """Where the middle 95 % of resampled scores lie."""
-        low, high = self.resampled(task, metric, draws=draws, seed=seed).quantile(torch.tensor([0.025, 0.975]).double())
+        """Where the middle 95 % of resampled scores lie, of the draws that hold something to score."""
+        self.score(task, metric)
+        scores = self.resampled(task, metric, draws=draws, seed=seed)
+        low, high = scores.nanquantile(torch.tensor([0.025, 0.975]).double())
         return float(low), float(high)
 
 
@@ -64,12 +77,16 @@ def evaluate(
     statistics: dict[str, list[Tensor]] = {task: [] for task in metrics}
     lengths: list[int] = []
     for batch, wanted in zip(features, targets, strict=True):
+        if not len(batch):
+            continue
         streams = [encode(one, selection) for one in batch] if selection else None
         arrived = torch.stack([decode(stream) for stream in streams]) if streams else batch
         outputs = split.cloud(arrived)
         for task, metric in metrics.items():
             statistics[task].append(metric.statistics(outputs[task], wanted[task]))
         lengths += [len(stream) for stream in streams] if streams else [4 * batch[0].numel()] * len(batch)
+    if not lengths:
+        raise UnusableData("there are no features to evaluate; give at least one batch with an image in it")
     joined = {task: torch.cat(parts) for task, parts in statistics.items()}
     return Evaluation(joined, torch.tensor(lengths, dtype=torch.float64))
 

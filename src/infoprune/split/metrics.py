@@ -26,14 +26,15 @@ class Metric:
 
     @abstractmethod
     def score(self, total: Tensor) -> Tensor:
-        """The score of added-up statistics: *batch x statistics to *batch."""
+        """The score of added-up statistics: *batch x statistics to *batch; NaN where nothing could be scored."""
 
 
 @dataclass(frozen=True)
 class MeanIoU(Metric):
     """Mean over classes of intersection / union of labels images x h x w with logits images x classes x h x w.
 
-    In [0, 1]; labels outside 0 ... classes - 1 are ignored, and so is a class that neither side holds.
+    In [0, 1]; labels outside 0 ... classes - 1 are ignored, and so is a class that neither side holds. NaN where no
+    label counts.
 
     >>> metric = MeanIoU(classes=2)
     >>> logits = torch.tensor([[[[1.0, 1.0]], [[0.0, 2.0]]]])
@@ -60,7 +61,10 @@ class MeanIoU(Metric):
 
 @dataclass(frozen=True)
 class RMSE(Metric):
-    """Root mean squared error over all numbers whose target is positive (sky and gaps have no disparity)."""
+    """Root mean squared error over all numbers whose target is positive (sky and gaps have no disparity).
+
+    NaN where no target is positive.
+    """
 
     better: ClassVar[Literal["higher", "lower"]] = "lower"
     unit: ClassVar[str] = "RMSE, px"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -12,9 +13,9 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoprune.errors import NotACut, UnknownName
-from infoprune.graph.verify import evaluating
 from infoprune.graph.wrapped import bare
 from infoprune.registry import nearest
+from infoprune.split.copies import Copies
 from infoprune.split.cut import Cut, Reached, cut_at, require_cut
 from infoprune.split.program import program_of
 
@@ -29,12 +30,16 @@ class SplitModel(nn.Module):
 
     The model's own code runs in both halves: the edge stops as soon as the layer has spoken; the cloud puts the
     received tensor in its place, and everything before it runs on shapes alone, without numbers. The cloud so
-    needs the shapes of the model's inputs; it has them from `example_inputs`, or from the edge's latest call. If
-    anything else that is computed from the inputs is needed behind the layer, `NotACut` says what.
+    needs the shapes of the model's inputs. It has them from the edge's latest call that gave features of this size,
+    in this thread if there was one, else from `example_inputs`. If anything else that is computed from the inputs is
+    needed behind the layer, `NotACut` says what.
+
+    Each call runs on a copy of the modules that holds the model's own tensors, in evaluation mode: the model itself is
+    never touched, and calls may run in several threads, or within each other.
 
     Works for any module whose layer gives out one tensor: timm backbones, torchvision's segmentation models, and
     torchvision's detection models in front of their pyramid (`backbone.body.layer1`, say), whose image sizes are
-    shapes too. Both halves run in evaluation mode. `export` makes programs for torch alone; torchvision's detection
+    shapes too. `export` makes programs for torch alone; torchvision's detection
     models can't be exported, since their steps depend on what they find.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
@@ -69,20 +74,23 @@ class SplitModel(nn.Module):
 class EdgeHalf(nn.Module):
     """The model up to and with one layer."""
 
-    def __init__(self, model: nn.Module, at: str, note: Callable[[tuple], None]):
+    def __init__(self, model: nn.Module, at: str, note: Callable[[tuple, Tensor], None]):
         super().__init__()
         self.model, self.at, self.note = model, at, note
+        self.copies = Copies(model)
 
     def forward(self, *inputs: Any) -> Tensor:
         exporting = torch.compiler.is_exporting()
-        if not exporting:
-            self.note(inputs)
-        layer = self.model.get_submodule(self.at)
-        with evaluating(self.model), _listening(layer, stop=not exporting) as heard, suppress(Reached):
-            self.model(*inputs)
+        with self.copies.lent() as copy:
+            layer = copy.model.get_submodule(self.at)
+            with _listening(layer, stop=not exporting) as heard, suppress(Reached):
+                copy.model(*inputs)
         if not heard:
             raise NotACut(f"the model did not run {self.at!r} on these inputs; name a layer that it runs")
-        return _tensor(heard[0], self.at)
+        features = _tensor(heard[0], self.at)
+        if not exporting:
+            self.note(inputs, features)
+        return features
 
 
 class CloudHalf(nn.Module):
@@ -91,44 +99,50 @@ class CloudHalf(nn.Module):
     def __init__(self, model: nn.Module, at: str, heads: Heads):
         super().__init__()
         self.model, self.at, self.heads = model, at, _by_task(heads)
-        self.inputs: tuple | None = None  # of the model, on the meta device
-        self.cuts: dict[tuple, Cut] = {}
-        self.checked: set[tuple] = set()
+        self.copies = Copies(model)
+        self.inputs: dict[Any, tuple] = {}  # of the model, on the meta device; by the size of the features they gave
 
-    def expect(self, inputs: tuple) -> None:
-        """The shapes of inputs to come."""
-        self.inputs = tree_map_only(Tensor, lambda t: t.detach().to("meta"), inputs)
+    def expect(self, inputs: tuple, features: Tensor | None = None) -> None:
+        """The shapes of inputs to come, and the features that they give if these are known."""
+        shapes = tree_map_only(Tensor, lambda t: t.detach().to("meta"), inputs)
+        if features is not None:
+            self.inputs[features.shape[1:]] = self.inputs[get_ident(), features.shape[1:]] = shapes
+        self.inputs.setdefault(None, shapes)
 
     def forward(self, features: Tensor) -> Any:
-        key, cut = self._cut(features)
-        if key not in self.checked and not torch.compiler.is_exporting():
-            with evaluating(self.model):
-                require_cut(self.model, cut, features, lambda outputs: chosen(outputs, self.heads))
-            self.checked.add(key)
-        with evaluating(self.model), cut.injecting(self.model, features):
-            return chosen(self.model(*cut.inputs()), self.heads)
+        exporting = torch.compiler.is_exporting()
+        with self.copies.lent() as copy:
+            cut = self._cut(features, copy.model, self.copies.cuts if exporting else copy.cuts)
+            key = _key(cut.given)
+            if key not in copy.checked and not exporting:
+                require_cut(copy.model, cut, features, lambda outputs: chosen(outputs, self.heads))
+                copy.checked.add(key)
+                self.copies.cuts[key] = cut
+            with cut.injecting(copy.model, features):
+                return chosen(copy.model(*cut.inputs()), self.heads)
 
-    def _cut(self, features: Tensor) -> tuple[tuple, Cut]:
+    def _cut(self, features: Tensor, model: nn.Module, cuts: dict[tuple, Cut]) -> Cut:
         """What runs before the layer for inputs that give features of this shape; the batch may be another."""
-        if self.inputs is None:
+        places = ((get_ident(), features.shape[1:]), features.shape[1:], None)
+        inputs = next((self.inputs[place] for place in places if place in self.inputs), None)
+        if inputs is None:
             raise ValueError(
                 "the cloud half needs the shapes of the model's inputs; pass example_inputs= to SplitModel or call edge"
             )
-        cut = self._prepared(self.inputs)
+        cut = self._prepared(inputs, model, cuts)
         if cut.shape != features.shape:
-            cut = self._prepared(_batched(self.inputs, cut.shape, features.shape))
+            cut = self._prepared(_batched(inputs, cut.shape, features.shape), model, cuts)
         if cut.shape != features.shape:
             raise ValueError(
                 f"features have shape {tuple(features.shape)}; {self.at!r} gives {tuple(cut.shape)} for these inputs"
             )
-        return _key(cut.given), cut
+        return cut
 
-    def _prepared(self, inputs: tuple) -> Cut:
+    def _prepared(self, inputs: tuple, model: nn.Module, cuts: dict[tuple, Cut]) -> Cut:
         key = _key(inputs)
-        if key not in self.cuts:
-            with evaluating(self.model):
-                self.cuts[key] = cut_at(self.model, self.at, inputs)
-        return self.cuts[key]
+        if key not in cuts:
+            cuts[key] = cut_at(model, self.at, inputs)
+        return cuts[key]
 
 
 def _by_task(heads: Heads) -> Mapping[str, str | int] | None:

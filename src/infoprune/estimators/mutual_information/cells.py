@@ -24,10 +24,10 @@ def cells_of(x: Tensor, low: Tensor, high: Tensor, bins: int, combinations: int)
     """
     features, _, width = x.shape
     numbers = torch.arange(features, device=x.device).unsqueeze(-1)
-    patterns = float(bins) ** width
+    patterns = bins**width
     if patterns < 2**EXACT_FLOATS and patterns * features * combinations < 2**KEY_BITS:
         radix = torch.tensor([float(bins) ** digit for digit in range(width)], dtype=torch.float64)
-        return _coded_sums(x, low, high, bins, [radix])[0] + numbers * bins**width
+        return _coded_sums(x, low, high, bins, [radix])[0] + numbers * patterns
     spare = EXACT_FLOATS - math.ceil(math.log2(bins * width))
     generator = torch.Generator().manual_seed(width)
     multipliers = torch.randint(1 << spare, (2, width), generator=generator).double()

@@ -43,6 +43,9 @@ def estimate(x: Tensor, labels: Tensor, *, bins: int = 30) -> MutualInformation:
     x = samples(x, "x")
     tasks, sizes = dense_labels(labels, x.shape[-2])
     batch = x.shape[:-2]
+    shape = (*batch, len(sizes)) if labels.dim() == 2 else batch
+    if not math.prod(batch):
+        return MutualInformation(*[torch.empty(shape, dtype=torch.float64)] * len(MutualInformation._fields))
     flat = x.reshape(-1, *x.shape[-2:])
     low, high = value_range(flat)
     together = math.prod(sizes) <= COMBINATIONS
@@ -51,5 +54,4 @@ def estimate(x: Tensor, labels: Tensor, *, bins: int = 30) -> MutualInformation:
         JointCounts.empty(low, high, clusters=sizes[group], bins=bins).update(flat, tasks[group]).compute()
         for group in groups
     ]
-    shape = (*batch, len(sizes)) if labels.dim() == 2 else batch
     return MutualInformation(*(torch.cat(fields, -1).reshape(shape) for fields in zip(*results, strict=True)))
