@@ -55,7 +55,7 @@ class Pass:
         if not self.ended:
             self._cancelled = True
             self._go.release()
-            self._thread.join()
+        self._thread.join()
 
     def halt(self, name: str, seen: Any) -> None:
         """In the pass's own thread: wait until it may go on."""
