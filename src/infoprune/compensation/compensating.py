@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,14 +60,40 @@ def compensate_(
     with undisturbed(dense), undisturbed(pruned):
         readers, silent = called(dense, readers, pictures)
         alone |= dict.fromkeys(silent, "it is not called as a module")
-        outputs = {"plain": output_errors(dense, [pruned], pictures)[0]}
-        steps = _Steps(trial, dense, pictures, outputs)
-        rows: list[Row] = []
-        if not steps.take("readers", lambda: rows.extend(_refitted(trial, dense, readers, pictures)) or rows):
-            rows = [replace(row, taken=False) for row in rows]
-        moved = steps.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
+        rows, outputs = _told_by_readers(trial, pruned, dense, readers, pictures)
+        moved = _told_by_norms(trial, dense, survivors, pictures, outputs)
         commit(pruned, trial)
-    return Compensation(tuple(rows), alone, outputs, moved, *pictures.counts)
+    return Compensation(rows, alone, outputs, moved, *pictures.counts)
+
+
+def _told_by_readers(
+    trial: nn.Module, pruned: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
+) -> tuple[tuple[Row, ...], dict[str, float]]:
+    """Refit the trial's readers, unless its outputs are then further from the dense ones than those of `pruned`."""
+    before = named_tensors(trial)
+    rows = _refitted(trial, dense, readers, pictures)
+    plain, refitted = output_errors(dense, [pruned, trial], pictures)
+    if not rows:
+        return (), {"plain": plain}
+    if refitted > plain:
+        put(trial, before)
+        rows = [replace(row, taken=False) for row in rows]
+    return tuple(rows), {"plain": plain, "readers": refitted}
+
+
+def _told_by_norms(
+    trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures, outputs: dict[str, float]
+) -> int:
+    """Move the trial's norms if its outputs come closer to the dense ones then; how many moved."""
+    before, best = named_tensors(trial), min(outputs.values())
+    moved = _move_norms(trial, dense, survivors, pictures)
+    if not moved:
+        return 0
+    [outputs["norms"]] = output_errors(dense, [trial], pictures)
+    if outputs["norms"] < best:
+        return moved
+    put(trial, before)
+    return 0
 
 
 def _refitted(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:
@@ -92,30 +117,6 @@ def _refitted_apart(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader
         better += [ways[name][best]] if rows[-1].taken else []
     put(trial, weights_of(trial, dense, better))
     return rows
-
-
-class _Steps:
-    """Changes of the trial, each of which stays only where the network's outputs come closer to the dense ones.
-
-    All stay in a network whose outputs can't be compared.
-    """
-
-    def __init__(self, trial: nn.Module, dense: nn.Module, pictures: Pictures, outputs: dict[str, float]):
-        self.trial, self.dense, self.pictures, self.outputs = trial, dense, pictures, outputs
-        self.best = outputs["plain"]
-
-    def take(self, name: str, change: Callable[[], Any]) -> Any:
-        """What the change returned, None if it did nothing or was undone."""
-        before = named_tensors(self.trial)
-        done = change()
-        if not done:
-            return None
-        [self.outputs[name]] = output_errors(self.dense, [self.trial], self.pictures)
-        if self.outputs[name] < self.best or math.isnan(self.best):
-            self.best = self.outputs[name]
-            return done
-        put(self.trial, before)
-        return None
 
 
 def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures) -> int:

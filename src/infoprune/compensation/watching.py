@@ -96,7 +96,7 @@ class MeanInput:
         spatial = x.dim() - channel_axis(layer, x)
         flat = x.reshape(-1, *x.shape[-spatial:])
         total, count = self.maps.get(flat.shape[1:], (0, 0))
-        self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
+        self.maps[flat.shape[1:]] = (total + flat.sum(0).double(), count + len(flat))
 
     def __add__(self, other: MeanInput) -> MeanInput:
         both = dict(self.maps)
