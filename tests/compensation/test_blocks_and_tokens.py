@@ -43,7 +43,7 @@ def test_readers_behind_a_linear_block_say_what_it_said():
     assert gap(dense, pruned, IMAGE) > 1e-2
     table = ip.compensate_(pruned, dense, pictures(3, 8, 8), progress=False)
     assert gap(dense, pruned, IMAGE) < 1e-9
-    assert table.outputs["network"] < 1e-16
+    assert table.outputs["readers"] < 1e-16
 
 
 def test_a_residual_network_without_a_block_and_half_of_its_channels_comes_closer():

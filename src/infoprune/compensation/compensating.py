@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from infoprune.compensation.accumulated import refit_in_network
-from infoprune.compensation.judging import Solution, errors, output_errors, standing
+from infoprune.compensation.judging import errors, output_errors
+from infoprune.compensation.lockstep import refit_in_lockstep
 from infoprune.compensation.norms import relative_, tracking_norms
 from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.readers import Reader, readers_of
@@ -38,16 +39,17 @@ def compensate_(
 
     `pruned` is `dense` after `prune_`, `loader` gives what both take (labels are not read); `plan` is what it went
     through, one plan or several in their order, where `prune_` was not called on this very object. On three quarters
-    of the samples every layer that lost inputs is refitted in closed form, without a gradient, given what the dense
-    network feeds it, and then once more, given what the pruned network does; batch norms move their statistics as far
-    as what they see has moved. On the last quarter a reader whose error does not fall keeps its plain slice, and each
-    of the other two steps stays only where the network's outputs come closer to the dense ones.
+    of the samples every layer that lost inputs is refitted in closed form, without a gradient, one after the other:
+    each is to answer as in the dense network given what the layers before it, refitted already, feed it. Then batch
+    norms move their statistics as far as what they see has moved. On the last quarter a reader whose error does not
+    fall keeps its plain slice, and each of the two steps stays only where the network's outputs come closer to the
+    dense ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
-    were, and so is `pruned` if anything fails. Activations are held for one batch only; beside them memory holds
-    16 bytes for every pair of an input and a kept input of each reader, however many samples there are. The loader is
-    read several times; one that can be read once, an iterator, is held in memory. Under `torchrun` every worker reads
-    `samples` of its own, sums are taken over all workers, and all end with the same weights.
+    were, and so is `pruned` if anything fails. Memory holds what both networks hold of `samples` samples in the midst
+    of a forward pass, however many the loader has. It is read several times; one that can be read once, an iterator,
+    is held in memory. Under `torchrun` every worker reads `samples` of its own, sums are taken over all workers, and
+    all end with the same weights.
     """
     survivors = Survivors.of(dense, _plans(pruned, plan))
     trial = structural_copy(pruned)
@@ -58,57 +60,63 @@ def compensate_(
     with undisturbed(dense), undisturbed(pruned):
         readers, silent = called(dense, readers, pictures)
         alone |= dict.fromkeys(silent, "it is not called as a module")
-        standing, rows = _refitted(trial, dense, readers, pictures)
-        plain, refitted = output_errors(dense, [pruned, trial], pictures)
-        outputs = {"plain": plain, "readers": refitted}
-        network = _Steps(trial, dense, pictures, outputs)
-        again = network.take("network", lambda: refit_in_network(trial, dense, standing, pictures)) or {}
-        moved = network.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
+        rows, outputs = _told_by_readers(trial, pruned, dense, readers, pictures)
+        moved = _told_by_norms(trial, dense, survivors, pictures, outputs)
         commit(pruned, trial)
-    rows = tuple(row.again(again.get(row.reader)) for row in rows)
     return Compensation(rows, alone, outputs, moved, *pictures.counts)
 
 
-def _refitted(
-    trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
-) -> tuple[dict[str, Solution], list[Row]]:
-    """Refit the trial's readers that lost inputs, each given what the dense network feeds it; how all stand then."""
-    lost = [reader for reader in readers if reader.lost]
-    seen = evidence(dense, lost, pictures)
-    ways = {reader.name: refits(reader, dense, seen.pop(reader.name)) for reader in lost}
-    judged = errors(dense, ways, pictures)
-    now, rows = {}, []
-    for reader in readers:
-        if not reader.lost:
-            now[reader.name] = standing(reader)
-            continue
-        plain, *refitted = judged[reader.name]
+def _told_by_readers(
+    trial: nn.Module, pruned: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
+) -> tuple[tuple[Row, ...], dict[str, float]]:
+    """Refit the trial's readers, unless its outputs are then further from the dense ones than those of `pruned`."""
+    before = named_tensors(trial)
+    rows = _refitted(trial, dense, readers, pictures)
+    plain, refitted = output_errors(dense, [pruned, trial], pictures)
+    if not rows:
+        return (), {"plain": plain}
+    if refitted > plain:
+        put(trial, before)
+        rows = [replace(row, taken=False) for row in rows]
+    return tuple(rows), {"plain": plain, "readers": refitted}
+
+
+def _told_by_norms(
+    trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures, outputs: dict[str, float]
+) -> int:
+    """Move the trial's norms if its outputs come closer to the dense ones then; how many moved."""
+    before, best = named_tensors(trial), min(outputs.values())
+    moved = _move_norms(trial, dense, survivors, pictures)
+    if not moved:
+        return 0
+    [outputs["norms"]] = output_errors(dense, [trial], pictures)
+    if outputs["norms"] < best:
+        return moved
+    put(trial, before)
+    return 0
+
+
+def _refitted(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:
+    """Refit the trial's readers, those that are called several times first."""
+    rows = _refitted_apart(trial, dense, [r for r in readers if r.calls > 1 and r.lost], pictures)
+    once = [r for r in readers if r.calls == 1]
+    found = {row.reader: row for row in [*rows, *(refit_in_lockstep(trial, dense, once, pictures) if once else ())]}
+    return [found[r.name] for r in readers if r.name in found]
+
+
+def _refitted_apart(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:
+    """Refit the trial's readers, each given what the dense network feeds it."""
+    if not readers:
+        return []
+    seen = evidence(dense, readers, pictures)
+    ways = {reader.name: refits(reader, dense, seen.pop(reader.name)) for reader in readers}
+    rows, better = [], []
+    for name, (plain, *refitted) in errors(dense, ways, pictures).items():
         best = min(range(len(refitted)), key=refitted.__getitem__)
-        rows.append(Row.of(ways[reader.name][best], plain, refitted[best]))
-        now[reader.name] = ways[reader.name][best] if rows[-1].taken else standing(reader, ways[reader.name][best].mean)
-    put(trial, weights_of(trial, dense, [now[row.reader] for row in rows if row.taken]))
-    return now, rows
-
-
-class _Steps:
-    """Changes of the trial, each of which stays only where the network's outputs come closer to the dense ones."""
-
-    def __init__(self, trial: nn.Module, dense: nn.Module, pictures: Pictures, outputs: dict[str, float]):
-        self.trial, self.dense, self.pictures, self.outputs = trial, dense, pictures, outputs
-        self.best = outputs["readers"]
-
-    def take(self, name: str, change: Callable[[], Any]) -> Any:
-        """What the change returned, None if it did nothing or was undone."""
-        before = named_tensors(self.trial)
-        done = change()
-        if not done:
-            return None
-        [self.outputs[name]] = output_errors(self.dense, [self.trial], self.pictures)
-        if self.outputs[name] < self.best:
-            self.best = self.outputs[name]
-            return done
-        put(self.trial, before)
-        return None
+        rows.append(Row.of(ways[name][best], plain, refitted[best]))
+        better += [ways[name][best]] if rows[-1].taken else []
+    put(trial, weights_of(trial, dense, better))
+    return rows
 
 
 def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures) -> int:

@@ -64,7 +64,7 @@ def squares(ways: Sequence[Solution], y: Tensor, z: Tensor) -> Tensor:
     for way in ways:
         gap = y - answer(reader.layer, z, way.weight, way.bias)
         gaps.append(gap if way.shift is None else gap - way.shift.to(gap).view(shape))
-    return torch.stack([gap.double().square().sum() for gap in gaps]).cpu()
+    return torch.stack([gap.square().sum(dtype=torch.float64) for gap in gaps]).cpu()
 
 
 def ratio(error: Tensor, spread: Tensor) -> float:
@@ -112,7 +112,7 @@ class _Outputs:
 
 
 def _square(x: Tensor) -> float:
-    return float(x.double().square().sum())
+    return float(x.square().sum(dtype=torch.float64))
 
 
 def _floats(output: Any) -> list[Tensor]:

@@ -136,13 +136,15 @@ class _Sums:
 
     def add(self, x: Tensor) -> _Statistics:
         """Count a batch; its own mean and variance are returned."""
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        var, mean = torch.var_mean(x if x.dtype == torch.float64 else x.float(), axes, correction=0)
-        n, gap = x.numel() // x.shape[1], mean.double() - self.centre
+        x = x if x.dtype == torch.float64 else x.float()
+        flat = (x.flatten(2) if x.dim() > 2 else x[..., None]) - self.centre.to(x)[:, None]
+        n = flat.numel() // flat.shape[1]
+        sums, squares = (t.sum(2).sum(0, dtype=torch.float64) for t in (flat, flat.square()))
         self.count += n
-        self.sums += n * gap
-        self.squares += n * (var.double() + gap.square())
-        return _Statistics(mean.double(), var.double())
+        self.sums += sums
+        self.squares += squares
+        gap = sums / n
+        return _Statistics(self.centre + gap, (squares / n - gap.square()).clamp(min=0))
 
     def __add__(self, other: _Sums) -> _Sums:
         both = _Sums(self.centre)

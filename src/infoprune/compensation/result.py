@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from infoprune.compensation.judging import Solution
@@ -14,8 +14,7 @@ class Row:
     """One reader: how many of its input columns stayed, and its answers' squared error over their variance.
 
     All errors are on held-out samples. `plain` is that of the slice that surgery left and `refitted` that of the refit,
-    given what the dense network feeds it; `taken` says whether the refit stands. `in_network` is the error given what
-    the pruned network feeds it, before and after the second refit, where that one stands.
+    given what the layers before it, refitted already, feed it; `taken` says whether the refit stands.
     """
 
     reader: str
@@ -25,7 +24,6 @@ class Row:
     refitted: float
     ridge: float
     taken: bool
-    in_network: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, way: Solution, plain: float, refitted: float) -> Row:
@@ -34,19 +32,14 @@ class Row:
         columns = reader.target.shape[-1]
         return cls(reader.name, reader.kept.shape[1], columns, plain, refitted, way.ridge, refitted < plain)
 
-    def again(self, in_network: tuple[float, float] | None) -> Row:
-        """The row with the errors of the second refit."""
-        return replace(self, in_network=in_network)
-
 
 @dataclass(frozen=True)
 class Compensation:
     """What was refitted, from how many samples, and how far from the dense network what is left of it now answers.
 
     `alone` says why other readers were left as surgery left them. `outputs` holds the squared error of the network's
-    outputs over their variance, on held-out samples: "plain" as it came, then with "readers" refitted, with
-    readers refitted again in the "network" and with "norms" moved; the last two stand where they lowered it. `norms`
-    counts those that moved.
+    outputs over their variance, on held-out samples: "plain" as it came, then with "readers" refitted and with "norms"
+    moved; both stand where they lowered it. `norms` counts those that moved.
     """
 
     rows: tuple[Row, ...]
@@ -61,9 +54,9 @@ class Compensation:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [("reader", "inputs", "plain", "refitted", "in the network", "")]
+        lines = [("reader", "inputs", "plain", "refitted", "")]
         lines += [_line(row) for row in self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(6)]
+        widths = [max(len(line[i]) for line in lines) for i in range(5)]
         told = [_aligned(line, widths) for line in lines]
         told.insert(1, "-" * max(len(line) for line in told))
         if not self.rows:
@@ -78,9 +71,8 @@ class Compensation:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    again = "" if row.in_network is None else "{:.4f} -> {:.4f}".format(*row.in_network)
     kept = "" if row.taken else "keeps its plain slice"
-    return row.reader, f"{row.kept} of {row.columns}", f"{row.plain:.4f}", f"{row.refitted:.4f}", again, kept
+    return row.reader, f"{row.kept} of {row.columns}", f"{row.plain:.4f}", f"{row.refitted:.4f}", kept
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from infoprune.estimators.covariance import Comoments
 
 EPSILON = 1e-10  # ridges below are for data without noise, and ask for care with rounding
-RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of a kept column
+RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # of the mean variance of a kept column
 
 
 class Refit(NamedTuple):

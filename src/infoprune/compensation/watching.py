@@ -96,7 +96,7 @@ class MeanInput:
         spatial = x.dim() - channel_axis(layer, x)
         flat = x.reshape(-1, *x.shape[-spatial:])
         total, count = self.maps.get(flat.shape[1:], (0, 0))
-        self.maps[flat.shape[1:]] = (total + flat.sum(0, dtype=torch.float64), count + len(flat))
+        self.maps[flat.shape[1:]] = (total + flat.sum(0).double(), count + len(flat))
 
     def __add__(self, other: MeanInput) -> MeanInput:
         both = dict(self.maps)
@@ -160,55 +160,3 @@ def _nothing(reader: Reader, device: torch.device) -> Evidence:
 def require_finite(name: str, *moments: Comoments) -> None:
     if not all(bool(seen.xz.sum().isfinite()) for seen in moments):
         raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
-
-
-# ------------------------------------------------------------------------------------------------- side by side
-
-
-class _Enough(Exception):
-    """All wanted layers ran; the rest of the network need not."""
-
-
-def side_by_side(
-    dense: nn.Module,
-    pruned: nn.Module,
-    readers: Sequence[Reader],
-    batch: Batch,
-    note: Callable[[Reader, Tensor, Tensor, Tensor], None],
-) -> None:
-    """Run both networks as far as these readers, and tell of each call: reader, dense input, dense output, own input.
-
-    Calls that don't see as many places in both networks, as behind tokens that left, are not told.
-    """
-    by_name = {reader.name: reader for reader in readers}
-    told: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-
-    def tell(name: str, z: Tensor, _: Tensor) -> None:
-        x, y = told[name].pop(0)
-        axes = [channel_axis(by_name[name].layer, t) for t in (x, z)]
-        if x.numel() // x.shape[axes[0]] == z.numel() // z.shape[axes[1]]:
-            note(by_name[name], x, y, z)
-
-    _run_for(dense, by_name, batch, lambda name, x, y: told[name].append((x.clone(), y.clone())))
-    _run_for(pruned, by_name, batch, tell)
-
-
-def _run_for(
-    model: nn.Module, readers: Mapping[str, Reader], batch: Batch, note: Callable[[str, Tensor, Tensor], None]
-) -> None:
-    """Until every reader had its calls."""
-    left = sum(reader.calls for reader in readers.values())
-
-    def counted(name: str, x: Tensor, y: Tensor) -> None:
-        nonlocal left
-        note(name, x, y)
-        left -= 1
-        if left == 0:
-            raise _Enough
-
-    modules = dict(model.named_modules())
-    try:
-        with noting({name: modules[name] for name in readers}, counted):
-            run(model, batch)
-    except _Enough:
-        pass

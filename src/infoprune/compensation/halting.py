@@ -1,0 +1,104 @@
+"""Forward passes that halt at layers, so that many go through a network side by side.
+
+Python has no other way to leave a forward pass in the middle and come back than a thread. Only one runs at a time:
+whoever lets a pass go on waits until it halts again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoprune.compensation.watching import run
+from infoprune.observe.batches import Batch
+
+_thread = threading.local()
+
+
+class _Cancelled(BaseException):
+    """Nobody needs the rest of this pass."""
+
+
+class Pass:
+    """One forward pass; `at` is the layer at which it halts, `seen` what that layer reads (and gives out)."""
+
+    def __init__(self, model: nn.Module, batch: Batch):
+        self.at: str | None = None
+        self.seen: Any = None
+        self.ended = False
+        self._error: BaseException | None = None
+        self._cancelled = False
+        self._go, self._halted = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._work, args=(model, batch), daemon=True)
+        self._thread.start()
+
+    def go_on(self) -> None:
+        """As far as the next layer; an error of the model is raised here."""
+        self._go.release()
+        self._halted.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def until(self, name: str) -> Any:
+        """What the layer of this name sees; None if it is not called any more."""
+        while not self.ended and self.at != name:
+            self.go_on()
+        return self.seen
+
+    def cancel(self) -> None:
+        """Leave the forward pass where it is."""
+        if not self.ended:
+            self._cancelled = True
+            self._go.release()
+        self._thread.join()
+
+    def halt(self, name: str, seen: Any) -> None:
+        """In the pass's own thread: wait until it may go on."""
+        self.at, self.seen = name, seen
+        self._halted.release()
+        self._go.acquire()
+        self.at = self.seen = None
+        if self._cancelled:
+            raise _Cancelled
+
+    def _work(self, model: nn.Module, batch: Batch) -> None:
+        self._go.acquire()
+        _thread.halt = self.halt
+        try:
+            if not self._cancelled:
+                with torch.no_grad():
+                    run(model, batch)
+        except _Cancelled:
+            pass
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.ended, self.at, self.seen = True, None, None
+            self._halted.release()
+
+
+@contextmanager
+def halting(model: nn.Module, names: Iterable[str], *, before: bool) -> Iterator[None]:
+    """While this lasts, passes halt before these layers are called with their input, or after, with the output too."""
+    modules = dict(model.named_modules())
+
+    def called(name: str) -> Callable[..., None]:
+        def told(_: nn.Module, args: tuple, kwargs: dict, *output: Any) -> None:
+            inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+            halt = getattr(_thread, "halt", None)
+            if inputs and halt is not None:
+                halt(name, (inputs[0], *output))
+
+        return told
+
+    with ExitStack() as stack:
+        for name in names:
+            layer = modules[name]
+            register = layer.register_forward_pre_hook if before else layer.register_forward_hook
+            stack.callback(register(called(name), with_kwargs=True).remove)
+        yield

@@ -1,0 +1,157 @@
+"""Readers refitted one after the other, each given what the network before it, refitted already, makes of the pictures.
+
+What the pruned network feeds a reader, z, is not what the dense one does, x: channels left, readers before it were
+refitted, blocks left. Each is asked for the dense outputs given z. Both networks run side by side and halt at every
+reader with all pictures, so that one pass is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from infoprune.compensation.halting import Pass, halting
+from infoprune.compensation.judging import Solution, ratio, squares, standing
+from infoprune.compensation.pictures import Part, Pictures
+from infoprune.compensation.readers import Reader, channel_axis
+from infoprune.compensation.result import Row
+from infoprune.compensation.solving import refit_in_place
+from infoprune.compensation.watching import MeanInput, require_finite
+from infoprune.compensation.weights import put, shifted, weights_of
+from infoprune.compensation.workers import over_workers
+from infoprune.estimators.covariance import Comoments
+from infoprune.observe.reading import samples_of
+
+
+class Told(NamedTuple):
+    """Of one batch: what a reader read and gave out in the dense network, and what it reads in the pruned one."""
+
+    part: Part
+    x: Tensor
+    y: Tensor
+    z: Tensor
+
+
+@dataclass
+class Fed:
+    """What a reader is fed: moments of (x, z) and of (z, z) for both halves of the samples, and the mean inputs."""
+
+    halves: dict[Part, tuple[Comoments, Comoments]]
+    dense: MeanInput = field(default_factory=MeanInput)
+    own: MeanInput = field(default_factory=MeanInput)
+    same: bool = True  # as the dense network, all the time
+
+    def __add__(self, other: Fed) -> Fed:
+        halves: dict[Part, tuple[Comoments, Comoments]] = {
+            p: (a + c, b + d) for p, (a, b) in self.halves.items() for c, d in [other.halves[p]]
+        }
+        return Fed(halves, self.dense + other.dense, self.own + other.own, self.same and other.same)
+
+
+def refit_in_lockstep(
+    trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
+) -> Iterator[Row]:
+    """Refit the trial's readers in place, in the order in which they run, where that lowers their held-out error.
+
+    Readers whose input is the dense one's have nothing to make up for. Each must be called once in a forward pass.
+    """
+    by_name = {reader.name: reader for reader in readers}
+    with ExitStack() as stack:
+        stack.enter_context(halting(dense, by_name, before=False))
+        stack.enter_context(halting(trial, by_name, before=True))
+        passes = []
+        for part, batch in pictures.parts(("first", "second", "held out"), "pictures"):
+            passes.append((part, Pass(dense, batch), Pass(trial, batch)))
+            stack.callback(passes[-1][1].cancel)
+            stack.callback(passes[-1][2].cancel)
+        bar = stack.enter_context(tqdm(total=len(readers), unit="reader", disable=not pictures.progress))
+        for name, told in _side_by_side(passes, by_name):
+            yield from _refitted(trial, dense, by_name[name], told, pictures.device)
+            bar.update()
+
+
+def _side_by_side(
+    passes: Sequence[tuple[Part, Pass, Pass]], readers: dict[str, Reader]
+) -> Iterator[tuple[str, list[Told]]]:
+    """Reader after reader, what all batches tell it."""
+    while True:
+        for _, _, own in passes:
+            own.go_on()
+        name = next((own.at for _, _, own in passes if own.at is not None), None)
+        if name is None:
+            return
+        told = []
+        for part, whole, own in passes:
+            seen, seen_dense = own.until(name), whole.until(name)
+            if seen is not None and seen_dense is not None:
+                told.append(_told(readers[name], part, *seen_dense, *seen))
+        yield name, told
+
+
+def _told(reader: Reader, part: Part, x: Tensor, y: Tensor, z: Tensor) -> Told:
+    """Behind tokens that left, where x and z are not of the same places, what stayed of x stands in for z."""
+    places = [t.numel() // t.shape[channel_axis(reader.layer, t)] for t in (x, z)]
+    return Told(part, x, y, z if places[0] == places[1] else reader.selected(x))
+
+
+def _refitted(
+    trial: nn.Module, dense: nn.Module, reader: Reader, told: Sequence[Told], device: torch.device
+) -> Iterator[Row]:
+    """The reader's row once the trial holds the better of both weights; none for one that reads what it read before."""
+    fed = over_workers(_fed(reader, told, device))
+    require_finite(reader.name, *(seen for half in fed.halves.values() for seen in half))
+    if fed.same:
+        return
+    ways = _ways(reader, dense, fed)
+    held_out = [each for each in told if each.part == "held out"]
+    sums = torch.zeros(len(ways) + 2, dtype=torch.float64)
+    sums += sum(squares([standing(reader), *ways], y, z) for _, _, y, z in held_out)
+    total, *gaps = over_workers(sums)
+    plain, *refitted = (ratio(gap, total) for gap in gaps)
+    best = min(range(len(ways)), key=refitted.__getitem__)
+    row = Row.of(ways[best], plain, refitted[best])
+    if row.taken:
+        put(trial, weights_of(trial, dense, [ways[best]]))
+    yield row
+
+
+def _fed(reader: Reader, told: Sequence[Told], device: torch.device) -> Fed:
+    fed = _nothing(reader, device)
+    for seed, (part, x, _, z) in enumerate(told):
+        fed.same &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
+        if part == "held out":
+            continue
+        a, b = (samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z))
+        fed.halves[part][0].add_(a, b)
+        fed.halves[part][1].add_(b, b)
+        fed.dense.note(reader.layer, x)
+        fed.own.note(reader.layer, z)
+    return fed
+
+
+def _nothing(reader: Reader, device: torch.device) -> Fed:
+    groups, _, _, columns = reader.target.shape
+    k = reader.kept.shape[1]
+
+    def both() -> tuple[Comoments, Comoments]:
+        return Comoments.empty(groups, columns, k, device=device), Comoments.empty(groups, k, k, device=device)
+
+    return Fed({"first": both(), "second": both()})
+
+
+def _ways(reader: Reader, dense: nn.Module, fed: Fed) -> list[Solution]:
+    """The reader's refits, of which held-out samples choose one.
+
+    A constant is the same at every place of an output, but at borders, and between the strides of a transposed
+    convolution, only some taps read. There a refit through the origin may be the better one.
+    """
+    means = [False] if not reader.shiftable else [True, False] if reader.target.shape[2] > 1 else [True]
+    halves, exact = (fed.halves["first"], fed.halves["second"]), reader.layer.weight.dtype == torch.float64
+    found = [refit_in_place(reader.target, reader.weight, halves, centred=centred, exact=exact) for centred in means]
+    return [shifted(reader, dense, weight, ridge, fed.dense, fed.own) for weight, ridge in found]
