@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import nn
 
 from infoprune.artifact import load, read_config
-from infoprune.artifact.saving import CONFIG, WEIGHTS
+from infoprune.artifact.layout import CONFIG, WEIGHTS
 from infoprune.errors import BadRecipe
 from infoprune.models import own_network
 from infoprune.own_code import file_and_name
