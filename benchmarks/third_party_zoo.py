@@ -32,18 +32,20 @@ from third_party import entries
 from third_party.entry import Entry
 
 CPU_LIMIT_S, WALL_LIMIT_S = 240, 900
+STOCK_LIMIT_S = 60  # of those that end none took more than 3 s; the others go on until memory is full
+MEMORY_LIMIT = 12 << 30
 SMOKE = "hand_residual"
 PRELOADED = ("transformers.models.bert.modeling_bert", "transformers.generation.utils", "torchvision", "diffusers")
 
 
-def alone(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` gives in a forked process that may die, use up its time, or leave anything behind."""
+def alone(work: Callable[[], dict[str, Any]], limit_s: int = CPU_LIMIT_S) -> dict[str, Any]:
+    """What `work` gives in a forked process that may die, use up its time or memory, or leave anything behind."""
     reading, writing = os.pipe()
     started, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _work(work, writing)
+        _work(work, limit_s, writing)
     os.close(writing)
     text = b""
     while (left := WALL_LIMIT_S - (time.monotonic() - started)) > 0 and select.select([reading], [], [], left)[0]:
@@ -58,12 +60,13 @@ def alone(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     cpu_s = round(after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, 2)
     if text:
         return {"cpu_s": cpu_s, **json.loads(text)}
-    end = f"no end within {CPU_LIMIT_S} s of CPU" if cpu_s >= CPU_LIMIT_S - 1 else f"the process died ({status})"
+    end = f"no end within {limit_s} s of CPU" if cpu_s > 0.9 * limit_s else f"the process died ({status})"
     return {"cpu_s": cpu_s, "outcome": "CRASH", "reason": end}
 
 
-def _work(work: Callable[[], dict[str, Any]], writing: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
+def _work(work: Callable[[], dict[str, Any]], limit_s: int, writing: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     warnings.simplefilter("ignore")
     try:
         row = work()
@@ -85,8 +88,8 @@ def stock(entry: Entry) -> dict[str, Any]:
     from third_party import host
 
     return {
-        "host": alone(lambda: host.row(entry, heads=False)),
-        "host_heads": alone(lambda: host.row(entry, heads=True)),
+        "host": alone(lambda: host.row(entry, heads=False), STOCK_LIMIT_S),
+        "host_heads": alone(lambda: host.row(entry, heads=True), STOCK_LIMIT_S),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -19,7 +20,10 @@ KEYS = {"k", "v", "k_proj", "v_proj", "key", "value", "to_k", "to_v"}
 
 
 def row(entry: Entry, *, heads: bool) -> dict[str, Any]:
-    """Whether the network runs after L2 magnitude pruning to 70 % of all widths, and at which share of the MACs."""
+    """Whether the network runs after L2 magnitude pruning to 70 % of all widths, and at which share of the MACs.
+
+    Each call gets inputs of its own: there are models that write into them.
+    """
     import torch_pruning as tp
 
     import infoprune as ip
@@ -30,20 +34,20 @@ def row(entry: Entry, *, heads: bool) -> dict[str, Any]:
         return {"outcome": "no heads known"}
     dense = ip.measure(model, inputs).macs
     with torch.no_grad():
-        expected = [t.shape for t in tensors_in(model(*inputs))]
+        expected = [t.shape for t in tensors_in(model(*deepcopy(inputs)))]
     ignored = output_layers(model, inputs)
     stage = "graph"
     try:
         pruner = tp.pruner.BasePruner(
-            model, inputs, tp.importance.MagnitudeImportance(p=2), pruning_ratio=RATIO, ignored_layers=ignored,
-            num_heads=dict(known),
+            model, deepcopy(inputs), tp.importance.MagnitudeImportance(p=2), pruning_ratio=RATIO,
+            ignored_layers=ignored, num_heads=dict(known),
         )  # fmt: skip
         stage = "prune"
         pruner.step()
         _repair_dimensions(model, known)
         stage = "forward"
         with torch.no_grad():
-            shapes = [t.shape for t in tensors_in(model.eval()(*inputs))]
+            shapes = [t.shape for t in tensors_in(model.eval()(*deepcopy(inputs)))]
     except Exception as error:
         return {"outcome": f"{stage} fails", "reason": f"{type(error).__name__}: {str(error)[:160]}"}
     keep = ip.measure(model, inputs).macs / dense
@@ -56,7 +60,7 @@ def output_layers(model: nn.Module, inputs: tuple) -> list[nn.Module]:
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
     handles = [m.register_forward_hook(lambda m, _, out: heard.append((m, out.data_ptr()))) for m in layers]
     with torch.no_grad():
-        given = {t.data_ptr() for t in tensors_in(model(*inputs))}
+        given = {t.data_ptr() for t in tensors_in(model(*deepcopy(inputs)))}
     for handle in handles:
         handle.remove()
     return list(dict.fromkeys(m for m, place in heard if place in given))

@@ -10,7 +10,7 @@ from third_party import entries
 
 Row = Mapping[str, Any]
 OUTCOMES = ("pruned", "refused", "uncompared", "WRONG", "CRASH")
-STOCK = {"no heads known": "", "runs with other output shapes": "other outputs"}
+STOCK = {"CRASH": "no end in 60 s", "no heads known": "", "runs with other output shapes": "other outputs"}
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
