@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
@@ -160,3 +161,97 @@ def test_training_code_that_insists_on_the_dense_width_keeps_it():
     graph = Graph.trace(made(Literal), pictures())
     assert set(graph.couplings) == {"mid"}
     assert "RuntimeError: shape '[-1, 2, 8]'" in graph.quarantined["stem"]
+
+
+class Flagged(nn.Module):
+    """Two layers of 16 and 24 channels, and a third that only a flag reaches; `reads` says what it makes of them."""
+
+    def __init__(self, other: nn.Module) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 24, 3), nn.Conv2d(24, 5, 1)
+        self.other = other
+
+    def forward(self, x: Tensor, flag: bool = False) -> Tensor:
+        y = self.one(x).relu()
+        z = self.two(y).relu()
+        return self.other(self.reads(y[..., 2:, 2:], z, x[..., 4:, 4:])).relu().sum((1, 2, 3)) if flag else self.head(z)
+
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return z
+
+
+class SideBySide(Flagged):
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return torch.cat([y, z], 1)
+
+
+class BesideTheInput(Flagged):
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return torch.cat([y, x[..., :5, :5]], 1)
+
+
+class APart(Flagged):
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return z.chunk(2, 1)[0]
+
+
+class Shuffled(Flagged):
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(y, 2)
+
+
+class Unshuffled(Flagged):
+    def reads(self, y: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(z[..., :4, :4], 2)
+
+
+@pytest.mark.parametrize(
+    ("net", "other", "stay"),
+    [
+        (SideBySide, nn.Conv2d(40, 5, 1), {"one", "two"}),
+        (SideBySide, nn.BatchNorm2d(40), {"one", "two"}),
+        (SideBySide, nn.BatchNorm2d(40, affine=False, track_running_stats=False), {"one", "two"}),
+        (BesideTheInput, nn.Conv2d(19, 5, 1), {"one"}),
+        (APart, nn.Conv2d(12, 5, 1), {"two"}),
+        (Shuffled, nn.Conv2d(4, 5, 1), {"one"}),
+        (Unshuffled, nn.Conv2d(96, 5, 1), {"two"}),
+        (Flagged, nn.GroupNorm(2, 24, affine=False), {"two"}),
+    ],
+)
+def test_what_a_layer_might_make_of_the_channels_around_it_stays(net, other, stay):
+    torch.manual_seed(0)
+    model = net(other).eval()
+    graph = Graph.trace(model, pictures())
+    assert set(graph.quarantined) >= stay
+    assert all("other" in reason for reason in graph.quarantined.values())
+    ip.prune_(model, pictures(), ip.plan(model, pictures(), L2, rates=0.5, also=[(pictures(), True)]))
+    model(pictures(), flag=True)
+
+
+def test_a_layer_that_has_a_reader_of_its_length_keeps_nothing_else():
+    """The third layer reads 24 channels, which the second gives; that it could read the first one's 16 and 8 of
+    something else is no reason to keep these."""
+    torch.manual_seed(0)
+    graph = Graph.trace(Flagged(nn.Sequential(nn.Conv2d(24, 48, 1), nn.BatchNorm2d(48))).eval(), pictures())
+    assert set(graph.quarantined) == {"two"}
+
+
+def test_what_a_module_is_given_counts_as_in_its_hands():
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.usual, self.other = nn.Linear(16, 24), nn.Linear(16, 24)
+
+        def forward(self, y: Tensor, flag: bool) -> Tensor:
+            return self.other(y) if flag else self.usual(y)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.inner, self.head = nn.Linear(8, 16), Inner(), nn.Linear(24, 3)
+
+        def forward(self, x: Tensor, flag: bool = False) -> Tensor:
+            return self.head(self.inner(y=self.one(x), flag=flag))
+
+    graph = Graph.trace(made(Outer), torch.randn(4, 8))
+    assert set(graph.quarantined) == {"one", "inner.usual"}

@@ -76,6 +76,7 @@ class Tape:
     called: set[str] = field(default_factory=set)  # modules whose forward ran
     met: set[str] = field(default_factory=set)  # parameters and buffers that an operation has read
     in_sight: dict[tuple, Tensor] = field(default_factory=dict)  # (module, ...) -> labels its own code has handled
+    beside: dict[str, set[int]] = field(default_factory=dict)  # module -> sizes of other tensors that it has handled
     head_dims: frozenset[str] = frozenset()  # modules in which heads stay and lose dimensions
     streams: Mapping[str, int] = field(default_factory=dict)  # modules whose heads shrink with their input -> dims
     use: Use = field(default_factory=Use)
@@ -120,9 +121,13 @@ class Tape:
 
     def note_in_sight(self, out: Any) -> None:
         """The code of the module that runs holds this tensor, and might hand it to any layer of its own."""
-        for layer in (layer for tensor in tensors(out) for layer in self.marks(tensor).layers if layer.numel()):
-            labels = compact(layer)
-            self.in_sight.setdefault((self.stack[-1], int(labels.flatten()[0]), labels.numel()), labels)
+        for tensor in tensors(out):
+            layers = [layer for layer in self.marks(tensor).layers if layer.numel()]
+            for labels in map(compact, layers):
+                key = self.stack[-1], int(labels.flatten()[0]), tuple(labels.shape)
+                self.in_sight.setdefault(key, labels)
+            if not layers and tensor.dim() > 1:
+                self.beside.setdefault(self.stack[-1], set()).add(tensor.shape[1 if tensor.dim() > 3 else -1])
 
     def agree_with_count(self, counted: int, before: int) -> None:
         """An operation that no rule priced, or priced otherwise, costs what is counted, whatever leaves."""
@@ -240,12 +245,17 @@ def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
         with paused():
             tape.note_in_sight(output)
 
-    before, after = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
+    def see(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        with paused():
+            tape.note_in_sight([*args, kwargs])
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    handles += [module.register_forward_pre_hook(see, with_kwargs=True) for module in names]
     try:
         yield
     finally:
-        before.remove()
-        after.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def record(

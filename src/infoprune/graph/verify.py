@@ -28,6 +28,7 @@ from infoprune.graph.slots import Coupling, Site
 
 TURNS = 2  # each site is tried with two numbers of units
 HALF_ROUNDING = 0.1  # relative to the outputs: what half precision may lose in a deep network
+LEAST_GAIN = 0.5  # of a matrix; layers that are drawn as torch draws them have 0.6
 DOUBT = 2e-6  # relative to the outputs; above, double precision is asked whether a difference is rounding
 
 
@@ -218,7 +219,10 @@ def _pop(stack: list[str]) -> Callable[..., None]:
 
 
 def restless(model: nn.Module) -> nn.Module:
-    """A copy in which no parameter is constant, since zeros and ones would hide a wrong index."""
+    """A copy in which everything shows: zeros and ones would hide a wrong index, and small weights a wrong scale.
+
+    Attention over small numbers is nearly uniform, whatever its scale is.
+    """
     generator = torch.Generator().manual_seed(0)
     moved = structural_copy(model)
     changed = {}
@@ -226,8 +230,17 @@ def restless(model: nn.Module) -> nn.Module:
         if tensor.is_floating_point() and _is_constant(tensor.detach()):
             noise = (torch.rand(tensor.shape, generator=generator) + 0.5).to(tensor)
             changed[id(tensor)] = nn.Parameter(noise, False) if isinstance(tensor, nn.Parameter) else noise
+        elif isinstance(tensor, nn.Parameter) and (gain := _gain(tensor.detach())) < LEAST_GAIN:
+            changed[id(tensor)] = nn.Parameter(tensor.detach() / gain, False)
     put(moved, changed)
     return moved
+
+
+def _gain(weight: Tensor) -> float:
+    """How large a matrix makes numbers of size one; the length of its rows."""
+    if weight.dim() < 2 or not weight.is_floating_point():
+        return 1.0
+    return float(torch.linalg.vector_norm(weight, dtype=torch.float32)) / len(weight) ** 0.5
 
 
 def _is_constant(tensor: Tensor) -> bool:
