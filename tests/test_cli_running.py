@@ -17,7 +17,7 @@ from infoprune.recipe.board import Board
 
 VERBS = (
     *("run", "finetune", "observe", "completion", "report", "bench"),
-    *("export", "plan", "prune", "show", "doctor", "list"),
+    *("export", "plan", "prune", "sensitivity", "show", "doctor", "list"),
 )
 RECIPE = {
     "schema": 1,
@@ -124,7 +124,7 @@ def test_verbs_with_data_refuse_other_sections(capsys, tmp_path):
     words = ["observe", "resnet20_cifar", "--data", "digits", "--set", "budget.macs=1", "--out", tmp_path / "x"]
     code, out, err = spoken(capsys, *words)
     assert (code, out) == (2, "")
-    assert "observe takes keys of data and finetune, and seed" in err
+    assert "observe takes keys of data, model, seed" in err
 
 
 def test_missing_data_say_what_is_needed_and_write_nothing(capsys, tmp_path):

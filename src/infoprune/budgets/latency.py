@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
 import platform
 import tempfile
@@ -33,6 +34,7 @@ from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import elements
 from infoprune.budgets.base import Amounts, Budget, Limit, budgets
 from infoprune.budgets.calls import Call, calls_of
+from infoprune.files import remove
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import Removal, shrink
@@ -42,6 +44,7 @@ from infoprune.graph.verify import evaluating
 from infoprune.observe import present
 from infoprune.timing import LatencyComparison, compare_latency, interleaved_ms, milliseconds
 
+log = logging.getLogger("infoprune")
 VERSION = 2  # of what is measured and how; older cache entries are not found any more
 SHARES = (0.25, 0.5, 1.0)  # widths at which a layer is timed
 THINNED = (0.25, 0.5, 0.75, 1.0)  # widths at which the network is timed
@@ -309,11 +312,26 @@ def _cached(about: list[Any], device: torch.device, measure: Callable[[], Sequen
     if known is not None:
         return known
     found = [float(value) for value in measure()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        json.dump({"about": text, "coefficients": found}, file)
-    os.replace(file.name, path)
+    try:
+        _keep(path, json.dumps({"about": text, "coefficients": found}))
+    except OSError as error:
+        log.warning("%s cannot be written (%s); what was measured is used and not kept", path, error.strerror or error)
     return found
+
+
+def _keep(path: Path, text: str) -> None:
+    """The file holds all of the text or is as it was; several processes may measure the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:8]}-", suffix=".partial")
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        remove(Path(draft))
+        raise
 
 
 def _read(path: Path) -> list[float] | None:

@@ -17,6 +17,7 @@ from infoprune.cli.listing import LISTS
 from infoprune.cli.options import (
     changes,
     data_option,
+    exported,
     importance_option,
     levels,
     model_options,
@@ -199,7 +200,7 @@ def _result_verbs(verbs: argparse._SubParsersAction) -> None:
 
     export = _verb(verbs, "export", "an artefact as ONNX or torch.export program, compared first", EXPORT_EXAMPLE)
     export.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
-    export.add_argument("out", type=Path, help="file to write: .onnx, or .pt2 for torch.export")
+    export.add_argument("out", type=exported, help="file to write: .onnx, or .pt2 for torch.export")
     export.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (default: the exporter's)")
     own_model(export)
     changes(export)

@@ -60,6 +60,13 @@ def planning_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--solver", metavar="NAME", help="see infoprune list solvers")
 
 
+def exported(text: str) -> Path:
+    """The path of a file that an exporter writes."""
+    if Path(text).suffix not in (".onnx", ".pt2"):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} ends in neither .onnx nor .pt2")
+    return Path(text)
+
+
 def levels(text: str) -> tuple[float, ...]:
     """Shares between 0 and 1, separated by commas."""
     try:

@@ -25,12 +25,13 @@ NAMED = 3
 log = logging.getLogger("infoprune")
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fill `model` with the weights in a safetensors file or a checkpoint; code in it is never run.
 
     Checkpoints may hold the tensors as they are or as one entry of several (`state_dict`, `model`, ...), and names may
     carry what wrappers put in front (`module.`, `_orig_mod.`, `backbone.`). BadCheckpoint says what does not fit.
     """
+    path = Path(path)
     model.load_state_dict(_fitted(_held(_read(path), path), model, path))
 
 
