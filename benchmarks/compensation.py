@@ -210,7 +210,7 @@ def subject(net: str, options: argparse.Namespace) -> Subject:
 
 def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable[[Any], Any]:
     if way == "conditional":
-        seen = ip.observe(model, loader, samples=256, moments=True, progress=False)
+        seen = ip.observe(model, loader, samples=sum(map(len, loader)), moments=True, progress=False)
         return ip.importance.ConditionalImportance(seen)
     if way == "capacity+independence":
         return ip.importance.CapacityIndependenceImportance()
