@@ -33,7 +33,7 @@ def one_batch(x):
 
 def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then():
     model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
-    with halting(model, ["0", "2"], before=True):
+    with halting(model, ["0", "2"]):
         walk = Pass(model, one_batch(x))
         walk.go_on()
         assert walk.at == "0"
@@ -44,7 +44,17 @@ def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then(
         assert torch.equal(seen, model[0].bias.tanh().expand(5, -1))
         walk.go_on()
         assert walk.ended
-    assert not any(layer._forward_pre_hooks for layer in model)
+    assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in model)
+
+
+def test_a_pass_may_halt_after_layers_with_what_they_gave_out():
+    model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
+    with halting(model, ["2"]):
+        walk = Pass(model, one_batch(x), after=True)
+        read_, gave = walk.until("2")
+        walk.cancel()
+    assert torch.equal(gave, model(x))
+    assert torch.equal(read_, model[:2](x))
 
 
 def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
@@ -57,7 +67,7 @@ def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
 
 def test_a_cancelled_pass_leaves_no_thread():
     model, before = chain(nn.Linear(3, 4), nn.Linear(4, 2)), passes()
-    with halting(model, ["1"], before=True):
+    with halting(model, ["1"]):
         begun, fresh = (Pass(model, one_batch(torch.randn(5, 3).double())) for _ in range(2))
         begun.go_on()
         assert passes() == before + 2

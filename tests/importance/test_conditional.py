@@ -88,7 +88,7 @@ def test_losses_are_what_least_squares_on_the_units_that_stay_leaves_unexplained
         columns = np.column_stack([units[:, order[:k]], np.ones(400)])
         gap = outputs - columns @ np.linalg.lstsq(columns, outputs, rcond=None)[0]
         left = (gap**2).sum() / ((outputs - outputs.mean(0)) ** 2).sum()
-        assert lost[k] == pytest.approx(left, rel=0.05, abs=1e-9)  # ridges of a thousandth are all that differs
+        assert lost[k] == pytest.approx(left, rel=0.05, abs=1e-3)  # ridges of a thousandth are all that differs
 
 
 def test_losses_never_grow_with_the_units_that_stay_and_end_at_nothing():
