@@ -227,8 +227,8 @@ def planned(case: Case, us: Subject, way: str, draw: int) -> tuple[Plan, float]:
         return Plan(), 0.0
     torch.manual_seed(draw)
     rated = importance(way, us.model, us.loader(draw))
-    budgets = None if case.rates else [ip.budgets.macs(keep=case.keep)]
-    plan = ip.plan(us.model, us.example, rated, rates=case.rates, budgets=budgets)
+    asked = {"rates": case.rates} if case.rates else {"budgets": [ip.budgets.macs(keep=case.keep)]}
+    plan = ip.plan(us.model, us.example, rated, **asked)
     return plan, time.process_time() - begun
 
 
