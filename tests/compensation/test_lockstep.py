@@ -123,6 +123,20 @@ def test_a_reader_behind_refitted_ones_is_as_good_as_least_squares_on_what_arriv
     assert row.refitted < 0.5 * row.plain
 
 
+def test_a_loader_of_single_pictures_gives_what_large_batches_give_in_as_few_passes(monkeypatch):
+    dense = chain(nn.Conv2d(3, 8, 1), nn.Tanh(), nn.Conv2d(8, 8, 3), nn.Tanh(), nn.Conv2d(8, 5, 1))
+    whole, found, most = torch.cat(pictures(3, 8, 8)), [], []
+    begin = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (begin(thread), most.append(passes()))[0])
+    for size in (1, 24):
+        pruned = ip.prune_(copy.deepcopy(dense), IMAGE, keeping(dense, IMAGE, {"0": [0, 1, 2, 3], "2": [1, 3, 5, 7]}))
+        ip.compensate_(pruned, dense, list(whole.split(size)), progress=False)
+        found.append(pruned.state_dict())
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-6, atol=1e-8)  # sums in another order
+    assert max(most) <= 16
+
+
 class Twice(nn.Module):
     """One layer reads two maps."""
 

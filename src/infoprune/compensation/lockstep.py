@@ -26,7 +26,10 @@ from infoprune.compensation.watching import MeanInput, require_finite
 from infoprune.compensation.weights import put, shifted, weights_of
 from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
+from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
+
+AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
 
 
 class Told(NamedTuple):
@@ -69,7 +72,7 @@ def refit_in_lockstep(
         stack.enter_context(halting(dense, by_name))
         stack.enter_context(halting(trial, by_name))
         passes = []
-        for part, batch in pictures.parts(("first", "second", "held out"), "pictures"):
+        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "pictures")):
             passes.append((part, Pass(dense, batch, after=part == "held out"), Pass(trial, batch)))
             stack.callback(passes[-1][1].cancel)
             stack.callback(passes[-1][2].cancel)
@@ -77,6 +80,22 @@ def refit_in_lockstep(
         for name, told in _side_by_side(passes, by_name):
             yield from _refitted(trial, dense, by_name[name], told, pictures.device)
             bar.update()
+
+
+def _gathered(parts: Iterator[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch]]:
+    """The same samples in fewer batches: small ones of a part and of the same shapes are joined."""
+    small: dict[Part, Batch] = {}
+    for part, batch in parts:
+        held = small.pop(part, None)
+        if held is not None and [t.shape[1:] for t in held.tensors] != [t.shape[1:] for t in batch.tensors]:
+            yield part, held
+            held = None
+        batch = batch if held is None else held.joined(batch)
+        if len(batch) < AT_ONCE:
+            small[part] = batch
+        else:
+            yield part, batch
+    yield from small.items()
 
 
 def _side_by_side(
