@@ -50,6 +50,7 @@ from infoprune.surgery import Plan
 BATCH = 32
 TEST = 100  # pictures that the ViT is judged by
 ALIKE, EACH = 512, 6  # pictures like those of calibration that others are judged by; pictures of every cut-out
+PLOTTED = ("mobilenetv2, 75 %", "vit, heads and MLPs, 62 %")
 WAYS = ("conditional", "l1", "capacity+independence", "random")
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
 
@@ -210,7 +211,7 @@ def subject(net: str, options: argparse.Namespace) -> Subject:
 
 def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable[[Any], Any]:
     if way == "conditional":
-        seen = ip.observe(model, loader, samples=256, moments=True, progress=False)
+        seen = ip.observe(model, loader, samples=sum(map(len, loader)), moments=True, progress=False)
         return ip.importance.ConditionalImportance(seen)
     if way == "capacity+independence":
         return ip.importance.CapacityIndependenceImportance()
@@ -226,8 +227,8 @@ def planned(case: Case, us: Subject, way: str, draw: int) -> tuple[Plan, float]:
         return Plan(), 0.0
     torch.manual_seed(draw)
     rated = importance(way, us.model, us.loader(draw))
-    budgets = None if case.rates else [ip.budgets.macs(keep=case.keep)]
-    plan = ip.plan(us.model, us.example, rated, rates=case.rates, budgets=budgets)
+    asked = {"rates": case.rates} if case.rates else {"budgets": [ip.budgets.macs(keep=case.keep)]}
+    plan = ip.plan(us.model, us.example, rated, **asked)
     return plan, time.process_time() - begun
 
 
@@ -251,6 +252,7 @@ def made_up(how: str, pruned: nn.Module, us: Subject, draw: int, plan: Plan) -> 
             )
         print(found, file=sys.stderr)
         told["outputs"] = dict(found.outputs)
+        told["readers"] = {row.reader: [round(row.plain, 4), round(row.refitted, 4)] for row in found.rows}
     elif how == "mean shift":
         mean_shifted(pruned, us.model, loader, plan)
     elif how == "norms anew":
@@ -325,6 +327,29 @@ def smoke(options: argparse.Namespace) -> None:
     CASES["tiny, 50 %"] = Case("tiny", keep=0.5)
     options.cases, options.ways, options.draws, options.samples = ["tiny, 50 %"], ["l1"], [0], 128
     options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Errors of readers with the slice that surgery left and with the refit, a network beside the other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "infoprune"  # the same picture from the same rows
+    from matplotlib import pyplot as plt
+
+    told = {row["case"]: row for row in reversed(rows) if row.get("readers")}
+    wanted = [case for case in PLOTTED if case in told]
+    figure, axes = plt.subplots(1, len(wanted), figsize=(5.2 * len(wanted), 3.4), squeeze=False, layout="constrained")
+    for axis, case in zip(axes[0], wanted, strict=True):
+        errors = list(told[case]["readers"].values())
+        for place, (name, colour) in enumerate((("as surgery left it", "#9aa3af"), ("refitted", "#1f5fa8"))):
+            axis.semilogy([error[place] for error in errors], marker="o", ms=3.5, lw=1.2, color=colour, label=name)
+        axis.set_title(f"{case} of the MACs" if "%" in case else case, loc="left", fontsize="medium")
+        axis.set_xlabel("readers, from the first to the last")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("squared error over variance")
+    axes[0, 0].legend(frameon=False, loc="lower right")
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

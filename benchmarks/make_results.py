@@ -28,6 +28,7 @@ ORDER = (
     "observation",
     "allocation",
     "contest",
+    "compensation",
     "growth",
     "latency",
     "runtimes",
@@ -73,7 +74,10 @@ def main() -> None:
         import vit_saliency
         from results_file import FOLDER, read
 
+        import compensation
+
         images = HERE.parent / "docs" / "images"
+        compensation.plot(read(FOLDER / "compensation.jsonl"), images / "compensation.svg")
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
         dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
         pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")

@@ -33,7 +33,7 @@ def one_batch(x):
 
 def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then():
     model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
-    with halting(model, ["0", "2"], before=True):
+    with halting(model, ["0", "2"]):
         walk = Pass(model, one_batch(x))
         walk.go_on()
         assert walk.at == "0"
@@ -44,7 +44,17 @@ def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then(
         assert torch.equal(seen, model[0].bias.tanh().expand(5, -1))
         walk.go_on()
         assert walk.ended
-    assert not any(layer._forward_pre_hooks for layer in model)
+    assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in model)
+
+
+def test_a_pass_may_halt_after_layers_with_what_they_gave_out():
+    model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
+    with halting(model, ["2"]):
+        walk = Pass(model, one_batch(x), after=True)
+        read_, gave = walk.until("2")
+        walk.cancel()
+    assert torch.equal(gave, model(x))
+    assert torch.equal(read_, model[:2](x))
 
 
 def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
@@ -57,7 +67,7 @@ def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
 
 def test_a_cancelled_pass_leaves_no_thread():
     model, before = chain(nn.Linear(3, 4), nn.Linear(4, 2)), passes()
-    with halting(model, ["1"], before=True):
+    with halting(model, ["1"]):
         begun, fresh = (Pass(model, one_batch(torch.randn(5, 3).double())) for _ in range(2))
         begun.go_on()
         assert passes() == before + 2
@@ -111,6 +121,20 @@ def test_a_reader_behind_refitted_ones_is_as_good_as_least_squares_on_what_arriv
     best = float((gap**2).sum() / (spread**2).sum())
     assert row.refitted == pytest.approx(best, rel=0.01)  # a ridge is all that differs
     assert row.refitted < 0.5 * row.plain
+
+
+def test_a_loader_of_single_pictures_gives_what_large_batches_give_in_as_few_passes(monkeypatch):
+    dense = chain(nn.Conv2d(3, 8, 1), nn.Tanh(), nn.Conv2d(8, 8, 3), nn.Tanh(), nn.Conv2d(8, 5, 1))
+    whole, found, most = torch.cat(pictures(3, 8, 8)), [], []
+    begin = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (begin(thread), most.append(passes()))[0])
+    for size in (1, 24):
+        pruned = ip.prune_(copy.deepcopy(dense), IMAGE, keeping(dense, IMAGE, {"0": [0, 1, 2, 3], "2": [1, 3, 5, 7]}))
+        ip.compensate_(pruned, dense, list(whole.split(size)), progress=False)
+        found.append(pruned.state_dict())
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-6, atol=1e-8)  # sums in another order
+    assert max(most) <= 16
 
 
 class Twice(nn.Module):

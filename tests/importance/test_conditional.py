@@ -1,5 +1,6 @@
 """ConditionalImportance on networks: whose loss is made up for, and what evidence it needs."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -72,3 +73,27 @@ def test_evidence_of_another_network_or_none_is_refused():
         ConditionalImportance(ip.observe(pruned, pictures(), progress=False))
     with pytest.raises(TypeError, match="seen is str"):
         ConditionalImportance("seen")
+
+
+def test_losses_are_what_least_squares_on_the_units_that_stay_leaves_unexplained():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(1))
+    importance = ConditionalImportance(ip.observe(model, [x], samples=400, moments=True, progress=False))
+    lost = importance.losses(model, x[:2])["0"]
+    order = np.argsort(importance(ip.Graph.trace(model, x[:2]).group("0")[0]).numpy())[::-1]
+    with torch.no_grad():
+        units, outputs = (t.double().numpy() for t in (model[:2](x), model(x)))
+    for k in range(7):
+        columns = np.column_stack([units[:, order[:k]], np.ones(400)])
+        gap = outputs - columns @ np.linalg.lstsq(columns, outputs, rcond=None)[0]
+        left = (gap**2).sum() / ((outputs - outputs.mean(0)) ** 2).sum()
+        assert lost[k] == pytest.approx(left, rel=0.05, abs=1e-3)  # ridges of a thousandth are all that differs
+
+
+def test_losses_never_grow_with_the_units_that_stay_and_end_at_nothing():
+    model = network()
+    importance = ConditionalImportance(ip.observe(model, pictures(), moments=True, progress=False))
+    found = importance.losses(model, IMAGE)
+    assert {site: len(lost) for site, lost in found.items()} == {"0": 7, "2": 5}
+    assert all((np.diff(lost) <= 0).all() and lost[-1] == 0 for lost in found.values())

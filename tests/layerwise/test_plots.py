@@ -49,6 +49,15 @@ def test_importance_is_drawn_as_shares_with_its_errors():
     assert whisker.get_segments()[0][:, 1] == pytest.approx([0.15, 0.35])
 
 
+def test_losses_are_drawn_from_no_unit_to_all_of_them(tmp_path):
+    figure = plots.losses({"first": [1.0, 0.25, 0.0], "last": [0.5, 0.0]})
+    first, last = figure.axes[0].lines
+    assert first.get_xdata().tolist() == [0, 0.5, 1]
+    assert list(last.get_ydata()) == [0.5, 0.0]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["first", "last"]
+    figure.savefig(tmp_path / "losses.png")
+
+
 def test_compute_shares_add_up_to_one(planned):
     graph, plan = planned
     for drawn in heights(plots.compute_shares(graph, plan).axes[0]):

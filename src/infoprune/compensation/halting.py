@@ -25,9 +25,13 @@ class _Cancelled(BaseException):
 
 
 class Pass:
-    """One forward pass; `at` is the layer at which it halts, `seen` what that layer reads (and gives out)."""
+    """One forward pass; `at` is the layer at which it halts, `seen` what that layer reads and, if `after`, gives out.
 
-    def __init__(self, model: nn.Module, batch: Batch):
+    Those that halt before layers don't hold what layers make of their inputs, which is often several times as much.
+    """
+
+    def __init__(self, model: nn.Module, batch: Batch, *, after: bool = False):
+        self.after = after
         self.at: str | None = None
         self.seen: Any = None
         self.ended = False
@@ -68,7 +72,7 @@ class Pass:
 
     def _work(self, model: nn.Module, batch: Batch) -> None:
         self._go.acquire()
-        _thread.halt = self.halt
+        _thread.running = self
         try:
             if not self._cancelled:
                 with torch.no_grad():
@@ -83,22 +87,22 @@ class Pass:
 
 
 @contextmanager
-def halting(model: nn.Module, names: Iterable[str], *, before: bool) -> Iterator[None]:
-    """While this lasts, passes halt before these layers are called with their input, or after, with the output too."""
+def halting(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """While this lasts, passes halt at the calls of these layers."""
     modules = dict(model.named_modules())
 
-    def called(name: str) -> Callable[..., None]:
+    def called(name: str, *, after: bool) -> Callable[..., None]:
         def told(_: nn.Module, args: tuple, kwargs: dict, *output: Any) -> None:
             inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
-            halt = getattr(_thread, "halt", None)
-            if inputs and halt is not None:
-                halt(name, (inputs[0], *output))
+            running = getattr(_thread, "running", None)
+            if inputs and running is not None and running.after == after:
+                running.halt(name, (inputs[0], *output))
 
         return told
 
     with ExitStack() as stack:
         for name in names:
-            layer = modules[name]
-            register = layer.register_forward_pre_hook if before else layer.register_forward_hook
-            stack.callback(register(called(name), with_kwargs=True).remove)
+            before, behind = called(name, after=False), called(name, after=True)
+            stack.callback(modules[name].register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(modules[name].register_forward_hook(behind, with_kwargs=True).remove)
         yield

@@ -26,16 +26,22 @@ from infoprune.compensation.watching import MeanInput, require_finite
 from infoprune.compensation.weights import put, shifted, weights_of
 from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
+from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
+
+AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
 
 
 class Told(NamedTuple):
-    """Of one batch: what a reader read and gave out in the dense network, and what it reads in the pruned one."""
+    """Of one batch: what a reader read in the dense network, what it reads in the pruned one, and what it gave out.
+
+    The last only of samples that are held out.
+    """
 
     part: Part
     x: Tensor
-    y: Tensor
     z: Tensor
+    y: Tensor | None
 
 
 @dataclass
@@ -63,17 +69,33 @@ def refit_in_lockstep(
     """
     by_name = {reader.name: reader for reader in readers}
     with ExitStack() as stack:
-        stack.enter_context(halting(dense, by_name, before=False))
-        stack.enter_context(halting(trial, by_name, before=True))
+        stack.enter_context(halting(dense, by_name))
+        stack.enter_context(halting(trial, by_name))
         passes = []
-        for part, batch in pictures.parts(("first", "second", "held out"), "pictures"):
-            passes.append((part, Pass(dense, batch), Pass(trial, batch)))
+        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "pictures")):
+            passes.append((part, Pass(dense, batch, after=part == "held out"), Pass(trial, batch)))
             stack.callback(passes[-1][1].cancel)
             stack.callback(passes[-1][2].cancel)
         bar = stack.enter_context(tqdm(total=len(readers), unit="reader", disable=not pictures.progress))
         for name, told in _side_by_side(passes, by_name):
             yield from _refitted(trial, dense, by_name[name], told, pictures.device)
             bar.update()
+
+
+def _gathered(parts: Iterator[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch]]:
+    """The same samples in fewer batches: small ones of a part and of the same shapes are joined."""
+    small: dict[Part, Batch] = {}
+    for part, batch in parts:
+        held = small.pop(part, None)
+        if held is not None and [t.shape[1:] for t in held.tensors] != [t.shape[1:] for t in batch.tensors]:
+            yield part, held
+            held = None
+        batch = batch if held is None else held.joined(batch)
+        if len(batch) < AT_ONCE:
+            small[part] = batch
+        else:
+            yield part, batch
+    yield from small.items()
 
 
 def _side_by_side(
@@ -90,14 +112,14 @@ def _side_by_side(
         for part, whole, own in passes:
             seen, seen_dense = own.until(name), whole.until(name)
             if seen is not None and seen_dense is not None:
-                told.append(_told(readers[name], part, *seen_dense, *seen))
+                told.append(_told(readers[name], part, *seen, *seen_dense))
         yield name, told
 
 
-def _told(reader: Reader, part: Part, x: Tensor, y: Tensor, z: Tensor) -> Told:
+def _told(reader: Reader, part: Part, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
     """Behind tokens that left, where x and z are not of the same places, what stayed of x stands in for z."""
     places = [t.numel() // t.shape[channel_axis(reader.layer, t)] for t in (x, z)]
-    return Told(part, x, y, z if places[0] == places[1] else reader.selected(x))
+    return Told(part, x, z if places[0] == places[1] else reader.selected(x), y)
 
 
 def _refitted(
@@ -109,9 +131,8 @@ def _refitted(
     if fed.same:
         return
     ways = _ways(reader, dense, fed)
-    held_out = [each for each in told if each.part == "held out"]
     sums = torch.zeros(len(ways) + 2, dtype=torch.float64)
-    sums += sum(squares([standing(reader), *ways], y, z) for _, _, y, z in held_out)
+    sums += sum(squares([standing(reader), *ways], y, z) for _, _, z, y in told if y is not None)
     total, *gaps = over_workers(sums)
     plain, *refitted = (ratio(gap, total) for gap in gaps)
     best = min(range(len(ways)), key=refitted.__getitem__)
@@ -123,7 +144,7 @@ def _refitted(
 
 def _fed(reader: Reader, told: Sequence[Told], device: torch.device) -> Fed:
     fed = _nothing(reader, device)
-    for seed, (part, x, _, z) in enumerate(told):
+    for seed, (part, x, z, _) in enumerate(told):
         fed.same &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
         if part == "held out":
             continue

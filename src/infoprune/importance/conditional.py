@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoprune.errors import StaleObservations, UnusableData
 from infoprune.estimators.elimination import Elimination, Reader, eliminate
+from infoprune.graph import Graph
 from infoprune.graph.member import Member
 from infoprune.importance.base import About, GroupImportance, importances, size_of
+from infoprune.importance.units import score_sites
 from infoprune.observe import Observations
 from infoprune.observe.moments import Moments
 from infoprune.observe.reading import columns_of, groups_of
@@ -53,6 +56,15 @@ class ConditionalImportance(GroupImportance):
     def judge(self, members: Sequence[Member], roots: Sequence[int]) -> Tensor | None:
         found = self.elimination(members, roots)
         return None if found is None else found.losses()[: len(roots)]
+
+    def losses(self, model: nn.Module, example_inputs: Any) -> dict[str, np.ndarray]:
+        """site -> what its readers lose when k units stay, for k from none to all: shares of output variance, summed.
+
+        They come with the one order in which units leave, so that all widths cost as much as one. Those of different
+        sites do not add up to the loss of the network.
+        """
+        scores = score_sites(Graph.trace(model, example_inputs), replace(self, normalizer=None))
+        return {site: np.append(np.sort(lost)[::-1], 0.0) for site, lost in scores.items()}
 
     def elimination(self, members: Sequence[Member], roots: Sequence[int]) -> Elimination | None:
         """The order in which the units of a group leave, and what each costs."""

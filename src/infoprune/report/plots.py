@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DENSE, PLANNED = "#c9ced6", "#1f5fa8"
 LABELS = 40  # more site names than this do not fit beside each other
+LINES = 16  # a plot of lines is as wide as bars of so many sites
 LETTERS = 22  # nor longer ones below the bars
 
 
@@ -53,6 +54,21 @@ def layer_importance(weights: Mapping[str, float], errors: Mapping[str, float] |
     _name_sites(axes, names)
     _percent(axes)
     axes.set_ylabel("share of the weight")
+    return figure
+
+
+def losses(curves: Mapping[str, Sequence[float]]) -> Figure:
+    """What readers lose against the share of units that stay, a line a site: see `ConditionalImportance.losses`."""
+    figure, axes = _wide(LINES)
+    for place, (name, lost) in enumerate(curves.items()):
+        shade = 0.25 + 0.65 * place / max(1, len(curves) - 1)
+        ends = name if place in (0, len(curves) - 1) else None
+        axes.plot(np.linspace(0, 1, len(lost)), lost, color=(0.12, 0.37, 0.66, shade), linewidth=1, label=ends)
+    axes.set_yscale("log")
+    axes.set_xlim(0, 1)
+    axes.legend(frameon=False, loc="lower left")
+    axes.set_xlabel("share of the units that stay")
+    axes.set_ylabel("share of the readers' output variance lost")
     return figure
 
 

@@ -1,0 +1,73 @@
+"""What networks say before and after compensation, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+
+from results_file import interval
+
+from sections.rows import Row, newest, table
+
+HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
+KEY = ("case", "way", "draw", "samples", "compensation")
+
+
+def fields() -> dict[str, str]:
+    found, costs = newest("compensation", KEY), newest("compensation_cost", ("net", "pictures"))
+    cut = [row for row in found if "unharmed" not in row]
+    return {
+        "unharmed": unharmed([row for row in found if "unharmed" in row]),
+        "saliency": compared([r for r in cut if "iou" in r["after"]], "iou"),
+        "alike": compared([r for r in cut if "alike" in r["after"]], "agreement"),
+        "kl": compared([r for r in cut if "alike" in r["after"]], "kl"),
+        "top1": compared([r for r in cut if "alike" in r["after"]], "top1"),
+        "apart": compared([r for r in cut if "alike" in r["after"] and r["compensation"] == "ours"], "apart"),
+        "digits": compared([r for r in cut if r["case"].startswith(("resnet", "vgg"))], "top1"),
+        "cost": table(
+            ("network", "pictures", "times the forward passes", "MiB", "MiB of the forward passes"),
+            [
+                (r["net"], r["pictures"], f"{r['times_forward']:.1f}", f"{r['mib']:,.0f}", f"{r['forward_mib']:,.0f}")
+                for r in sorted(costs, key=lambda r: (r["net"], r["pictures"]))
+            ],
+            "lrrrr",
+        ),
+    }
+
+
+def unharmed(rows: Sequence[Row]) -> str:
+    """Which networks that lost nothing came out bit for bit."""
+    assert rows
+    if not all(row["unharmed"] and row["after"] == row["dense"] for row in rows):
+        return "**not** every network that lost nothing came out as it was"
+    return f"{len(rows)} networks that lost nothing came out bit for bit as they were"
+
+
+def compared(rows: Sequence[Row], what: str) -> str:
+    """A line for each cut and choice of units, a column for each way to make up."""
+    columns = [how for how in HOW if any(row["compensation"] == how for row in rows)]
+    lines = []
+    for case, way, samples in dict.fromkeys((r["case"], r["way"], r["samples"]) for r in rows):
+        here = [r for r in rows if (r["case"], r["way"], r["samples"]) == (case, way, samples)]
+        cells = [cell([figure(r["after"], what) for r in here if r["compensation"] == how], what) for how in columns]
+        lines.append((case, way, samples, *cells, cell([figure(here[0]["dense"], what)], what)))
+    header = ("network and MACs that stay", "units chosen by", "pictures", *columns, "dense")
+    return table(header, lines, "ll" + "r" * (len(columns) + 2))
+
+
+def figure(judged: Row, what: str) -> float:
+    if what in ("agreement", "kl"):
+        return judged["alike"][what]
+    return judged["apart"]["agreement"] if what == "apart" else judged[what]
+
+
+def cell(values: Sequence[float], what: str) -> str:
+    """Their mean, in percent or plain, with its interval where there are several draws."""
+    if not values:
+        return ""
+    scale, form = (1, ".3f") if what in ("iou", "kl") else (100, ".1f")
+    told = f"{scale * mean(values):{form}}"
+    if len(values) < 2:
+        return told
+    low, high = (scale * end for end in interval(values))
+    return f"{told} ({low:{form}} to {high:{form}})"
