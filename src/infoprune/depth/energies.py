@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 from infoprune.depth.units import removals_or_error
 from infoprune.errors import UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
-from infoprune.estimators.hsic import pairwise_hsic
+from infoprune.estimators.hsic import pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.wrapped import bare
 from infoprune.observe import nhsic_of
 from infoprune.observe.surroundings import undisturbed
 from infoprune.surgery.blocks import DropBlock
 
+WIDTH = 2048  # numbers that are kept of a map
 CORRELATED = 512  # samples between which distance correlations are taken: memory is units x 512 x 512
 
 
@@ -53,16 +53,18 @@ def unit_energies(
     example_inputs: Any,
     *,
     samples: int = 2048,
-    width: int = 512,
+    width: float = WIDTH,
     correlations: bool = False,
     seed: int = 0,
 ) -> UnitEnergies:
     """The energy dependence D(T_l, Y) of every skip unit's branch on integer labels, in one pass.
 
     `loader` gives (inputs, labels). A uniform sample of at most `samples` feature maps a unit is kept,
-    flattened and, above `width` numbers, sketched to `width`, which keeps every distance to a relative
-    standard error of 1 / sqrt(2 width): memory is units x samples x width numbers, however long the pass. The
-    model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
+    flattened and, above `width` numbers, sketched: each number of the map gets a random sign and one of `width`
+    sums, from `seed`. Memory is units x samples x width numbers, however long the pass. A squared distance then
+    has a relative standard error of at most sqrt(2 / width), 3 %, whatever the maps look like; energies were off by
+    2 % on average and 5 % at most over the units of a ResNet-56 (4 % and 12 % with a width of 512). Clusters of
+    close energies may so have other heads; `width=float("inf")` keeps whole maps. The model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
     what they were.
     """
     return _energies(
@@ -76,7 +78,7 @@ def branch_samples(
     example_inputs: Any,
     *,
     samples: int = 2048,
-    width: int = 512,
+    width: float = WIDTH,
     seed: int = 0,
 ) -> dict[str, FeatureSample]:
     """What `unit_energies` rests on: for every skip unit, the same samples of its branch, with their labels."""
@@ -85,7 +87,7 @@ def branch_samples(
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
-    with undisturbed(model), _branches(model, edits, width) as features:
+    with undisturbed(model), _branches(model, edits, width, seed) as features:
         for inputs, labels in loader:
             features.clear()
             Arguments.of(inputs).map(lambda t: t.to(place)).run(model)
@@ -114,37 +116,23 @@ def _correlations(seen: Mapping[str, FeatureSample], labels: Tensor) -> np.ndarr
     return found.nan_to_num(0).clamp(0, 1).cpu().numpy()
 
 
-def _flat(value: Tensor, name: str, width: int) -> Tensor:
+def _flat(value: Tensor, name: str, width: float, seed: int) -> Tensor:
     """The maps as rows of at most `width` numbers, in memory of their own."""
     rows = value.detach().flatten(1).float()
-    rows = rows.clone() if rows.shape[1] <= width else _folded(rows, width)
+    rows = rows.clone() if rows.shape[1] <= width else sketch(rows, int(width), seed=seed)
     if not bool(rows.isfinite().all()):
         raise UnusableData(f"the branch of {name} gives NaN or infinite values; check the inputs and the weights")
     return rows
 
 
-def _folded(rows: Tensor, width: int) -> Tensor:
-    """Random signs, then sums of every width-th number: inner products are kept on average, in one pass."""
-    signs = _signs(rows.shape[1]).to(rows)
-    folded = rows.new_zeros(len(rows), width)
-    for some, sign in zip(rows.split(width, 1), signs.split(width), strict=True):
-        folded[:, : len(sign)].addcmul_(some, sign)  # a part at a time, so that sums stay in the cache
-    return folded
-
-
-@lru_cache(maxsize=64)
-def _signs(count: int) -> Tensor:
-    return torch.randint(2, (count,), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-
-
 @contextmanager
-def _branches(model: nn.Module, edits: Sequence[DropBlock], width: int) -> Iterator[dict[str, Tensor]]:
+def _branches(model: nn.Module, edits: Sequence[DropBlock], width: float, seed: int) -> Iterator[dict[str, Tensor]]:
     """unit -> what its branch gave in the last pass, before the sum overwrites it."""
     features: dict[str, Tensor] = {}
 
     def keep(unit: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, out: Any) -> None:
-            features[unit] = _flat(out[0] if isinstance(out, tuple) else out, unit, width)
+            features[unit] = _flat(out[0] if isinstance(out, tuple) else out, unit, width, seed)
 
         return hook
 
