@@ -61,7 +61,7 @@ def show_command(arguments: argparse.Namespace) -> Result:
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
         made = ", ".join(f"{name} {v}" for name, v in config.versions.items())
-        tables = "\n\n".join(str(plan) for plan in config.plans)
+        tables = "\n\n".join([*map(str, config.plans), *(f"after surgery\n{done}" for done in config.compensations)])
         loading = f"load it with  {config.architecture.call(path)}"
         return Result(
             f"{source}\nmade with {made}\n{loading}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"]

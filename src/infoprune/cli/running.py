@@ -26,6 +26,7 @@ from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import SCHEMA, DataSection, Recipe
 from infoprune.recipe.yaml_text import parsed
+from infoprune.report.back import summary
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
 from infoprune.report.svg import number
@@ -68,7 +69,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
         told, judged = _judged(model, task, recipe)
         if workers.first:
-            save(out, model, config.plans)
+            save(out, model, config.plans, compensation=config.compensations)
         Workers.now().wait()
     data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
     return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
@@ -154,6 +155,7 @@ def _summary(report: Report, out: Path) -> str:
         row(now.name, number(was.value.value), number(now.value.value), now.unit)
         for was, now in zip(before.scores, after.scores, strict=True)
     ]
+    rows += summary(report)
     alike = f"at the same widths after {report.tuning}" if report.tuning else "with as many features"
     for baseline in report.baselines:
         gain = baseline.gain

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from infoprune.compensation.accumulated import refit_in_network
+from infoprune.compensation.history import note_compensation
 from infoprune.compensation.judging import Solution, errors, output_errors, standing
 from infoprune.compensation.norms import relative_, tracking_norms
 from infoprune.compensation.pictures import Pictures
@@ -66,7 +67,9 @@ def compensate_(
         moved = network.take("norms", lambda: _move_norms(trial, dense, survivors, pictures)) or 0
         commit(pruned, trial)
     rows = tuple(row.again(again.get(row.reader)) for row in rows)
-    return Compensation(rows, alone, outputs, moved, *pictures.counts)
+    done = Compensation(rows, alone, outputs, moved, *pictures.counts)
+    note_compensation(pruned, done)
+    return done
 
 
 def _refitted(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
 from typing import Any
 
 from infoprune.compensation.judging import Solution
+from infoprune.surgery.values import fields_of, integer, keys, mapping, name, number, sequence, truth, word
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,28 @@ class Compensation:
     held_out: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; outputs that can't be compared are left out."""
+        return {**asdict(self), "outputs": {step: error for step, error in self.outputs.items() if isfinite(error)}}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Compensation:
+        """What `to_json` gave; BadArtifact says what is wrong with anything else."""
+        told = keys(data, "a compensation", {f.name for f in fields(cls)})
+        rows = tuple(_row(row) for row in sequence(told["rows"], "rows"))
+        alone = {name(reader): str(why)[:200] for reader, why in mapping(told["alone"], "alone").items()}
+        outputs = {word(step): number(error, "an error") for step, error in mapping(told["outputs"], "outputs").items()}
+        counts = (integer(told[n], n, 0, 1 << 40) for n in ("norms", "fitted_on", "held_out"))
+        return cls(rows, alone, outputs, *counts)
+
+    def in_short(self) -> str:
+        """One line of the table's end."""
+        taken = sum(row.taken for row in self.rows)
+        steps = list(self.outputs.values())
+        told = f", outputs {steps[0]:.3g} -> {min(steps):.3g}" if steps else ""
+        return (
+            f"{taken} of {len(self.rows)} readers refitted from {self.fitted_on} samples, {self.norms} norms moved"
+            f"{told} (squared error over variance, on {self.held_out} held-out samples)"
+        )
 
     def __str__(self) -> str:
         lines = [("reader", "inputs", "plain", "refitted", "in the network", "")]
@@ -75,6 +97,19 @@ class Compensation:
         )
         told.append(f"squared errors over variance, on {self.held_out} held-out samples; fitted on {self.fitted_on}")
         return "\n".join(told)
+
+
+def _row(data: Any) -> Row:
+    told = keys(data, "a row", {f.name for f in fields(Row)})
+    again = told["in_network"]
+    return Row(
+        name(told["reader"]),
+        integer(told["kept"], "kept", 0, 1 << 40),
+        integer(told["columns"], "columns", 0, 1 << 40),
+        *(number(told[n], n) for n in ("plain", "refitted", "ridge")),
+        truth(told["taken"], "taken"),
+        None if again is None else tuple(number(error, "an error") for error in fields_of(again, "pair", 2)),  # type: ignore[arg-type]
+    )
 
 
 def _line(row: Row) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +38,18 @@ def sequence(data: Any, what: str, most: int = MOST) -> list:
 def integer(value: Any, what: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise BadArtifact(f"{what} is {value!r:.40}, not a whole number from {low} to {high}")
+    return value
+
+
+def number(value: Any, what: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise BadArtifact(f"{what} is {value!r:.40}, not a finite number")
+    return float(value)
+
+
+def truth(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadArtifact(f"{what} is {value!r:.40}, not true or false")
     return value
 
 

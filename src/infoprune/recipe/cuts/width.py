@@ -50,7 +50,7 @@ class Width(Cut):
 
     def words(self) -> str:
         limits = self.budget.budgets or {f"{self.budget.rates:.0%} of every site": None}
-        return f"channels ({', '.join(limits)}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"channels ({', '.join(limits)}), {self.afterwards}"
 
     def unsure(self) -> str:
         return "" if self.budget.rates is not None else measured_layers(self.recipe)
