@@ -60,7 +60,7 @@ def save(
         raise TypeError(f"directory is a {type(directory).__name__}; give the path that the artefact is to have")
     require_model(model)
     target = Path(directory).resolve()
-    _refuse_foreign(target)
+    require_free(target)
     model = bare(model)
     done = _compensations(model, compensation)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
@@ -159,7 +159,8 @@ def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None) -> No
         load(directory, factory=factory)
 
 
-def _refuse_foreign(target: Path) -> None:
+def require_free(target: Path) -> None:
+    """Raise InfopruneError unless `target` is absent, empty or an artefact, which another may replace."""
     if target.is_dir() and not any(target.iterdir()):
         return
     if target.exists() and not (target / CONFIG).is_file():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from infoprune.cli.doctor import diagnose
 from infoprune.cli.models import build_model, example_input
 from infoprune.cli.output import NOT_COMPARED, Result
 from infoprune.cli.progress import Step, steps
-from infoprune.errors import BadArtifact, UnusableData
+from infoprune.compensation import Compensation
+from infoprune.errors import BadArtifact, BadRecipe, UnusableData
 from infoprune.files import write_atomically
 from infoprune.importance import Importance, importances
 from infoprune.measure import Measurement, measure
@@ -33,13 +36,16 @@ def plan_command(arguments: argparse.Namespace) -> Result:
 
 
 def prune_command(arguments: argparse.Namespace) -> Result:
-    with steps(5) as step:
+    refit = _refit(arguments)
+    with steps(6 if arguments.compensate else 5) as step:
         model, x = _model_and_input(arguments, step)
         plan = _planned(arguments, model, x, step).plan
         step("comparing with the masked original")
         certificate = certificate_of(model, x, plan)
         before = measure(model, x, latency=True)
+        dense = copy.deepcopy(model) if arguments.compensate else model
         prune_(model, x, plan, certify=certificate.verdict == "failed")
+        done = refit(model, dense, step)
         step("timing the pruned network")
         after = measure(model, x, latency=True)
         step(f"writing {arguments.out}")
@@ -49,10 +55,35 @@ def prune_command(arguments: argparse.Namespace) -> Result:
         "after": asdict(after),
         "certificate": asdict(certificate),
         "out": str(arguments.out),
+        "compensation": None if done is None else done.to_json(),
         "load_with": (call := read_config(arguments.out).architecture.call(arguments.out)),
     }
     code = 0 if certificate.compared else NOT_COMPARED
-    return Result(_report(plan, before, after, str(certificate), call), data, code)
+    told = f"after surgery\n{done}\n\n" if done else ""
+    return Result(told + _report(plan, before, after, str(certificate), call), data, code)
+
+
+def _refit(arguments: argparse.Namespace) -> Callable[[nn.Module, nn.Module, Step], Compensation | None]:
+    """What is to be done after surgery, once the data for it are known to be there."""
+    if not arguments.compensate:
+        if arguments.data or arguments.set:
+            raise BadRecipe("--data is read for --compensate alone; add --compensate, or leave --data and --set out")
+        return lambda model, dense, step: None
+    if arguments.data is None:
+        raise BadRecipe("--compensate fits on pictures; add --data NAME, see infoprune list data")
+    from infoprune.cli.compensating import asked_of, data_of, refitted
+
+    recipe = asked_of(arguments, "prune")
+    task = data_of(recipe)
+    if not (arguments.pretrained or arguments.weights) and arguments.num_classes is None:
+        arguments.num_classes = task.classes
+    arguments.input = arguments.input or "x".join(map(str, (1, *task.shape)))
+
+    def refit(model: nn.Module, dense: nn.Module, step: Step) -> Compensation:
+        step("refitting readers")
+        return refitted(recipe, task, model, dense, None)
+
+    return refit
 
 
 def show_command(arguments: argparse.Namespace) -> Result:

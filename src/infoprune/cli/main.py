@@ -28,7 +28,14 @@ REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
 BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison.html"
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
-PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
+PRUNE_EXAMPLE = """example: infoprune prune resnet18 --macs 0.5 --out runs/r18
+with pictures: infoprune prune resnet18 --pretrained --macs 0.7 --data imagenet --compensate --out runs/r18"""
+COMPENSATE_EXAMPLE = """\
+The network must still have the weights that surgery left it, and --dense those that it had before. Readers
+whose error on held-out pictures does not fall keep their weights. --set compensate.samples=256 takes fewer
+pictures (512). The new artefact tells what was refitted; infoprune show prints it.
+
+example: infoprune compensate runs/r18 --pretrained --data imagenet --out runs/r18-compensated"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     prune = _verb(verbs, "prune", "prune a model and write it as an artefact", PRUNE_EXAMPLE)
     _model_options(prune)
     _planning_options(prune)
+    prune.add_argument("--data", metavar="NAME", help="a data set by its name, for --compensate")
+    _changes(prune)
+    prune.add_argument(
+        "--compensate", action="store_true",
+        help="then refit what reads removed units on pictures of --data, without labels or training",
+    )  # fmt: skip
     prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the artefact")
     prune.set_defaults(run="commands.prune_command")
 
@@ -146,6 +159,21 @@ def _running_verbs(parser: argparse.ArgumentParser, verbs: argparse._SubParsersA
     _changes(tune)
     tune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
     tune.set_defaults(run="running.finetune_command")
+
+    refit = _verb(
+        verbs,
+        "compensate",
+        "let what stays in an artefact say what left, from pictures without labels",
+        COMPENSATE_EXAMPLE,
+    )
+    refit.add_argument("artefact", type=Path, help="directory that infoprune prune or infoprune.save wrote")
+    refit.add_argument("--data", required=True, metavar="NAME", help="a data set by its name")
+    weights = refit.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--dense", type=Path, metavar="FILE", help="the weights that the network was pruned with")
+    weights.add_argument("--pretrained", action="store_true", help="those were the published ones; fetch them")
+    _changes(refit)
+    refit.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
+    refit.set_defaults(run="compensating.compensate_command")
 
     observe = _verb(verbs, "observe", "see once what every layer does with data, and keep it", OBSERVE_EXAMPLE)
     _model_options(observe)
@@ -191,7 +219,9 @@ def _changes(verb: argparse.ArgumentParser) -> None:
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, does: str, example: str) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".", epilog=example)
+    description = does[0].upper() + does[1:] + "."
+    kept = argparse.RawDescriptionHelpFormatter  # the lines of an example
+    verb = verbs.add_parser(name, help=does, description=description, epilog=example, formatter_class=kept)
     verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return verb
 

@@ -46,8 +46,8 @@ def run_command(arguments: argparse.Namespace) -> Result:
 def finetune_command(arguments: argparse.Namespace) -> Result:
     """Train an artefact further; its checkpoints lie beside the new one."""
     config, out = read_config(arguments.artefact), arguments.out
-    recipe = _for_data(arguments, "finetune")
-    task, training, display = _task(recipe), recipe.finetune, OnStderr()
+    recipe = for_data(arguments, "finetune", "finetune")
+    task, training, display = task_of(recipe), recipe.finetune, OnStderr()
     check_kind(recipe, task)
     model, teacher = load(arguments.artefact), None
     if arguments.dense:
@@ -67,7 +67,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         )  # fmt: skip
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
-        told, judged = _judged(model, task, recipe)
+        told, judged = judged_on(model, task, recipe)
         if workers.first:
             save(out, model, config.plans, compensation=config.compensations)
         Workers.now().wait()
@@ -75,7 +75,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
 
 
-def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
+def judged_on(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """What the model reaches on held-out pictures, in words and as data."""
     data, judged = recipe.data, KINDS[task.kind].judged
     found = judged(model, task, batch=data.batch, precision=recipe.finetune.precision, workers=data.workers)
@@ -84,8 +84,8 @@ def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str
 
 def observe_command(arguments: argparse.Namespace) -> Result:
     """One pass over calibration data, kept as a file."""
-    recipe = _for_data(arguments, "observe")
-    task = _task(recipe)
+    recipe = for_data(arguments, "observe", "finetune")
+    task = task_of(recipe)
     model = build_network(
         arguments.model,
         num_classes=arguments.num_classes or (None if arguments.pretrained or arguments.weights else task.classes),
@@ -102,8 +102,8 @@ def observe_command(arguments: argparse.Namespace) -> Result:
     return Result(f"{seen}\nread it with  infoprune.Observations.load({str(arguments.out)!r})", data)
 
 
-def _for_data(arguments: argparse.Namespace, verb: str) -> Recipe:
-    """A recipe of which only data, finetune and seed count."""
+def for_data(arguments: argparse.Namespace, verb: str, section_of_it: str) -> Recipe:
+    """A recipe of which only data, one more section and seed count."""
     told: dict = {
         "schema": SCHEMA,
         "model": {"name": "resnet20_cifar"},
@@ -113,8 +113,8 @@ def _for_data(arguments: argparse.Namespace, verb: str) -> Recipe:
     for change in arguments.set:
         path, _, text = change.partition("=")
         section, _, key = path.partition(".")
-        if section not in ("data", "finetune", "seed"):
-            raise BadRecipe(f"--set {path}: {verb} takes keys of data and finetune, and seed")
+        if section not in ("data", section_of_it, "seed"):
+            raise BadRecipe(f"--set {path}: {verb} takes keys of data and {section_of_it}, and seed")
         if key:
             told.setdefault(section, {})[key] = parsed(text, f"--set {path}")
         else:
@@ -122,7 +122,8 @@ def _for_data(arguments: argparse.Namespace, verb: str) -> Recipe:
     return recipe_of(told)
 
 
-def _task(recipe: Recipe) -> Task:
+def task_of(recipe: Recipe) -> Task:
+    """The data."""
     data: DataSection = recipe.data
     return datasets[data.name](data.root, size=data.size, seed=recipe.seed, **data.options)
 

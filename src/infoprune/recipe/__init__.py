@@ -5,6 +5,6 @@ from infoprune.recipe.display import OnStderr as OnStderr
 from infoprune.recipe.networks import build_network as build_network
 from infoprune.recipe.reading import read_recipe as read_recipe
 from infoprune.recipe.reading import recipe_of as recipe_of
+from infoprune.recipe.reading import to_yaml as to_yaml
 from infoprune.recipe.running import run as run
 from infoprune.recipe.sections import Recipe as Recipe
-from infoprune.recipe.writing import to_yaml as to_yaml

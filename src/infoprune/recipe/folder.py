@@ -13,9 +13,8 @@ from infoprune.files import write_atomically
 from infoprune.finetune import Progress, Workers
 from infoprune.finetune.checkpoints import save_tensors
 from infoprune.recipe.board import Board
-from infoprune.recipe.reading import read_recipe
+from infoprune.recipe.reading import changed, read_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
-from infoprune.recipe.writing import changed, to_yaml
 from infoprune.recipe.yaml_text import read
 from infoprune.surgery import Plan
 
