@@ -66,6 +66,7 @@ HOSTILE = {
     "rows that are none": lambda c: c.update(rows={}),
     "an error that is no number": lambda c: c["rows"][0].update(plain=None),
     "an infinite error": lambda c: c["rows"][0].update(refitted=float("inf")),
+    "an error too large for a float": lambda c: c["rows"][0].update(refitted=10**400),
     "a reader's name that is code": lambda c: c["rows"][0].update(reader="__import__('os')"),
     "a truth that is a number": lambda c: c["rows"][0].update(taken=1),
     "three errors for two": lambda c: c["rows"][0].update(in_network=[1.0, 2.0, 3.0]),

@@ -28,10 +28,10 @@ class Survivors:
         """After the plans, one after the other."""
         edits = tuple(edit for plan in plans for edit in plan.edits)
         for edit in edits:
-            if isinstance(edit, KeepWidths):
+            if isinstance(edit, KeepWidths) and not edit.known:
                 raise StalePlan(
                     f"which units of {edit.site.name} stayed is not known, only how many; compensation needs a plan "
-                    "of infoprune.plan()"
+                    "of infoprune.plan(), or what infoprune.plan_between(dense, pruned) finds"
                 )
         shapes = {name: t.shape for name, t in named_tensors(dense).items()}
         found: dict[str, dict[int, np.ndarray]] = {}

@@ -80,13 +80,18 @@ edit_readers[KeepChannels.kind] = _keep_channels
 
 
 def _keep_widths(data: Mapping[str, Any]) -> KeepWidths:
-    fields = keys(data, "edit", {"kind", "layer", "axes", "numbers"})
+    fields = keys(data, "edit", {"kind", "layer", "axes", "numbers"} | ({"kept"} & data.keys()))
     axes = tuple(_axis(item) for item in sequence(fields["axes"], "axes"))
     numbers = tuple(_number(item) for item in sequence(fields["numbers"], "numbers"))
+    kept = tuple(_indices(item) for item in sequence(fields.get("kept", []), "kept", len(axes)))
     try:
-        return KeepWidths(name(fields["layer"]), axes, numbers)
+        return KeepWidths(name(fields["layer"]), axes, numbers, kept)
     except ValueError as error:
         raise BadArtifact(str(error)) from error
+
+
+def _indices(data: Any) -> tuple[int, ...]:
+    return tuple(integer(i, "a kept index", 0, LONGEST_AXIS) for i in sequence(data, "kept indices", LONGEST_AXIS))
 
 
 edit_readers[KeepWidths.kind] = _keep_widths

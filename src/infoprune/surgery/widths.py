@@ -1,4 +1,4 @@
-"""KeepWidths: how long a layer's tensors are after another tool's pruning, where which indices stayed is not told."""
+"""KeepWidths: how long a layer's tensors are after another tool's pruning, and which indices stayed where that is known."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class KeepWidths(Edit):
-    """Of every axis the first `after` indices stay, and every number is lowered.
+    """Of every axis the `kept` indices stay, and every number is lowered.
 
-    Enough to give a loaded network its shapes before its weights are filled in; carried out on a dense network with
-    weights, it keeps other units than the pruner kept.
+    Where which stayed is not known, `kept` is empty and the first `after` of them stay: enough to give a loaded network
+    its shapes before its weights are filled in; carried out on a dense network with weights, it keeps other units than
+    the pruner kept.
     """
 
     kind: ClassVar[str] = "keep_widths"
@@ -51,10 +52,21 @@ class KeepWidths(Edit):
     layer: str
     axes: tuple[Axis, ...] = ()
     numbers: tuple[Number, ...] = ()
+    kept: tuple[tuple[int, ...], ...] = ()  # of each axis, in order
 
     def __post_init__(self) -> None:
         if not (self.axes or self.numbers) or any(not 0 < c.after < c.before for c in (*self.axes, *self.numbers)):
             raise ValueError(f"{self.layer} must get shorter somewhere and keep at least one of everything")
+        if self.kept and [len(kept) for kept in self.kept] != [cut.after for cut in self.axes]:
+            raise ValueError(f"{self.layer} keeps other numbers of indices than its axes are long")
+        for kept, cut in zip(self.kept, self.axes, strict=False):
+            if list(kept) != sorted(set(kept)) or not 0 <= kept[0] <= kept[-1] < cut.before:
+                raise ValueError(f"{cut.tensor} keeps indices that are not rising ones below {cut.before}")
+
+    @property
+    def known(self) -> bool:
+        """Whether which indices stayed is known of every axis."""
+        return bool(self.kept) or not self.axes
 
     @property
     def site(self) -> Site:
@@ -79,10 +91,10 @@ class KeepWidths(Edit):
                 raise stale(f"{number.module}.{number.name}", value, number.before)
 
     def parts(self) -> Iterable[Part]:
-        for cut in self.axes:
+        for i, cut in enumerate(self.axes):
             every = np.arange(cut.before)
             slot = Slot.of(cut.tensor, cut.axis, cut.before, every, every)
-            yield (slot,), (), gone(cut.before, range(cut.after))
+            yield (slot,), (), gone(cut.before, self.kept[i] if self.kept else range(cut.after))
         for n in self.numbers:
             yield (), (Attribute(n.module, n.name, n.position, n.before - n.after),), np.array([True])
 
@@ -95,7 +107,8 @@ class KeepWidths(Edit):
         raise ValueError("these widths come from another pruner; run that one again with the ratios it had")
 
     def to_json(self) -> dict[str, Any]:
-        return {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
+        told = {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
+        return {**told, "kept": [list(kept) for kept in self.kept]} if self.kept else told
 
     @property
     def _first(self) -> Axis | Number:
