@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
@@ -60,7 +61,8 @@ class Compensation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; outputs that can't be compared are left out."""
-        return {**asdict(self), "outputs": {step: error for step, error in self.outputs.items() if isfinite(error)}}
+        outputs = {step: error for step, error in self.outputs.items() if isfinite(error)}
+        return json.loads(json.dumps({**asdict(self), "outputs": outputs}))  # lists, as JSON has no tuples
 
     @classmethod
     def from_json(cls, data: Any) -> Compensation:

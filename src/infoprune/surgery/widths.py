@@ -1,4 +1,4 @@
-"""KeepWidths: how long a layer's tensors are after another tool's pruning, and which indices stayed where that is known."""
+"""KeepWidths: how long a layer's tensors are after another tool's pruning, and what stayed where that is known."""
 
 from __future__ import annotations
 
