@@ -74,6 +74,11 @@ class Compensation:
         counts = (integer(told[n], n, 0, 1 << 40) for n in ("norms", "fitted_on", "held_out"))
         return cls(rows, alone, outputs, *counts)
 
+    @property
+    def short(self) -> list[str]:
+        """The readers with at least as many inputs as there were samples to fit on."""
+        return [row.reader for row in self.rows if row.kept >= self.fitted_on]
+
     def in_short(self) -> str:
         """One line of the table's end."""
         taken = sum(row.taken for row in self.rows)
@@ -98,6 +103,9 @@ class Compensation:
             f"{self.norms} norms moved"
         )
         told.append(f"squared errors over variance, on {self.held_out} held-out samples; fitted on {self.fitted_on}")
+        if self.short:
+            some = f"{', '.join(self.short[:3])} ({len(self.short)} in all)"
+            told.append(f"no more samples than inputs that stay at {some}: a strong ridge; more samples may help")
         return "\n".join(told)
 
 

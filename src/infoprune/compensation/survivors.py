@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import StalePlan
+from infoprune.errors import BadWeights, StalePlan
 from infoprune.graph.slicing import named_tensors, sliced
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Edit, Plan, removal_of
@@ -63,6 +63,8 @@ class Survivors:
         whole, free = named_tensors(dense), set(free)
         for name, tensor in named_tensors(pruned).items():
             _require(name in whole, f"no tensor {name}")
+            if tensor.is_floating_point() and (tensor.isnan().any() or whole[name].isnan().any()):
+                raise BadWeights(f"{name} holds NaN, in the pruned model or the dense one; load sound weights")
             expected = self.sliced(name, whole[name])
             _require(expected.shape == tensor.shape, f"{name} {tuple(expected.shape)} after the plans")
             if name not in free and not torch.equal(expected.to(tensor), tensor.detach()):
