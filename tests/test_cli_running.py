@@ -16,7 +16,7 @@ from infoprune.errors import MissingExtra
 from infoprune.recipe.board import Board
 
 VERBS = (
-    *("run", "finetune", "observe", "completion", "report", "bench"),
+    *("run", "finetune", "compensate", "observe", "completion", "report", "bench"),
     *("export", "plan", "prune", "sensitivity", "show", "doctor", "list"),
 )
 RECIPE = {

@@ -18,6 +18,7 @@ PUBLIC = {
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan", "from_pruner"),
     "load": ("directory", "factory"),
+    "plan_between": ("dense", "pruned", "example_inputs"),
     "measure": ("model", "example_inputs", "latency"),
     "rebuild_optimizer": ("optimizer", "plan", "model"),
     "register": (),

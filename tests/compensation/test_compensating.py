@@ -10,8 +10,10 @@ from tied_nets import Joined, Stream, keeping, pictures
 from torch import nn
 
 import infoprune as ip
+from infoprune.compensation.judging import output_errors
+from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.weights import commit
-from infoprune.errors import StalePlan, UnusableData
+from infoprune.errors import BadWeights, StalePlan, UnusableData
 from infoprune.surgery import Plan
 
 IMAGE = torch.zeros(2, 3, 8, 8)
@@ -247,12 +249,52 @@ def test_a_copy_needs_to_be_told_the_plan():
         ip.compensate_(pruned, dense, images(), progress=False, plan=["half"])
 
 
+def test_outputs_of_other_shapes_are_not_compared():
+    """As where objects are found, more of them or fewer."""
+
+    class Some(nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            self.count = count
+
+        def forward(self, x):
+            return [x[:, : self.count], x]
+
+    seen = Pictures.of([torch.randn(16, 4)], 16, torch.device("cpu"), progress=False)
+    same, other = output_errors(Some(3), [Some(3), Some(2)], seen)
+    assert same == 0
+    assert np.isnan(other)
+
+
 def test_fewer_samples_than_channels_do_no_harm():
     dense = network()
     plain, told = pruned_network(dense), pruned_network(dense)
     ip.compensate_(told, dense, [images()[0][:8]], progress=False)
     other = torch.cat(images(seed=7))
     assert distance(dense, told, other) <= distance(dense, plain, other)
+
+
+def test_that_there_were_too_few_samples_is_said():
+    dense = network()
+    few, many = (
+        ip.compensate_(pruned_network(dense), dense, images(), samples=samples, progress=False) for samples in (8, 96)
+    )
+    assert few.short
+    assert f"no more samples than inputs that stay at {few.short[0]}" in str(few)
+    assert (few.fitted_on, few.held_out) == (6, 2)
+    assert many.short == []
+    assert "more samples" not in str(many)
+
+
+def test_weights_that_are_not_numbers_are_told_and_nothing_changes():
+    dense = network()
+    pruned = pruned_network(dense)
+    with torch.no_grad():
+        dense[4].weight[0, 0] = float("nan")
+    before = state(pruned)
+    with pytest.raises(BadWeights, match=r"4\.weight holds NaN, in the pruned model or the dense one"):
+        ip.compensate_(pruned, dense, images(), progress=False)
+    assert same(state(pruned), before)
 
 
 def test_constant_channels_are_told_by_a_constant():

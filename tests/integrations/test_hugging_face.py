@@ -1,5 +1,6 @@
 """Pruned networks of the transformers package through its own calls: Auto classes, save_pretrained, Trainer."""
 
+import copy
 import json
 import runpy
 import sys
@@ -265,6 +266,25 @@ def test_checkpoints_hold_the_plan_and_training_resumes_from_them(tmp_path):
     again.train(resume_from_checkpoint=checkpoint)
     assert again.state.global_step == 4
     assert len(hf.plans_of(again.model.config)) == 1
+
+
+def test_what_left_is_said_by_what_stays_before_the_step_is_taken():
+    from types import SimpleNamespace
+
+    dense = vision().eval()
+    model, plan = copy.deepcopy(dense), exact_half(dense, pictures())
+    loader = [{"pixel_values": pictures(16), "labels": torch.zeros(16, dtype=torch.long)}]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    callback = hf.PruneCallback(pictures(), {3: lambda model, x: plan}, compensate=loader)
+    state = SimpleNamespace(global_step=3)
+    callback.on_step_begin(SimpleNamespace(world_size=1), state, None, model=model, optimizer=optimizer)
+    by_hand = ip.prune_(copy.deepcopy(dense), pictures(), plan)
+    done = ip.compensate_(by_hand, dense, loader, progress=False)
+    assert callback.compensations == {3: done}
+    assert any(row.taken for row in done.rows)
+    assert all(torch.equal(a, b) for a, b in zip(by_hand.parameters(), model.parameters(), strict=True))
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()}
 
 
 def test_several_processes_are_refused():

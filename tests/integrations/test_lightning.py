@@ -1,5 +1,6 @@
 """PruneCallback in Lightning's own Trainer: losses, schedule, average, checkpoints and the artefact."""
 
+import copy
 import importlib
 import runpy
 import sys
@@ -95,6 +96,32 @@ def test_accumulated_gradients_prune_once_and_stages_in_turn(tmp_path):
     assert len(asked) == 2
     assert asked[1] < asked[0]
     assert ip.measure(ip.load(tmp_path / "a"), X).macs < asked[1]
+
+
+def test_what_left_is_said_by_what_stays_before_the_step_is_taken(tmp_path):
+    pictures = [torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)]
+
+    class Keep(L.Callback):
+        """The network before its first step, and once more right after surgery."""
+
+        def on_train_start(self, trainer, pl_module):
+            self.dense = copy.deepcopy(pl_module.net)
+
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            self.cut = copy.deepcopy(pl_module.net)
+
+    average, keep = EMAWeightAveraging(decay=0.9), Keep()
+    prune = PruneCallback(X, {0: half}, network="net", directory=tmp_path / "a", compensate=pictures)
+    fitted(tmp_path, keep, average, prune, steps=1)
+    by_hand = ip.prune_(copy.deepcopy(keep.dense), X, prune.plans[0])
+    done = ip.compensate_(by_hand, keep.dense, pictures, progress=False)
+    assert prune.compensations == {0: done}
+    [record] = ip.artifact.read_config(tmp_path / "a").compensations
+    assert record == done
+    assert all(torch.equal(a, b) for a, b in zip(by_hand.parameters(), keep.cut.parameters(), strict=True))
+    again = PruneCallback(X, {0: half}, network="net")
+    again.load_state_dict(prune.state_dict())
+    assert again.compensations == prune.compensations
 
 
 def test_a_resumed_run_remembers_its_plans():

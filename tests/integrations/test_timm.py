@@ -229,3 +229,31 @@ def test_a_script_of_timms_runs_unchanged_behind_our_command(monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["infoprune", str(tmp_path / "absent.py")])
     with pytest.raises(SystemExit, match="is not a file"):
         runpy.run_module("infoprune.integrations.timm.__main__", run_name="__main__")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # timm's
+def test_a_network_is_made_up_for_from_a_folder_of_pictures(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for i in range(24):
+        place = tmp_path / "pictures" / str(i % 2) / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        coarse = torch.rand(1, 3, 6, 6, generator=generator)
+        smooth = nn.functional.interpolate(coarse, size=160, mode="bilinear")[0].permute(1, 2, 0)
+        Image.fromarray((255 * smooth).byte().numpy()).save(place)
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet").train()
+    with torch.no_grad():
+        model(torch.rand(16, 3, 160, 160))
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    words = [str(tmp_path / "pictures"), "--model", "test_resnet", "--checkpoint", str(tmp_path / "weights.pth")]
+    monkeypatch.setattr(sys, "argv", ["compensate.py", *words, "--to", str(tmp_path / "out")])
+    names = runpy.run_path(str(ROOT / "integrations" / "timm" / "compensate.py"), run_name="__main__")
+    done = names["done"]
+    assert str(done) in capsys.readouterr().out
+    assert min(done.outputs.values()) < done.outputs["plain"]
+    assert (done.fitted_on, done.held_out) == (18, 6)
+    again = timm.create_model("infoprune", pretrained=True, directory=tmp_path / "out").eval()
+    with torch.no_grad():
+        assert torch.equal(again(names["example_inputs"]), names["pruned"](names["example_inputs"]))

@@ -120,6 +120,15 @@ def test_the_units_that_regularisation_shrinks_are_those_that_leave(run):
     assert set(range(size)) - set(plan.edits[0].kept) == set(weak)
 
 
+def test_what_a_stock_pruner_cut_is_made_up_for(run, tmp_path):
+    names = run(FOLDER / "compensated.py", "--to", "compensated")
+    done, model, x = names["done"], names["model"], names["example_inputs"]
+    assert any(row.taken for row in done.rows)
+    assert min(done.outputs.values()) < done.outputs["plain"]
+    assert torch.equal(ip.load(tmp_path / "compensated")(x), model(x))
+    assert ip.artifact.read_config(tmp_path / "compensated").compensations == (done,)
+
+
 def test_scripts_that_look_importances_up_find_ours_once_registered(monkeypatch):
     """On a namespace of its own: scripts that ran before may have registered already."""
     ours = ip.importance.CapacityIndependenceImportance

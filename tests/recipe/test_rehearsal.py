@@ -163,14 +163,14 @@ def test_what_a_dry_run_is_certain_of_is_what_runs(sections, tmp_path):
 def test_a_dry_run_prices_tokens_for_the_classes_of_the_data(tmp_path):
     from tiny import folder
 
-    folder(tmp_path / "data", classes=3, each=2)
+    folder(tmp_path / "data", classes=3, each=3)
     data = {"name": "folder", "root": str(tmp_path / "data"), "size": 160, "batch": 2, "calibration": 8}
     sections = {"model": {"name": "test_vit"}, "data": data, "budget": None, "tokens": {"keep": 0.7}}
     found, report = priced_and_run(recipe_of(told(tmp_path, finetune=NO_TUNING, **sections)), tmp_path / "out")
     assert found.read
     assert (found.params_after, found.macs_after) == (report.after.params, report.after.macs)
     assert found.macs_after <= 0.7 * found.macs
-    assert found.cuts == ("tokens (macs 0.7), then 0 epochs",)
+    assert found.cuts == ("tokens (macs 0.7), then readers refitted from 512 pictures, then 0 epochs",)
 
 
 def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):

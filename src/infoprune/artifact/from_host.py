@@ -101,7 +101,7 @@ def _differences(dense: nn.Module, pruner: Any, model: nn.Module) -> Iterator[st
     for name, widths in initial_widths(pruner).items():
         if (found := host_widths(pruner, modules[name])) != widths:
             yield f"{name} had {widths} channels out and in when the pruner was made, and has {found} in the dense one"
-    for number in _numbers(dense, model):
+    for number in numbers_between(dense, model):
         if number.after > number.before:
             yield f"{number.module}.{number.name} is {number.after} and was {number.before}"
 
@@ -111,12 +111,13 @@ def _differences(dense: nn.Module, pruner: Any, model: nn.Module) -> Iterator[st
 
 def _edits(dense: nn.Module, model: nn.Module) -> Iterator[KeepWidths]:
     """One edit for each module whose tensors or numbers became smaller."""
-    axes, numbers = _by_layer(_axes(dense, model)), _by_layer(_numbers(dense, model))
+    axes, numbers = by_layer(axes_between(dense, model)), by_layer(numbers_between(dense, model))
     for layer in [*axes, *(name for name in numbers if name not in axes)]:
         yield KeepWidths(layer, tuple(axes.get(layer, ())), tuple(numbers.get(layer, ())))
 
 
-def _axes(dense: nn.Module, model: nn.Module) -> Iterator[Axis]:
+def axes_between(dense: nn.Module, model: nn.Module) -> Iterator[Axis]:
+    """The axes of tensors that became shorter."""
     saved, old = model.state_dict().keys(), named_tensors(dense)
     for name, tensor in named_tensors(model).items():
         for axis, (after, before) in enumerate(zip(tensor.shape, old[name].shape, strict=True)):
@@ -126,7 +127,7 @@ def _axes(dense: nn.Module, model: nn.Module) -> Iterator[Axis]:
                 yield Axis(name, axis, before, after)
 
 
-def _numbers(dense: nn.Module, model: nn.Module) -> list[Number]:
+def numbers_between(dense: nn.Module, model: nn.Module) -> list[Number]:
     """Integers that differ, other than those that the library's own layers take care of."""
     modules, found = dict(model.named_modules()), []
     for path, module in dense.named_modules():
@@ -139,7 +140,7 @@ def _numbers(dense: nn.Module, model: nn.Module) -> list[Number]:
     return [number for number in found if number[:3] in places]
 
 
-def _by_layer(cuts: Iterable[Any]) -> Mapping[str, Sequence[Any]]:
+def by_layer(cuts: Iterable[Any]) -> Mapping[str, Sequence[Any]]:
     """The cuts of each module; what the model itself holds goes under its own name."""
     found: dict[str, list[Any]] = {}
     for cut in cuts:

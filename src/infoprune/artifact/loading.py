@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
+from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.files import digest_of
 from infoprune.require import require_model
@@ -23,6 +24,7 @@ from infoprune.surgery.checked import integer, keys, mapping, sequence
 from infoprune.surgery.json_text import LARGEST, parsed
 from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
 
+REFITTED = "compensations"
 FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
 
 
@@ -35,6 +37,7 @@ class Config:
     versions: dict[str, str]
     sha256: str
     answer: Answer | None
+    compensations: tuple[Compensation, ...] = ()  # what was refitted after surgery
 
 
 def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
@@ -79,7 +82,7 @@ def read_config(directory: str | os.PathLike[str]) -> Config:
         )
     if content_digest(dict(ours)) != outer["digest"]:
         raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
-    return _config(keys(ours, "config", FIELDS))
+    return _config(keys(ours, "config", FIELDS | ({REFITTED} & ours.keys())))
 
 
 def _config(data: Any) -> Config:
@@ -88,7 +91,8 @@ def _config(data: Any) -> Config:
     answer = None if data["probe"] is None else _answer(data["probe"])
     if answer is not None and not plans:
         raise BadArtifact("the config has a probe but no plan that says for which inputs")
-    return Config(_architecture(data["architecture"]), plans, versions, _hex(data["sha256"]), answer)
+    done = tuple(Compensation.from_json(one) for one in sequence(data.get(REFITTED, []), REFITTED, 1000))
+    return Config(_architecture(data["architecture"]), plans, versions, _hex(data["sha256"]), answer, done)
 
 
 def _architecture(data: Any) -> Architecture:

@@ -19,6 +19,8 @@ from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.loading import load, read_config
 from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.artifact.story import check_built, check_history, check_lengths, shapes_before
+from infoprune.compensation import Compensation
+from infoprune.compensation.history import compensations_of
 from infoprune.errors import InfopruneError
 from infoprune.files import digest_of, replace_directory
 from infoprune.graph.counting import COUNTER
@@ -35,12 +37,16 @@ def save(
     from_pruner: Any = None,
     factory: Callable[[], nn.Module] | None = None,
     example_inputs: Any = None,
+    compensation: Compensation | Sequence[Compensation] | None = None,
 ) -> Path:
     """Write the pruned `model` and the plan (or plans, in the order in which they were applied) that made it.
 
     In place of a plan, `from_pruner` takes the stock torch-pruning pruner whose steps made the model. `factory` then
     builds the dense network, to be compared with what the pruner remembers, where no registry does, and
     `example_inputs` are what the model takes, where the pruner's own are not to be had any more.
+
+    `compensation` is what `compensate_` returned, once or for each plan: the artefact tells what was refitted beside
+    what surgery did. Of this very object it is known; a copy or a loaded model needs it.
 
     The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
     Plans that are not what made the model are refused before anything is written.
@@ -54,10 +60,11 @@ def save(
     target = Path(directory).resolve()
     require_free(target)
     model = bare(model)
+    done = _compensations(model, compensation)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
 
     def fill(staging: Path) -> None:
-        _write(staging, model, plans, architecture)
+        _write(staging, model, plans, architecture, done)
         _check_loads(staging, factory)
 
     replace_directory(target, fill)
@@ -86,7 +93,24 @@ def _story(
     return plans, architecture
 
 
-def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architecture: Architecture) -> None:
+def _compensations(model: nn.Module, given: Compensation | Sequence[Compensation] | None) -> tuple[Compensation, ...]:
+    """What was given, or what is known of this object."""
+    if given is None:
+        return compensations_of(model)
+    done = (given,) if isinstance(given, Compensation) else tuple(given)
+    odd = next((one for one in done if not isinstance(one, Compensation)), None)
+    if odd is not None:
+        raise TypeError(f"compensation holds a {type(odd).__name__}; pass what compensate_() returned")
+    return done
+
+
+def _write(
+    directory: Path,
+    model: nn.Module,
+    plans: Sequence[Plan],
+    architecture: Architecture,
+    compensations: Sequence[Compensation],
+) -> None:
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
     config: dict[str, Any] = {
@@ -99,6 +123,8 @@ def _write(directory: Path, model: nn.Module, plans: Sequence[Plan], architectur
         "sha256": digest_of(directory / WEIGHTS),
         "probe": _probe(model, plans),
     }
+    if compensations:  # releases before there were any still read what has none
+        config["compensations"] = [done.to_json() for done in compensations]
     text = json.dumps(
         {**hub_fields(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
     )

@@ -80,9 +80,9 @@ def asked(arguments: argparse.Namespace, *extra: str) -> Asked:
     return Asked(recipe, inputs)
 
 
-def for_data(arguments: argparse.Namespace, network: ModelSection) -> Recipe:
-    """A recipe of which data, finetune and seed count: an artefact brings its own network, made from `network`."""
-    told: dict[str, Any] = {"data": _data(arguments.data), "finetune": {}}
+def for_data(arguments: argparse.Namespace, network: ModelSection, section: str) -> Recipe:
+    """A recipe of which data, one more section and seed count: the artefact's own network is made from `network`."""
+    told: dict[str, Any] = {"data": _data(arguments.data), section: {}}
     own = [change for change in arguments.set if not change.startswith("model.options.")]
     return _read(told, own, arguments.verb, model=network)
 

@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import nn
+
 from infoprune.artifact import read_config, save
 from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
@@ -17,7 +19,8 @@ from infoprune.cli.doctor import diagnose
 from infoprune.cli.measured import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
-from infoprune.errors import BadArtifact
+from infoprune.compensation import Compensation
+from infoprune.errors import BadArtifact, BadRecipe
 from infoprune.files import write_atomically
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
@@ -39,19 +42,20 @@ def plan_command(arguments: argparse.Namespace) -> Result:
 
 def prune_command(arguments: argparse.Namespace) -> Result:
     require_free(arguments.out)
-    asks = asked(arguments)
-    with steps(5) as step:
+    asks = _to_compensate(arguments) if arguments.compensate else asked(arguments)
+    with steps(6 if arguments.compensate else 5) as step:
         plan, model, x = _planned(asks, step).plan, asks.model, asks.x
         step("comparing with the masked original")
         certificate = certificate_of(model, x, plan)
         before, dense = measure(model, x), copy.deepcopy(model)
         prune_(model, x, plan, certify=certificate.verdict == "failed")
+        done = _refitted(asks, dense, step) if arguments.compensate else None
         step("timing both networks")
         after, timed = measure(model, x), compare_latency(dense, model, x)
-        told = _report(plan, before, after, timed, str(certificate))
+        told = (f"after surgery\n{done}\n\n" if done else "") + _report(plan, before, after, timed, str(certificate))
         data = {
             "before": asdict(before), "after": asdict(after), "latency": asdict(timed),
-            "certificate": asdict(certificate), "out": str(arguments.out),
+            "certificate": asdict(certificate), "compensation": done and done.to_json(), "out": str(arguments.out),
         }  # fmt: skip
         step(f"writing {arguments.out}")
         with kept_if_unwritten(Result(told, data)):
@@ -61,13 +65,30 @@ def prune_command(arguments: argparse.Namespace) -> Result:
     return Result(f"{told}\nload it with  {call}", {**data, "load_with": call}, code)
 
 
+def _to_compensate(arguments: argparse.Namespace) -> Asked:
+    """What is asked for, once the pictures are known to be there and enough."""
+    from infoprune.cli.compensating import with_pictures
+
+    if arguments.data is None:
+        raise BadRecipe("--compensate fits on pictures; add --data, a data set's name or a path")
+    return with_pictures(asked(arguments, "compensate"))
+
+
+def _refitted(asks: Asked, dense: nn.Module, step: Step) -> Compensation:
+    from infoprune.cli.compensating import refitted
+
+    step("refitting readers")
+    assert asks.task is not None
+    return refitted(asks.recipe, asks.task, asks.model, dense)
+
+
 def show_command(arguments: argparse.Namespace) -> Result:
     path: Path = artefact_in(arguments.path)
     if (path / CONFIG).is_file():
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
         made = ", ".join(f"{name} {v}" for name, v in config.versions.items())
-        tables = "\n\n".join(str(plan) for plan in config.plans)
+        tables = "\n\n".join([*map(str, config.plans), *(f"after surgery\n{done}" for done in config.compensations)])
         loading = f"load it with  {config.architecture.call(path)}"
         return Result(
             f"{source}\nmade with {made}\n{loading}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"]

@@ -39,7 +39,14 @@ BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 SENSITIVITY_EXAMPLE = "example: infoprune sensitivity resnet20_cifar --weights r20.pth --data digits --out sensitivity"
-PRUNE_EXAMPLE = "example: infoprune prune resnet18 --macs 0.5 --out runs/r18"
+PRUNE_EXAMPLE = """example: infoprune prune resnet18 --macs 0.5 --out runs/r18
+with pictures: infoprune prune resnet18 --pretrained --macs 0.7 --data imagenet --compensate --out runs/r18"""
+COMPENSATE_EXAMPLE = """\
+The network must still have the weights that surgery left it, and --dense those that it had before. Readers
+whose error on held-out pictures does not fall keep their weights. --set compensate.samples=256 takes fewer
+pictures (512). The new artefact tells what was refitted; infoprune show prints it.
+
+example: infoprune compensate runs/r18 --pretrained --data imagenet --out runs/r18-compensated"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     model_options(prune)
     planning_options(prune)
     data_option(prune)
+    prune.add_argument(
+        "--compensate", action="store_true",
+        help="then refit what reads removed units on pictures of --data, without labels or training",
+    )  # fmt: skip
     prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the artefact")
     prune.set_defaults(run="commands.prune_command", writes="directory")
 
@@ -173,6 +184,21 @@ def _running_verbs(parser: argparse.ArgumentParser, verbs: argparse._SubParsersA
     tune.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
     tune.set_defaults(run="running.finetune_command", writes="directory")
 
+    refit = _verb(
+        verbs,
+        "compensate",
+        "let what stays in an artefact say what left, from pictures without labels",
+        COMPENSATE_EXAMPLE,
+    )
+    refit.add_argument("artefact", type=Path, help="directory that infoprune prune or infoprune.save wrote")
+    own_model(refit)
+    weights = refit.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--dense", type=Path, metavar="FILE", help="the weights that the network was pruned with")
+    weights.add_argument("--pretrained", action="store_true", help="those were the published ones; fetch them")
+    data_option(refit, required=True)
+    refit.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory for the new artefact")
+    refit.set_defaults(run="compensating.compensate_command", writes="directory")
+
     observe = _verb(verbs, "observe", "see once what every layer does with data, and keep it", OBSERVE_EXAMPLE)
     model_options(observe)
     data_option(observe, required=True)
@@ -208,7 +234,9 @@ def _result_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, does: str, example: str) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".", epilog=example)
+    description = does[0].upper() + does[1:] + "."
+    kept = argparse.RawDescriptionHelpFormatter  # the lines of an example
+    verb = verbs.add_parser(name, help=does, description=description, epilog=example, formatter_class=kept)
     verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
     verb.set_defaults(verb=name, writes="")
     return verb

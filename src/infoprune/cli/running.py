@@ -30,6 +30,7 @@ from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import Recipe
 from infoprune.recipe.tasks import task_of
+from infoprune.report.back import summary
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
 from infoprune.report.svg import number
@@ -51,7 +52,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     out = arguments.out
     require_free(out)
     place, model, factory = loaded(arguments.artefact, arguments)
-    config, recipe = read_config(place), for_data(arguments, section_of(place, arguments))
+    config, recipe = read_config(place), for_data(arguments, section_of(place, arguments), "finetune")
     task, training, display = task_of(recipe), recipe.finetune, OnStderr()
     check_kind(recipe, task)
     check_width(place, model, task)
@@ -74,16 +75,16 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         )  # fmt: skip
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
-        told, judged = _judged(model, task, recipe)
+        told, judged = judged_on(model, task, recipe)
         data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
         if workers.first:
             with kept_if_unwritten(Result(f"{ended.steps} steps, {told}", data)):
-                save(out, model, config.plans, factory=factory)
+                save(out, model, config.plans, factory=factory, compensation=config.compensations)
         Workers.now().wait()
     return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
 
 
-def _judged(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
+def judged_on(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """What the model reaches on held-out pictures, in words and as data."""
     data, judged = recipe.data, KINDS[task.kind].judged
     found = judged(model, task, batch=data.batch, precision=recipe.finetune.precision, workers=data.workers)
@@ -135,6 +136,7 @@ def _summary(report: Report, out: Path) -> str:
         row(now.name, number(was.value.value), number(now.value.value), now.unit)
         for was, now in zip(before.scores, after.scores, strict=True)
     ]
+    rows += summary(report)
     alike = f"at the same widths after {report.tuning}" if report.tuning else "with as many features"
     for baseline in report.baselines:
         gain = baseline.gain

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from infoprune.compensation.history import note_compensation
 from infoprune.compensation.judging import errors, output_errors
 from infoprune.compensation.lockstep import refit_in_lockstep
 from infoprune.compensation.norms import relative_, tracking_norms
@@ -63,7 +64,9 @@ def compensate_(
         rows, outputs = _told_by_readers(trial, pruned, dense, readers, pictures)
         moved = _told_by_norms(trial, dense, survivors, pictures, outputs)
         commit(pruned, trial)
-    return Compensation(rows, alone, outputs, moved, *pictures.counts)
+    done = Compensation(rows, alone, outputs, moved, *pictures.counts)
+    note_compensation(pruned, done)
+    return done
 
 
 def _told_by_readers(

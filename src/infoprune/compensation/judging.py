@@ -69,13 +69,13 @@ def squares(ways: Sequence[Solution], y: Tensor, z: Tensor) -> Tensor:
 
 def ratio(error: Tensor, spread: Tensor) -> float:
     """error / spread; zero for nothing over nothing."""
-    return float(error / spread) if spread > 0 else float(error > 0)
+    return float(error / spread) if spread > 0 or error.isnan() else float(error > 0)
 
 
 def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictures) -> list[float]:
     """For each of the others: squared distance of its outputs from the dense ones, over the variance of those.
 
-    Over all floating point outputs of held-out samples; NaN where there is none to compare.
+    Over all floating point outputs of held-out samples; NaN where there is none to compare, or their shapes differ.
     """
     seen = _Outputs(torch.zeros(len(others), dtype=torch.float64))
     for _, batch in pictures.parts(("held out",), "outputs"):
@@ -92,7 +92,8 @@ class _Outputs:
 
     def note(self, whole: Sequence[Tensor], others: Sequence[Sequence[Tensor]]) -> None:
         for place, other in enumerate(others):
-            self.gaps[place] += sum(_square(a - b) for a, b in zip(whole, other, strict=True))
+            alike = [t.shape for t in whole] == [t.shape for t in other]  # else, say, other numbers of objects
+            self.gaps[place] += sum(map(_square, map(torch.sub, whole, other))) if alike else float("nan")
         for place, tensor in enumerate(whole):
             self._count((place, tensor.shape[1:]), (len(tensor), tensor.sum(0, dtype=torch.float64), _square(tensor)))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any
 
 from infoprune.compensation.judging import Solution
+from infoprune.surgery.checked import integer, keys, mapping, name_of, number, sequence, truth, word
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,34 @@ class Compensation:
     held_out: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; outputs that can't be compared are left out."""
+        outputs = {step: error for step, error in self.outputs.items() if isfinite(error)}
+        return json.loads(json.dumps({**asdict(self), "outputs": outputs}))  # lists, as JSON has no tuples
+
+    @classmethod
+    def from_json(cls, data: Any) -> Compensation:
+        """What `to_json` gave; BadArtifact says what is wrong with anything else."""
+        told = keys(data, "a compensation", {f.name for f in fields(cls)})
+        rows = tuple(_row(row) for row in sequence(told["rows"], "rows"))
+        alone = {name_of(reader): str(why)[:200] for reader, why in mapping(told["alone"], "alone").items()}
+        outputs = {word(step): number(error, "an error") for step, error in mapping(told["outputs"], "outputs").items()}
+        counts = (integer(told[n], n, 0, 1 << 40) for n in ("norms", "fitted_on", "held_out"))
+        return cls(rows, alone, outputs, *counts)
+
+    @property
+    def short(self) -> list[str]:
+        """The readers with at least as many inputs as there were samples to fit on."""
+        return [row.reader for row in self.rows if row.kept >= self.fitted_on]
+
+    def in_short(self) -> str:
+        """One line of the table's end."""
+        taken = sum(row.taken for row in self.rows)
+        steps = list(self.outputs.values())
+        told = f", outputs {steps[0]:.3g} -> {min(steps):.3g}" if steps else ""
+        return (
+            f"{taken} of {len(self.rows)} readers refitted from {self.fitted_on} samples, {self.norms} norms moved"
+            f"{told} (squared error over variance, on {self.held_out} held-out samples)"
+        )
 
     def __str__(self) -> str:
         lines = [("reader", "inputs", "plain", "refitted", "")]
@@ -67,7 +96,21 @@ class Compensation:
             f"{self.norms} norms moved"
         )
         told.append(f"squared errors over variance, on {self.held_out} held-out samples; fitted on {self.fitted_on}")
+        if self.short:
+            some = f"{', '.join(self.short[:3])} ({len(self.short)} in all)"
+            told.append(f"no more samples than inputs that stay at {some}: a strong ridge; more samples may help")
         return "\n".join(told)
+
+
+def _row(data: Any) -> Row:
+    told = keys(data, "a row", {f.name for f in fields(Row)})
+    return Row(
+        name_of(told["reader"]),
+        integer(told["kept"], "kept", 0, 1 << 40),
+        integer(told["columns"], "columns", 0, 1 << 40),
+        *(number(told[n], n) for n in ("plain", "refitted", "ridge")),
+        truth(told["taken"], "taken"),
+    )
 
 
 def _line(row: Row) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import StalePlan
+from infoprune.errors import BadWeights, StalePlan
 from infoprune.graph.slicing import named_tensors, sliced
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Edit, Plan, removal_of
@@ -28,10 +28,10 @@ class Survivors:
         """After the plans, one after the other."""
         edits = tuple(edit for plan in plans for edit in plan.edits)
         for edit in edits:
-            if isinstance(edit, KeepWidths):
+            if isinstance(edit, KeepWidths) and not edit.known:
                 raise StalePlan(
                     f"which units of {edit.site.name} stayed is not known, only how many; compensation needs a plan "
-                    "of infoprune.plan()"
+                    "of infoprune.plan(), or what infoprune.plan_between(dense, pruned) finds"
                 )
         shapes = {name: t.shape for name, t in named_tensors(dense).items()}
         found: dict[str, dict[int, np.ndarray]] = {}
@@ -63,6 +63,8 @@ class Survivors:
         whole, free = named_tensors(dense), set(free)
         for name, tensor in named_tensors(pruned).items():
             _require(name in whole, f"no tensor {name}")
+            if tensor.is_floating_point() and (tensor.isnan().any() or whole[name].isnan().any()):
+                raise BadWeights(f"{name} holds NaN, in the pruned model or the dense one; load sound weights")
             expected = self.sliced(name, whole[name])
             _require(expected.shape == tensor.shape, f"{name} {tuple(expected.shape)} after the plans")
             if name not in free and not torch.equal(expected.to(tensor), tensor.detach()):

@@ -1,14 +1,16 @@
 """Training what is left: one plain loop that can be killed at any moment."""
 
 from infoprune.finetune.checkpoints import Checkpoints as Checkpoints
-from infoprune.finetune.loop import Progress as Progress
-from infoprune.finetune.loop import Surroundings as Surroundings
-from infoprune.finetune.loop import Trained as Trained
+from infoprune.finetune.domain import Domain as Domain
+from infoprune.finetune.domain import domain_of as domain_of
 from infoprune.finetune.loop import train as train
 from infoprune.finetune.loss import Goal as Goal
 from infoprune.finetune.loss import Naming as Naming
 from infoprune.finetune.norms import reestimate_ as reestimate_
 from infoprune.finetune.options import Training as Training
 from infoprune.finetune.scoring import hits as hits
+from infoprune.finetune.surroundings import Progress as Progress
+from infoprune.finetune.surroundings import Surroundings as Surroundings
+from infoprune.finetune.surroundings import Trained as Trained
 from infoprune.finetune.workers import Workers as Workers
 from infoprune.finetune.workers import joined as joined

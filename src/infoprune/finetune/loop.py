@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,51 +16,20 @@ from torch.utils._pytree import tree_map_only
 from infoprune.data import Examples, First, Steps
 from infoprune.data.draws import mixed
 from infoprune.finetune.checkpoints import Checkpoints, State
+from infoprune.finetune.domain import ASKED, domain_of
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
 from infoprune.finetune.machine import autocast, layout_for, precision_on
-from infoprune.finetune.norms import reestimate_, shared_norms
+from infoprune.finetune.norms import freeze_norms, reestimate_, shared_norms
 from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
-from infoprune.finetune.options import Training
+from infoprune.finetune.options import Norms, Training
+from infoprune.finetune.probing import FEWEST, JUDGED, mean_loss, probed
 from infoprune.finetune.schedule import rate_at
 from infoprune.finetune.sharding import sharded, whole
+from infoprune.finetune.surroundings import Ended, Progress, Surroundings, Trained
 from infoprune.finetune.workers import Workers
 from infoprune.observe import kept_randomness
 
-Ended = Literal["finished", "out of time", "stopped"]
 LOGS_PER_EPOCH, LEAST_STEPS = 10, 5  # how often progress is told
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands; `loss` is the mean since the last time."""
-
-    step: int
-    steps: int
-    images: int
-    loss: float
-    lr: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How training ended."""
-
-    steps: int
-    images: int
-    seconds: float
-    ended: Ended
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a training needs beside model and data, none of which changes its result."""
-
-    checkpoints: Path | None = None
-    workers: int = 0
-    note: Callable[[Progress], None] = lambda progress: None
-    say: Callable[[str], None] = lambda message: None
-    stop: Callable[[], bool] = lambda: False
 
 
 def train(
@@ -91,10 +59,17 @@ def train(
         stack.enter_context(kept_randomness())
         stack.enter_context(shared_norms(model))
         steps = Steps(examples, batch, seed, workers.rank, workers.world)
-        run = _Run(model, steps, training, goal, mix_of(training, classes, seed), teacher, around)
+        try:
+            run = _Run(model, steps, training, goal, mix_of(training, classes, seed), teacher, around)
+        except _Stopped:
+            return Trained(0, 0, 0.0, "stopped")
         ended = run.until_the_end()
         run.hand_over()
     return Trained(run.step, run.step * batch, run.seconds, ended)
+
+
+class _Stopped(Exception):
+    """Somebody asked to stop while rates were tried; what is there depends on nothing of it."""
 
 
 class _Run:
@@ -117,6 +92,8 @@ class _Run:
         if self.around.checkpoints is not None:
             self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.workers.first else _quiet)
         state = self.kept.newest() if self.kept else None
+        self.frozen = self._frozen(state)
+        self.training = replace(self.training, lr=self._rate(state))
         if state is None:
             self._reestimate()
         else:
@@ -133,6 +110,8 @@ class _Run:
 
     def until_the_end(self) -> Ended:
         self.net.train()
+        if self.frozen:
+            freeze_norms(self.net)
         started, saved = time.perf_counter() - self.seconds, time.perf_counter()
         batches = self.data.between(self.step, self.total, workers=self.around.workers)
         for images, targets in batches:
@@ -201,6 +180,7 @@ class _Run:
     def _save(self) -> None:
         if self.kept is not None and (self.workers.first or self.spread):
             facts = {"seconds": self.seconds, "losses": self.losses.tolist(), "scaler": self.scaler.state_dict()}
+            facts |= {"frozen": self.frozen, "lr": self.training.lr}
             tensors = {f"model.{name}": value for name, value in _tensors(self.net).items()}
             if self.ema is not None:
                 tensors |= {f"ema.{name}": value for name, value in _tensors(self.ema.module).items()}
@@ -228,11 +208,55 @@ class _Run:
         for net in filter(None, (self.model, self.teacher)):
             net.to(memory_format=self.layout)
 
+    def _frozen(self, state: State | None) -> bool:
+        """Whether norms keep their statistics; what was found when training began stays so."""
+        if self.training.norms != "auto" or self.teacher is None:
+            return self.training.norms == "frozen"
+        if state is not None:
+            return bool(state.facts.get("frozen", False))
+        domain = domain_of(self.teacher, self._first(ASKED))
+        if domain.agreement is not None:
+            self.around.say(str(domain))
+        return not domain.alike
+
+    def _rate(self, state: State | None) -> float:
+        """The peak of the schedule; what was found when training began stays so."""
+        if not self.training.probe or self.total * self.training.probe < FEWEST:
+            return self.training.lr
+        if state is not None:
+            return state.facts.get("lr", self.training.lr)
+        norms: Norms = "frozen" if self.frozen else "moving"
+        found = probed(self.model, replace(self.training, norms=norms), self._attempt)
+        self.around.say(str(found))
+        return found.best
+
+    def _attempt(self, model: nn.Module, training: Training) -> float:
+        """The loss of a copy after this training, on the batches behind the last one of the whole training."""
+        quiet = Surroundings(workers=self.around.workers, stop=self.around.stop)
+        trial = _Run(model, self.data, training, self.goal, self.mix, self.teacher, quiet)
+        if trial.until_the_end() == "stopped":
+            raise _Stopped
+        trial.hand_over()
+        batches = self.data.between(self.total, self.total + JUDGED, workers=self.around.workers)
+        loss = mean_loss((trial.judged(images, targets) for images, targets in batches))
+        return float(self.workers.mean(torch.tensor(loss, device=self.device)))
+
+    @torch.no_grad()
+    def judged(self, images: Tensor, targets: Any) -> Tensor:
+        """The loss in evaluation mode."""
+        images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
+        with autocast(self.device, self.training.precision):
+            dense = None if self.teacher is None else self._answers(images)
+            return self.goal.loss(self.model, images, targets, dense, self.training)
+
     def _reestimate(self) -> None:
-        if self.training.reestimate:
-            loader = First(self.data.examples, self.training.reestimate, self.data.batch, self.data.seed)
+        if self.training.reestimate and not self.frozen:
             with autocast(self.device, self.training.precision):
-                reestimate_(self.model, (self._placed(images) for images, _ in loader))
+                reestimate_(self.model, self._first(self.training.reestimate))
+
+    def _first(self, pictures: int) -> Iterator[Tensor]:
+        loader = First(self.data.examples, pictures, self.data.batch, self.data.seed)
+        return (self._placed(images) for images, _ in loader)
 
     def _wrapped(self) -> nn.Module:
         net: Any = self.net

@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from infoprune.compensation.norms import agreement_when_renewed as agreement_when_renewed
 from infoprune.compensation.norms import reestimate_ as reestimate_
 from infoprune.compensation.norms import relative_ as relative_
+from infoprune.compensation.norms import tracking_norms
+
+
+def freeze_norms(model: nn.Module) -> None:
+    """Put batch norms in evaluation mode: their weights learn, their statistics stay."""
+    for norm in tracking_norms(model).values():
+        norm.eval()
 
 
 class _Shared:

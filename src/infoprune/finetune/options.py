@@ -9,6 +9,7 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "one_cycle", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["auto", True, False]
+Norms = Literal["auto", "moving", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,12 @@ class Training:
     """Options of `train`. `lr` is the peak; it belongs to the whole batch, however many workers share it.
 
     `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
-    `reestimate` pictures renew the batch norms' statistics before the first step. `minutes` bounds the time of
-    training, interruptions left out; the schedule is then cut short. A checkpoint is written every `save_seconds`.
+    `norms` says whether the statistics of batch norms move with the pictures or are frozen as they are; auto freezes
+    them where a copy of the dense model, renewed on these pictures, no longer agrees with it. Where they move,
+    `reestimate` pictures renew them before the first step. With `probe`, each of `lr`, a third and a tenth of it is
+    first tried for that share of the epochs, and the best is kept.
+    `minutes` bounds the time of training, interruptions left out; the schedule is then cut short. A checkpoint is
+    written every `save_seconds`.
     `precision` auto is bf16 where the device computes in it natively, otherwise fp32; `channels_last` auto is true
     unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over all workers (FSDP2),
     for models that don't fit on one.
@@ -41,7 +46,9 @@ class Training:
     channels_last: Layout = "auto"
     compile: bool = False
     shard: bool = False
+    norms: Norms = "auto"
     reestimate: int = 2048
+    probe: float = 0.0
     minutes: float | None = None
     save_seconds: float = 60.0
 
@@ -67,6 +74,7 @@ class Training:
             ("distill", 0 <= self.distill <= 1, share),
             ("temperature", 0 < self.temperature < 1e9, above_zero),
             ("reestimate", self.reestimate >= 0, "a number of pictures, at least 0"),
+            ("probe", 0 <= self.probe < 1, "the share of the epochs for which each rate is tried, such as 0.05"),
             ("minutes", self.minutes is None or 0 < self.minutes < 1e9, above_zero),
             ("save_seconds", 0 <= self.save_seconds < 1e9, "a number of seconds, at least 0"),
         ]

@@ -34,6 +34,7 @@ class About(NamedTuple):
     paper: str
     cost: str
     needs_data: bool
+    needs_moments: bool = False  # of what layers read: observe(moments=True)
 
 
 class GroupItem(Protocol):

@@ -36,7 +36,7 @@ class ConditionalImportance(GroupImportance):
     """
 
     about: ClassVar[About] = About(
-        "Hassibi and Stork 1993, a layer at a time", "units x columns^2 a reader", needs_data=True
+        "Hassibi and Stork 1993, a layer at a time", "units x columns^2 a reader", needs_data=True, needs_moments=True
     )
 
     seen: Observations = field(repr=False)

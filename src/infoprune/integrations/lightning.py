@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils import _pytree as pytree
 
 from infoprune.artifact import save
+from infoprune.compensation import Compensation
 from infoprune.errors import InfopruneError
 from infoprune.integrations import toolkit
+from infoprune.integrations.cutting import cut_
 from infoprune.surgery import Plan, prune_, rebuild_optimizer
 
 with toolkit("lightning", extra="lightning"):
@@ -29,6 +31,9 @@ class PruneCallback(Callback):
     is pruned (by default all of the module), and every `AveragedModel` of it that the module or another callback keeps
     is cut likewise. When the fit ends, the network is saved to `directory` if that is given; a run that is resumed
     behind a stage starts from the network that `infoprune.load(directory)` gives.
+
+    `compensate` is a loader of what the network takes, such as the training's own, whose labels are not read: with it
+    what left is said by what stays before the step is taken, in averages too. `compensations` tells what that did.
     """
 
     def __init__(
@@ -38,12 +43,15 @@ class PruneCallback(Callback):
         *,
         network: str = "",
         directory: str | os.PathLike[str] | None = None,
+        compensate: Iterable[Any] | None = None,
     ) -> None:
         self.example_inputs = example_inputs
         self.stages = dict(stages)
         self.network = network
         self.directory = None if directory is None else Path(directory)
+        self.compensate = compensate
         self.plans: dict[int, Plan] = {}
+        self.compensations: dict[int, Compensation] = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
@@ -53,22 +61,30 @@ class PruneCallback(Callback):
         self._refuse_what_would_break(trainer, network)
         inputs = pytree.tree_map(lambda x: x.to(pl_module.device) if isinstance(x, Tensor) else x, self.example_inputs)
         plan = self.stages[step](network, inputs)
-        prune_(network, inputs, plan)
+        done = cut_(network, plan, lambda net: prune_(net, inputs, plan), self.compensate)
         for average in self._averages(trainer, pl_module):
-            prune_(average, inputs, plan, certify=False)
+            cut_(average, plan, lambda net: prune_(net, inputs, plan, certify=False), self.compensate)
+        if done is not None:
+            self.compensations[step] = done
         for optimizer in trainer.optimizers:
             rebuild_optimizer(optimizer, plan, network)
         self.plans[step] = plan
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.directory is not None:
-            save(self.directory, pl_module.get_submodule(self.network), list(self.plans.values()))
+            done = list(self.compensations.values())
+            save(self.directory, pl_module.get_submodule(self.network), list(self.plans.values()), compensation=done)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"plans": {step: plan.to_json() for step, plan in self.plans.items()}}
+        return {
+            "plans": {step: plan.to_json() for step, plan in self.plans.items()},
+            "compensations": {step: done.to_json() for step, done in self.compensations.items()},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.plans = {int(step): Plan.from_json(text) for step, text in state_dict["plans"].items()}
+        done = state_dict.get("compensations", {})
+        self.compensations = {int(step): Compensation.from_json(told) for step, told in done.items()}
 
     def _averages(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[nn.Module]:
         """The averaged copies of the network, wherever they are kept."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from infoprune.data import First
+from infoprune.data import First, Task
 from infoprune.finetune import Workers
 from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
@@ -19,6 +19,7 @@ from infoprune.observe import Observations, kept_randomness, observe
 from infoprune.observe.tasks import TaskObservations, observe_tasks
 from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import Recipe
 
 OFFERED = ("seen", "model", "loader", "importance")  # evidence that a recipe can give, by the parameter's name
 SEEN = (Observations, TaskObservations)
@@ -60,7 +61,8 @@ class Evidence:
     def seen(self) -> Observations:
         """One pass; workers share the batches and merge what they saw."""
         us = Workers.now()
-        found = observe(self.scene.model, self.loader(us.rank, us.world), progress=False)
+        moments = rankings[self.recipe.importance.name].about.needs_moments
+        found = observe(self.scene.model, self.loader(us.rank, us.world), progress=False, moments=moments)
         return found.all_reduce() if us.world > 1 else found
 
     @cached_property
@@ -76,8 +78,7 @@ class Evidence:
         return KINDS[self.scene.task.kind].calibration(self._first(rank, world))
 
     def _first(self, rank: int = 0, world: int = 1) -> First:
-        data = self.recipe.data
-        return First(self.scene.task.train, data.calibration, data.batch, self.recipe.seed, rank, world)
+        return first_of(self.recipe, self.scene.task, self.recipe.data.calibration, rank, world)
 
     def _given(self, factory: Callable[..., Any], offered: Iterable[str], *, quick: bool = False) -> dict[str, Any]:
         """The evidence that the factory has parameters for; in a rehearsal only what is `quick` reads the noise."""
@@ -89,6 +90,11 @@ class Evidence:
             "importance": lambda: self.importance,
         }
         return {name: give[name]() for name in offered if name in wanted}
+
+
+def first_of(recipe: Recipe, task: Task, samples: int, rank: int = 0, world: int = 1) -> First:
+    """The first pictures of the training half, as this worker reads them."""
+    return First(task.train, samples, recipe.data.batch, recipe.seed, rank, world)
 
 
 def evidence_of(factory: Callable[..., Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from infoprune.finetune.checkpoints import save_tensors
 from infoprune.recipe.board import Board
 from infoprune.recipe.reading import changed, kept_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.yaml_text import read
 from infoprune.surgery import Plan
 
 RECIPE, METRICS, BOARD = "recipe.yaml", "metrics.jsonl", "tensorboard"
@@ -31,14 +32,16 @@ class Folder:
         """A new run's directory, or that of a run of the same recipe."""
         kept = path / RECIPE
         if kept.is_file():
-            difference = changed(kept_recipe(kept), recipe)
+            difference = changed(as_begun(path, kept_recipe(kept)), recipe)
             if difference is not None:
                 raise InfopruneError(f"{path} holds a run of another recipe ({difference}); choose another --out")
         elif path.exists() and (not path.is_dir() or any(_foreign(path))):
             raise InfopruneError(f"{path} exists and is not a run of ours; choose another --out")
         folder = cls(path)
         Workers.now().wait()  # all have looked before the first one writes
-        folder.write(RECIPE, to_yaml(recipe))
+        if not kept.is_file():
+            folder.write(RECIPE, to_yaml(recipe))
+        Workers.now().wait()
         return folder
 
     def has(self, name: str) -> bool:
@@ -68,6 +71,17 @@ class Folder:
     def plan(self, cut: str) -> Plan | None:
         path = self.path / cut / "plan.json"
         return Plan.from_json(path.read_text()) if path.is_file() else None
+
+
+def as_begun(path: Path, recipe: Recipe) -> Recipe:
+    """The recipe; a run that was begun before there were some keys goes on as runs went then."""
+    told = read(path / RECIPE) if (path / RECIPE).is_file() else None
+    if told is None:
+        return recipe
+    tuning = recipe.finetune
+    if "norms" not in (told.get("finetune") or {}):
+        tuning = replace(tuning, norms="moving")
+    return replace(recipe, finetune=tuning, compensate=recipe.compensate if "compensate" in told else None)
 
 
 class Metrics:

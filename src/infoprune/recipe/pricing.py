@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infoprune.finetune.probing import FACTORS
 from infoprune.measure import measure
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import cuts_of
@@ -53,7 +54,8 @@ def price(recipe: Recipe) -> Priced:
     epochs = recipe.model.train_epochs
     for cut in cuts:
         compared = 1 + len(cut.rivals) if cut.epochs else 0
-        epochs += compared * cut.epochs + (recipe.finetune.epochs if cut.tuned else 0)
+        tried = 1 + len(FACTORS) * recipe.finetune.probe
+        epochs += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0)
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
     told = tuple(cut.words() for cut in cuts)
     return Priced(dense.params, dense.macs, told, after.params, after.macs, epochs, unsure, noise is None)

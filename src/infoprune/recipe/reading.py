@@ -13,6 +13,7 @@ import yaml
 
 from infoprune.allocation import solvers
 from infoprune.budgets import budgets
+from infoprune.compensation.pictures import FEWEST
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
 from infoprune.importance import rankings
@@ -90,6 +91,8 @@ def to_yaml(recipe: s.Recipe) -> str:
         value = getattr(recipe, f.name)
         if value is not None:
             told[f.name] = value if isinstance(value, int) else _plain(value)
+        elif f.default is not None:
+            told[f.name] = False  # left out, where saying nothing would mean the default
     return yaml.safe_dump(told, sort_keys=False)
 
 
@@ -251,6 +254,17 @@ def _split(given: Any, path: str) -> s.SplitSection:
     return found
 
 
+def _compensate(given: Any, path: str) -> s.CompensateSection | None:
+    if isinstance(given, bool):
+        return s.CompensateSection() if given else None
+    if not isinstance(given, Mapping):
+        refuse(path, given, "true, false, or a section such as {samples: 256}")
+    found = s.CompensateSection(**section(s.CompensateSection, given, path)[0])
+    if found.samples < FEWEST:
+        refuse(f"{path}.samples", found.samples, f"a number of pictures, at least {FEWEST}, better 256 and more")
+    return found
+
+
 def _finetune(given: Any, path: str) -> s.Training:
     own, _ = section(s.Training, given, path)
     return _built(path, lambda: s.Training(**own))
@@ -281,6 +295,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "depth": _depth,
     "tokens": _tokens,
     "split": _split,
+    "compensate": _compensate,
     "finetune": _finetune,
     "export": _plain_section(s.ExportSection),
     "report": _report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -18,12 +18,14 @@ from infoprune.finetune.machine import layout_for, precision_on
 from infoprune.measure import Measurement, measure
 from infoprune.recipe.cuts import Cut
 from infoprune.recipe.folder import RECIPE
+from infoprune.recipe.quality import Quality
 from infoprune.recipe.results import Results
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Report, SiteChange, State, Step
+from infoprune.report.model import FILE, Baseline, Interval, Moment, Recovery, Report, SiteChange, State, Step
 from infoprune.timing import LatencyComparison, compare_latency
 
 ARTEFACT = "artefact"
+SURGERY, COMPENSATED = "surgery", "compensated"  # phases of a cut that are judged and not trained
 
 
 def report_of(run: Results, started: float) -> Report:
@@ -50,6 +52,8 @@ def _made(run: Results, started: float) -> Report:
         sites=tuple(_sites(run)),
         blocks_removed=tuple(name for cut in run.cuts for name in _blocks(run, cut)),
         steps=tuple(_steps(run)),
+        recoveries=tuple(_recoveries(run)),
+        norms=_norms(run),
         certificate="; ".join(dict.fromkeys(run.certificates())),
         allocation=run.decision(last).allocation,
         latency_ratio=None if timed is None else _inverse(timed),
@@ -127,6 +131,25 @@ def _steps(run: Results) -> list[Step]:
             found.append(Step(stage, before + images, row.get("loss"), row.get("accuracy")))
         before += images
     return found
+
+
+def _recoveries(run: Results) -> Iterator[Recovery]:
+    for cut in run.cuts:
+        done = run.compensation(cut.name)
+        if done is not None:
+            phases = {SURGERY: f"{cut.name}-{SURGERY}", "compensation": f"{cut.name}-{COMPENSATED}", "tuning": cut.name}
+            moments = [_moment(f"after {what}", run.quality(phase)) for what, phase in phases.items()]
+            yield Recovery(cut.name, tuple(moments), done)
+
+
+def _moment(name: str, found: Quality) -> Moment:
+    return Moment(name, found.accuracy, found.scores)
+
+
+def _norms(run: Results) -> str:
+    """What was found of them, if anything was asked."""
+    domain = run.domain()
+    return "" if domain.agreement is None else str(domain)
 
 
 def _baselines(run: Results) -> list[Baseline]:

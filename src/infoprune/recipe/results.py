@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from torch import Tensor, device, nn
 
+from infoprune.compensation import Compensation
 from infoprune.data import Task
 from infoprune.errors import InfopruneError
+from infoprune.finetune import Domain, Training, domain_of
 from infoprune.finetune.checkpoints import load_tensors
+from infoprune.finetune.domain import ASKED
+from infoprune.finetune.options import Norms
 from infoprune.recipe.cuts import Cut, Decision
+from infoprune.recipe.evidence import first_of
 from infoprune.recipe.folder import Folder, Metrics
 from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import network_of
@@ -21,6 +26,7 @@ from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan, prune_
 
 DENSE, WEIGHTS, TOLD = "dense.safetensors", "weights.safetensors", "told.json"
+DOMAIN, COMPENSATION, COMPENSATED = "dense/domain.json", "compensation.json", "compensated.safetensors"
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,37 @@ class Results:
     def write_rivals(self, cut: Cut, made: Decision) -> None:
         for rival, plan in made.rivals.items():
             self.folder.write(f"{cut.phase_of(rival)}/plan.json", plan.to_json())
+
+    # ------------------------------------------------------------------------------------------------- recovery
+
+    def domain(self) -> Domain:
+        """Whether norms may see the training pictures anew; found once. Those it was trained on need no asking."""
+        if self.recipe.finetune.norms != "auto" or self.recipe.model.train_epochs or not KINDS[self.task.kind].named:
+            return Domain()
+        if not self.folder.has(DOMAIN):
+            images = (x.to(self.device) for x, _ in first_of(self.recipe, self.task, ASKED))
+            self.folder.write_json(DOMAIN, asdict(domain_of(self.dense(), images)))
+        return Domain(**self.folder.read_json(DOMAIN))
+
+    def training(self, phase: str) -> Training:
+        """How a phase trains: norms that were moved already are not renewed, those of another domain stay."""
+        asked, done = self.recipe.finetune, self.compensation(phase)
+        norms: Norms = asked.norms if asked.norms != "auto" else "moving" if self.domain().alike else "frozen"
+        return replace(asked, norms=norms, reestimate=0 if done is not None and done.norms else asked.reestimate)
+
+    def compensation(self, phase: str) -> Compensation | None:
+        """What was refitted; None where nothing was yet, or is to be."""
+        path = f"{phase}/{COMPENSATION}"
+        return Compensation.from_json(self.folder.read_json(path)) if self.folder.has(path) else None
+
+    def write_compensation(self, phase: str, model: nn.Module, done: Compensation) -> None:
+        """What was refitted last, which says that the weights are there."""
+        self.folder.write_tensors(f"{phase}/{COMPENSATED}", model.state_dict())
+        self.folder.write_json(f"{phase}/{COMPENSATION}", done.to_json())
+
+    def compensated(self, phase: str, model: nn.Module) -> nn.Module:
+        """The model as compensation left it."""
+        return self._loaded(model, f"{phase}/{COMPENSATED}")
 
     # ------------------------------------------------------------------------------------------------ qualities
 

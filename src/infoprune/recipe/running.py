@@ -21,15 +21,16 @@ from infoprune.observe import kept_randomness
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
-from infoprune.recipe.folder import METRICS, Folder, Metrics
+from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
 from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
+from infoprune.recipe.recovery import check_pictures, compensate, move_norms_
 from infoprune.recipe.rehearsal import rehearsed
-from infoprune.recipe.reporting import ARTEFACT, report_of
+from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, SURGERY, report_of
 from infoprune.recipe.results import DENSE, WEIGHTS, Results
 from infoprune.recipe.scene import example
-from infoprune.recipe.sections import Recipe
+from infoprune.recipe.sections import CompensateSection, Recipe
 from infoprune.recipe.splitting import judged_over_the_wire, sent
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
@@ -47,6 +48,7 @@ def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> R
     """
     display, started, out = display or Silent(), time.perf_counter(), Path(out)
     with joined() as workers, kept_randomness(), stopping(display.say) as wish:
+        recipe = as_begun(out, recipe)
         sound = _sound(recipe, out)
         with _alone(workers, out):
             folder = Folder.opened(out, recipe)
@@ -60,6 +62,7 @@ def _sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device,
     """Data, an example, the device and the cuts of a recipe that was found to be sound; nothing is written before."""
     task = task_of(recipe)
     check_kind(recipe, task)
+    check_pictures(recipe, task)
     x, device = example(task), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dense = network_of(recipe, task.classes).to(device)
     check_classes(recipe, task, dense, x.to(device))
@@ -86,6 +89,7 @@ class _Run:
         self._dense()
         for cut in self.results.cuts:
             self._plan(cut)
+            self._compensate(cut)
             self._baselines(cut)
             self._tune(cut)
         self._artefact()
@@ -111,23 +115,31 @@ class _Run:
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
         self.results.write_decision(cut, made, str(certificate))
 
+    def _compensate(self, cut: Cut) -> None:
+        """How well the cut network does as surgery leaves it, and once what left is said by what stays."""
+        if not cut.compensated or self.folder.has(f"{cut.name}/{WEIGHTS}"):
+            return
+        self._judge(f"{cut.name}-{SURGERY}", lambda: self._pruned(cut, self.results.plan(cut.name)))
+        self._judge(f"{cut.name}-{COMPENSATED}", lambda: self._cut(cut, cut.name))
+
     def _baselines(self, cut: Cut) -> None:
         """The rivals, and the plan itself, after the same short tuning."""
-        short = replace(self.recipe.finetune, epochs=cut.epochs, ema=None, minutes=None, warmup_epochs=0.0)
+        short = {"epochs": cut.epochs, "ema": None, "minutes": None, "warmup_epochs": 0.0, "probe": 0.0}
         phases = (cut.ours, *map(cut.phase_of, cut.rivals)) if cut.epochs else ()
         for phase in phases:
             if self.results.judged(phase):
                 continue
             self._pause()
-            model = self._cut(cut, self._plan_of(cut, phase))
-            self._train(phase, model, short, teacher=self.results.dense)
+            model = self._cut(cut, phase)
+            training = replace(self.results.training(self._source(cut, phase)), **short)
+            self._train(phase, model, training, teacher=self.results.dense)
             self._judge(phase, lambda model=model: model)
 
     def _tune(self, cut: Cut) -> None:
         if not self.folder.has(f"{cut.name}/{WEIGHTS}"):
             self._pause()
-            model = self._cut(cut, self.results.plan(cut.name))
-            self._train(cut.name, model, self.recipe.finetune, teacher=self.results.dense)
+            model = self._cut(cut, cut.name)
+            self._train(cut.name, model, self.results.training(cut.name), teacher=self.results.dense)
             self.folder.write_tensors(f"{cut.name}/{WEIGHTS}", model.state_dict())
         if cut.tuned:
             self._judge(cut.name, lambda: self.results.after(cut))
@@ -139,20 +151,45 @@ class _Run:
         self._pause()
         results = self.results
         if Workers.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
-            save(self.folder.path / ARTEFACT, results.final().cpu(), results.plans())
+            compensations = [done for cut in results.cuts if (done := results.compensation(cut.name))]
+            save(self.folder.path / ARTEFACT, results.final().cpu(), results.plans(), compensation=compensations)
         if Workers.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
             self.display.say(str(export(results.final().cpu(), results.x, self.folder.path / EXPORTED)))
         Workers.now().wait()
 
     # ------------------------------------------------------------------------------------------------- networks
 
-    def _cut(self, cut: Cut, plan: Plan) -> nn.Module:
-        """The network as a cut leaves it, before it is trained: what mends it without training belongs here."""
+    def _pruned(self, cut: Cut, plan: Plan) -> nn.Module:
+        """The network as surgery leaves it."""
         return prune_(self.results.before(cut), self.results.placed_x, plan, certify=False)
+
+    def _cut(self, cut: Cut, phase: str) -> nn.Module:
+        """The network as a phase of a cut begins to train it: what mends it without training is done."""
+        plan, source = self._plan_of(cut, phase), self._source(cut, phase)
+        model, section = self._pruned(cut, plan), self.recipe.compensate
+        if section is not None and cut.compensated:
+            if self.results.compensation(source) is None:
+                self._refit(cut, source, section, model, plan)
+            return self.results.compensated(source, model)
+        if self.results.training(source).norms == "frozen":
+            return move_norms_(self.results.scene(cut), model, plan)
+        return model
+
+    def _refit(self, cut: Cut, phase: str, section: CompensateSection, model: nn.Module, plan: Plan) -> None:
+        self._pause()
+        self.display.say(f"{phase}: refitting the readers of what left, from {section.samples:,} pictures at most")
+        scene = self.results.scene(cut, progress=self.display.terminal)
+        done = compensate(scene, section.samples, model, plan)
+        self.display.say(f"{phase}: {done.in_short()}")
+        self.results.write_compensation(phase, model, done)
+
+    def _source(self, cut: Cut, phase: str) -> str:
+        """The phase whose compensated network this one trains: a cut's own is compared with its rivals as well."""
+        return cut.name if phase == cut.ours else phase
 
     def _plan_of(self, cut: Cut, phase: str) -> Plan:
         """The cut's own plan, or a rival's; runs that were begun before rivals were kept decide once more."""
-        if phase == cut.ours:
+        if phase in (cut.ours, cut.name):
             return self.results.plan(cut.name)
         if self.folder.plan(phase) is None:
             self.results.write_rivals(cut, cut.decide(self.results.scene(cut)))

@@ -129,6 +129,16 @@ class SplitSection:
 
 
 @dataclass(frozen=True)
+class CompensateSection:
+    """After surgery and before tuning, what left is said by what stays, fitted on `samples` pictures without labels.
+
+    `compensate: false` leaves it out.
+    """
+
+    samples: int = 512
+
+
+@dataclass(frozen=True)
 class ExportSection:
     """Write the pruned network for deployment as well, to model.onnx beside the artefact."""
 
@@ -159,6 +169,7 @@ class Recipe:
     depth: DepthSection | None = None
     tokens: TokensSection | None = None
     split: SplitSection | None = None
+    compensate: CompensateSection | None = CompensateSection()
     finetune: Training = field(default_factory=Training)
     export: ExportSection | None = None
     report: ReportSection = ReportSection()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact
 from infoprune.timing import Verdict
 
@@ -123,6 +124,24 @@ class Allocation:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """How well the network did "after surgery", "after compensation" or "after tuning"."""
+
+    name: str
+    accuracy: Interval | None = None
+    scores: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The way back from one cut, and what was refitted on it."""
+
+    cut: str
+    moments: tuple[Moment, ...]
+    compensation: Compensation
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a run ends with."""
 
@@ -134,6 +153,8 @@ class Report:
     sites: tuple[SiteChange, ...] = ()
     blocks_removed: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
+    norms: str = ""  # whether their statistics move, and why
     certificate: str = ""
     allocation: Allocation | None = None
     latency_ratio: Interval | None = None  # before / after, timed side by side
@@ -185,7 +206,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return _read_fields(kind, value, where)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    if kind in (int, str) and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind:
         return value
     return _refuse(where, getattr(kind, "__name__", str(kind)), value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from infoprune.files import write_atomically
 from infoprune.report import svg
+from infoprune.report.back import way_back
 from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State
 from infoprune.report.parts import card, code, document, folded, table
 
@@ -35,6 +36,7 @@ def page(report: Report) -> str:
         _cards(report),
         _budgets(report),
         _plan(report),
+        way_back(report),
         _training(report),
         _baselines(report),
         _trust(report),

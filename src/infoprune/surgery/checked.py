@@ -41,6 +41,18 @@ def integer(value: Any, what: str, low: int, high: int) -> int:
     return value
 
 
+def number(value: Any, what: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -1e300 < value < 1e300:
+        raise BadArtifact(f"{what} is {value!r:.40}, not a finite number")
+    return float(value)
+
+
+def truth(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadArtifact(f"{what} is {value!r:.40}, not true or false")
+    return value
+
+
 def name_of(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 512 or not NAME.fullmatch(value):
         raise BadArtifact(f"{value!r:.60} is not the name of a module or tensor")

@@ -1,4 +1,4 @@
-"""KeepWidths: how long a layer's tensors are after another tool's pruning, where which indices stayed is not told."""
+"""KeepWidths: how long a layer's tensors are after another tool's pruning, and what stayed where that is known."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ class Number(NamedTuple):
 @edits.register("keep_widths")
 @dataclass(frozen=True)
 class KeepWidths(Edit):
-    """Of every axis the first `after` indices stay, and every number is lowered.
+    """Of every axis the `kept` indices stay, and every number is lowered.
 
-    Enough to give a loaded network its shapes before its weights are filled in; carried out on a dense network with
-    weights, it keeps other units than the pruner kept.
+    Where which stayed is not known, `kept` is empty and the first `after` of them stay: enough to give a loaded network
+    its shapes before its weights are filled in; carried out on a dense network with weights, it keeps other units than
+    the pruner kept.
     """
 
     kind: ClassVar[str] = "keep_widths"
@@ -54,10 +55,21 @@ class KeepWidths(Edit):
     layer: str
     axes: tuple[Axis, ...] = ()
     numbers: tuple[Number, ...] = ()
+    kept: tuple[tuple[int, ...], ...] = ()  # of each axis, in order
 
     def __post_init__(self) -> None:
         if not (self.axes or self.numbers) or any(not 0 < c.after < c.before for c in (*self.axes, *self.numbers)):
             raise ValueError(f"{self.layer} must get shorter somewhere and keep at least one of everything")
+        if self.kept and [len(kept) for kept in self.kept] != [cut.after for cut in self.axes]:
+            raise ValueError(f"{self.layer} keeps other numbers of indices than its axes are long")
+        for kept, cut in zip(self.kept, self.axes, strict=False):
+            if list(kept) != sorted(set(kept)) or not 0 <= kept[0] <= kept[-1] < cut.before:
+                raise ValueError(f"{cut.tensor} keeps indices that are not rising ones below {cut.before}")
+
+    @property
+    def known(self) -> bool:
+        """Whether which indices stayed is known of every axis."""
+        return bool(self.kept) or not self.axes
 
     @property
     def site(self) -> Site:
@@ -82,10 +94,10 @@ class KeepWidths(Edit):
                 raise stale(f"{number.module}.{number.name}", value, number.before)
 
     def parts(self) -> Iterable[Part]:
-        for cut in self.axes:
+        for i, cut in enumerate(self.axes):
             every = np.arange(cut.before)
             slot = Slot.of(cut.tensor, cut.axis, cut.before, every, every)
-            yield (slot,), (), gone(cut.before, range(cut.after))
+            yield (slot,), (), gone(cut.before, self.kept[i] if self.kept else range(cut.after))
         for n in self.numbers:
             yield (), (Attribute(n.module, n.name, n.position, n.before - n.after),), np.array([True])
 
@@ -98,14 +110,16 @@ class KeepWidths(Edit):
         raise ValueError("these widths come from another pruner; run that one again with the ratios it had")
 
     def to_json(self) -> dict[str, Any]:
-        return {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
+        told = {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
+        return {**told, "kept": [list(kept) for kept in self.kept]} if self.kept else told
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KeepWidths:
-        fields = keys(data, "edit", {"layer", "axes", "numbers"})
+        fields = keys(data, "edit", {"layer", "axes", "numbers"} | ({"kept"} & data.keys()))
         axes = tuple(_axis(item) for item in sequence(fields["axes"], "axes"))
         numbers = tuple(_number(item) for item in sequence(fields["numbers"], "numbers"))
-        return cls(name_of(fields["layer"]), axes, numbers)
+        kept = tuple(_indices(item) for item in sequence(fields.get("kept", []), "kept", len(axes)))
+        return cls(name_of(fields["layer"]), axes, numbers, kept)
 
     @property
     def _first(self) -> Axis | Number:
@@ -118,6 +132,10 @@ def value_of(module: object, number: Number) -> int | None:
     if number.position is not None:
         value = value[number.position] if isinstance(value, list | tuple) and number.position < len(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _indices(data: Any) -> tuple[int, ...]:
+    return tuple(integer(i, "a kept index", 0, LONGEST_AXIS) for i in sequence(data, "kept indices", LONGEST_AXIS))
 
 
 def _axis(data: Any) -> Axis:

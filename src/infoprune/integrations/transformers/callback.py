@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from infoprune.compensation import Compensation
 from infoprune.errors import InfopruneError
+from infoprune.integrations.cutting import cut_
 from infoprune.integrations.transformers.pruned import prune_
 from infoprune.surgery import Plan, rebuild_optimizer
 
@@ -22,11 +24,17 @@ class PruneCallback(TrainerCallback):
     Steps are the optimizer's, counted from 0 over the whole training, so that a resumed run repeats none; it starts
     from the pruned network, `AutoModelFor....from_pretrained(checkpoint)`. Inputs are moved to the model's device.
     The best checkpoint so far is forgotten: it has other shapes and can't be loaded into the pruned network.
+    `compensate` is a loader of the model's inputs, such as the trainer's own, whose labels are not read: with it what
+    left is said by what stays before the step is taken. `compensations` tells what that did, stage by stage.
     """
 
-    def __init__(self, example_inputs: Any, stages: Mapping[int, Planner]) -> None:
+    def __init__(
+        self, example_inputs: Any, stages: Mapping[int, Planner], *, compensate: Iterable[Any] | None = None
+    ) -> None:
         self.example_inputs = example_inputs
         self.stages = dict(stages)
+        self.compensate = compensate
+        self.compensations: dict[int, Compensation] = {}
 
     def on_step_begin(
         self,
@@ -48,6 +56,8 @@ class PruneCallback(TrainerCallback):
             )
         inputs = pytree.tree_map(lambda x: x.to(model.device) if isinstance(x, Tensor) else x, self.example_inputs)
         plan = planned(model, inputs)
-        prune_(model, inputs, plan)
+        done = cut_(model, plan, lambda network: prune_(network, inputs, plan), self.compensate)
+        if done is not None:
+            self.compensations[state.global_step] = done
         rebuild_optimizer(optimizer, plan, model)
         state.best_metric = state.best_model_checkpoint = None

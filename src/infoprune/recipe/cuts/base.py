@@ -58,6 +58,23 @@ class Cut(ABC):
         """Why its price is not known before it has seen the data; empty where it is."""
         return ""
 
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    @final
+    @property
+    def compensated(self) -> bool:
+        """Whether what left is said by what stays before anything is trained."""
+        return self.tuned and self.recipe.compensate is not None
+
+    @final
+    @property
+    def afterwards(self) -> str:
+        """What follows surgery."""
+        section, tuning = self.recipe.compensate, self.recipe.finetune
+        told = f"then readers refitted from {section.samples:,} pictures, " if section and self.tuned else ""
+        rate = " at a rate that is tried first" if tuning.probe else ""
+        return f"{told}then {tuning.epochs:g} epochs{rate}"
+
     # ---------------------------------------------------------------------------------------------- comparisons
 
     @property

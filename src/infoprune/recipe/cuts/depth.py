@@ -42,7 +42,7 @@ class Depth(Cut):
         return Decision(made, _block_changes(made, seen))
 
     def words(self) -> str:
-        return f"blocks: {self.units} units stay, then {self.recipe.finetune.epochs:g} epochs"
+        return f"blocks: {self.units} units stay, {self.afterwards}"
 
     def unsure(self) -> str:
         return "which blocks leave is known when it runs"

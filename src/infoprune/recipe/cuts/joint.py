@@ -48,7 +48,7 @@ class Joint(Cut):
         return Decision(made)
 
     def words(self) -> str:
-        return f"blocks and channels ({', '.join(self.budget.budgets)}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"blocks and channels ({', '.join(self.budget.budgets)}), {self.afterwards}"
 
     def unsure(self) -> str:
         return "; ".join(filter(None, ("which blocks leave is known when it runs", measured_layers(self.recipe))))

@@ -30,4 +30,4 @@ class Tokens(Cut):
         return Decision(plan(scene.model, budget=macs(keep=self.section.keep), score=self.section.score))
 
     def words(self) -> str:
-        return f"tokens (macs {self.section.keep:g}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"tokens (macs {self.section.keep:g}), {self.afterwards}"

@@ -52,7 +52,7 @@ class Width(Cut):
         rates = self.budget.rates
         left = "a share of each site" if isinstance(rates, Mapping) else f"{rates or 0:.0%} of every site"
         limits = self.budget.budgets or [left]
-        return f"channels ({', '.join(limits)}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"channels ({', '.join(limits)}), {self.afterwards}"
 
     def unsure(self) -> str:
         return "" if self.budget.rates is not None else measured_layers(self.recipe)

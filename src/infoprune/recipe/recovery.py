@@ -1,0 +1,50 @@
+"""What a cut network is given before it is trained."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from infoprune.compensation import Compensation, compensate_, relative_
+from infoprune.compensation.norms import tracking_norms
+from infoprune.compensation.pictures import FEWEST
+from infoprune.compensation.survivors import Survivors
+from infoprune.data import Task
+from infoprune.errors import BadRecipe
+from infoprune.finetune import Workers
+from infoprune.finetune.domain import ASKED
+from infoprune.observe import kept_randomness
+from infoprune.recipe.evidence import first_of
+from infoprune.recipe.kinds import KINDS
+from infoprune.recipe.scene import Scene
+from infoprune.recipe.sections import Recipe
+from infoprune.surgery import Plan
+
+
+def check_pictures(recipe: Recipe, task: Task) -> None:
+    """Raise BadRecipe where the data can't carry what the recipe fits on them."""
+    if recipe.compensate is None or recipe.split is not None:
+        return
+    each = min(recipe.compensate.samples, len(task.train)) // Workers.now().world
+    if each < FEWEST:
+        raise BadRecipe(
+            f"data.{task.name} gives every worker {each} pictures to refit readers on, which needs {FEWEST} at least; "
+            "give more, or compensate: false"
+        )
+
+
+def compensate(scene: Scene, samples: int, model: nn.Module, plan: Plan) -> Compensation:
+    """Let what stayed in `model`, which the plan left of the scene's, say what left; in place, workers together."""
+    us, kind = Workers.now(), KINDS[scene.task.kind]
+    loader = kind.calibration(first_of(scene.recipe, scene.task, samples, us.rank, us.world))
+    with kept_randomness():
+        return compensate_(model, scene.model, loader, samples=samples, progress=scene.progress, plan=plan)
+
+
+def move_norms_(scene: Scene, model: nn.Module, plan: Plan) -> nn.Module:
+    """Move the norms of `model` as far as the plan moved what they see, in place."""
+    dense, device = scene.model, next(model.parameters()).device
+    survivors = Survivors.of(dense, [plan])
+    sizes = {name: norm.num_features for name, norm in tracking_norms(dense).items()}
+    kept = {name: survivors.along(f"{name}.running_mean", 0, size) for name, size in sizes.items()}
+    images = (x.to(device) for x, _ in first_of(scene.recipe, scene.task, ASKED))
+    return relative_(model, dense, images, kept=kept)
