@@ -71,3 +71,22 @@ def test_rounding_alone_is_no_difference():
             return self.head(y + 3e3) - self.head(torch.full_like(y, 3e3))
 
     assert set(Graph.trace(made(Rounded), rows()).couplings) == {"wide"}
+
+
+def test_a_wrong_scale_of_attention_over_small_numbers_is_found():
+    """The scale follows a number that the view names, so that it changes when the view is repaired."""
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size, self.value = 16, nn.Linear(8, 3)
+            self.query, self.key = (nn.Linear(8, 16, bias=False) for _ in range(2))
+            for layer in (self.query, self.key):
+                nn.init.normal_(layer.weight, std=1e-4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key = (layer(x).view(len(x), -1, 1, self.size).transpose(1, 2) for layer in (self.query, self.key))
+            return (query @ key.transpose(-2, -1) / self.size**0.5).softmax(-1)[:, 0] @ self.value(x)
+
+    x = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(1))
+    assert "differ by" in Graph.trace(made(Small), x).quarantined["query"]
