@@ -79,10 +79,10 @@ def test_a_wrong_scale_of_attention_over_small_numbers_is_found():
     class Small(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.size, self.query, self.key, self.value = 16, nn.Linear(8, 16), nn.Linear(8, 16), nn.Linear(8, 3)
+            self.size, self.value = 16, nn.Linear(8, 3)
+            self.query, self.key = (nn.Linear(8, 16, bias=False) for _ in range(2))
             for layer in (self.query, self.key):
-                nn.init.normal_(layer.weight, std=1e-5)
-                nn.init.zeros_(layer.bias)
+                nn.init.normal_(layer.weight, std=1e-4)
 
         def forward(self, x: Tensor) -> Tensor:
             query, key = (layer(x).view(len(x), -1, 1, self.size).transpose(1, 2) for layer in (self.query, self.key))

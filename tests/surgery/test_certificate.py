@@ -291,3 +291,38 @@ def test_a_certificate_counts_what_it_compares():
     certificate = ip.certificate_of(model, rows(), wrong)
     assert certificate.verdict == "failed"
     assert "and the plan says 1" in str(certificate)
+
+
+class Told(Plain):
+    """Gives its answer away as something that is no tensor, made by code that divides by the number of channels."""
+
+    def forward(self, x: Tensor) -> object:
+        y = F.relu(self.one(x))
+        return self.told(y.sum(-1) / y.size(-1) + self.head(self.middle(y)).sum(-1))
+
+    def told(self, answer: Tensor) -> object:
+        return answer.tolist()
+
+
+class AsArray(Told):
+    def told(self, answer: Tensor) -> object:
+        return {"scores": answer.numpy(), "classes": 4}
+
+
+class AsNumber(Told):
+    def told(self, answer: Tensor) -> object:
+        return {"size": 16, "loss": answer.mean().item(), "zeros": torch.zeros(3)}
+
+
+@pytest.mark.parametrize("net", [Told, AsArray, AsNumber])
+def test_outputs_that_are_no_tensors_are_compared(net, tmp_path):
+    certificate = ip.certificate_of(made(net), rows(), half_of(made(Plain)))
+    assert certificate.verdict == "failed"
+    graph = ip.Graph.trace(made(net), rows())
+    assert set(graph.couplings) == {"two", "head"}
+    assert "differ by" in graph.quarantined["one"]
+    model = made(net)
+    plan = ip.plan(model, rows(), L2, rates=0.5)
+    ip.prune_(model, rows(), plan)
+    ip.save(tmp_path / "saved", model, plan, factory=net)
+    ip.load(tmp_path / "saved", factory=net)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.packed import numbers_of, outputs_of
 from infoprune.graph.settled import FEW_BOXES, settled
 from infoprune.surgery.inputs import DICT, KEYWORDS, LIST, OBJECT, TUPLE, VALUE, Described, InputSpec, unpacked
 from infoprune.surgery.inputs import reproducible as reproducible
@@ -35,7 +35,8 @@ class Answer:
 def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     """What `model` gives for the seeded inputs."""
     with torch.no_grad(), settled(model, boxes=FEW_BOXES):
-        given = [tensor.detach() for tensor in outputs_of(probe_inputs(model, inputs).run(model))]
+        output = probe_inputs(model, inputs).run(model)
+        given = [tensor.detach() for tensor in outputs_of(output) or numbers_of(output)]
     outputs = [tensor for tensor in given if tensor.is_floating_point()] or given
     digest = hashlib.sha256()
     for tensor in outputs:

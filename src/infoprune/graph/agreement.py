@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.packed import numbers_of
 from infoprune.graph.passes import Pass
 from infoprune.graph.settled import FEW_BOXES
 from infoprune.graph.slicing import Removal
@@ -49,9 +49,9 @@ def compare(
     redo = any(True for _ in statistics)
     with torch.no_grad():
         with shown.ready(pruned, boxes=FEW_BOXES):
-            found = outputs_of(shown.inputs.run(pruned))
+            found = numbers_of(shown.inputs.run(pruned))
         with shown.ready(masked, boxes=FEW_BOXES), KeptStatistics(masked, removal) if redo else nullcontext():
-            expected = outputs_of(shown.inputs.run(masked))
+            expected = numbers_of(shown.inputs.run(masked))
     if [t.shape for t in found] != [t.shape for t in expected]:
         raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
     return worst([_agreement(a, b) for a, b in zip(found, expected, strict=True) if a.numel()])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.packed import numbers_of
 from infoprune.graph.passes import Pass, smaller
 from infoprune.graph.rules.base import tensors
 from infoprune.graph.settled import FEW_BOXES
@@ -91,7 +91,7 @@ def operations(model: nn.Module, shown: Pass) -> Operations | None:
     """What the model does, operation by operation; None where it fails, or makes no numbers."""
     try:
         with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES), _Noting(model) as noting:
-            given = outputs_of(shown.inputs.run(model))
+            given = numbers_of(shown.inputs.run(model))
     except Exception:  # it takes other arguments in training, or no such numbers
         return None
     numbers = [tensor for tensor in given if tensor.numel()]

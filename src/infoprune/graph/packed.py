@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+LEAVES = (Tensor, np.ndarray, float)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -23,14 +27,19 @@ def tensors_in(value: Any) -> list[Tensor]:
     >>> tensors_in(SimpleNamespace(boxes={"xyxy": torch.ones(1)}, scores=[torch.zeros(1)]))
     [tensor([1.]), tensor([0.])]
     """
-    found: list[Tensor] = []
+    return [part for part in held_in(value) if isinstance(part, Tensor)]
+
+
+def held_in(value: Any) -> list[Any]:
+    """All tensors, arrays and floating-point numbers in a value."""
+    found: list[Any] = []
     waiting, met = [value], {id(value): value}
     while waiting:
         here = waiting.pop()
-        if isinstance(here, Tensor):
+        if isinstance(here, LEAVES):
             found.append(here)
             continue
-        parts = [part for part in _parts(here) if isinstance(part, Tensor) or id(part) not in met]
+        parts = [part for part in _parts(here) if isinstance(part, LEAVES) or id(part) not in met]
         met.update((id(part), part) for part in parts)
         waiting.extend(reversed(parts))
     return found
@@ -39,6 +48,23 @@ def tensors_in(value: Any) -> list[Tensor]:
 def outputs_of(output: Any) -> list[Tensor]:
     """All tensors that a model, or a layer, gives back."""
     return [output] if isinstance(output, Tensor) else tensors_in(output)
+
+
+def numbers_of(output: Any) -> list[Tensor]:
+    """All tensors that a model gives back, then its arrays and floating-point numbers, as tensors.
+
+    Integers of Python are left out: they tell sizes and counts, which may change with the widths.
+
+    >>> numbers_of({"scores": [0.5, 0.25], "classes": 10})
+    [tensor([0.5000, 0.2500], dtype=torch.float64)]
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    held = held_in(output)
+    arrays = [torch.from_numpy(np.array(a)) for a in held if isinstance(a, np.ndarray) and a.dtype.kind in "fciub"]
+    numbers = [part for part in held if isinstance(part, float)]
+    told = [torch.tensor(numbers, dtype=torch.float64)] if numbers else []
+    return [*(part for part in held if isinstance(part, Tensor)), *arrays, *told]
 
 
 def with_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

@@ -13,8 +13,10 @@ as in `evaluating`. Everything is put back afterwards.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -29,6 +31,8 @@ from infoprune.graph.wrapped import is_compiled
 
 FEW_BOXES = 4  # enough to reach each of a pyramid's four levels
 BOX_SIZES = (64, 128, 256, 512)  # pixels; a pyramid sends each to another level (Lin et al. 2017, eq. 1)
+OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
+CONTAINERS = (list, deque, dict, set)
 HEADS = ("head", "box_predictor", "mask_predictor", "keypoint_predictor")
 
 
@@ -107,10 +111,11 @@ def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:
 
 @contextmanager
 def as_it_was(model: nn.Module) -> Iterator[None]:
-    """What the model writes into its buffers is taken back; it draws the same numbers in every pass, unnoticed."""
+    """What the model writes into its buffers and attributes is taken back; it draws the same numbers in every pass."""
     devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
     states = random.getstate(), np.random.get_state()
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers() if not buffer.is_inference()]
+    attributes = [(module, type(module), _attributes(module)) for module in model.modules()]
     try:
         with torch.random.fork_rng(devices=sorted(devices)):
             torch.manual_seed(0)
@@ -124,6 +129,26 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
             for buffer, before, version in buffers:
                 if buffer._version != version:
                     buffer.copy_(before)
+        for module, kind, before in attributes:
+            if type(module) is kind:  # it may just have found out its own shape
+                _put_back(module, before)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """What a module keeps of its own: each value, and a copy of what a container of these holds."""
+    own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
+    return {name: (value, copy.copy(value) if type(value) in CONTAINERS else None) for name, value in own.items()}
+
+
+def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
+    own = vars(module)
+    for name in own.keys() - before.keys() - OF_MODULES:
+        del own[name]
+    for name, (value, held) in before.items():
+        own[name] = value
+        if held is not None:
+            value.clear()
+            (value.extend if isinstance(value, list | deque) else value.update)(held)
 
 
 def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:

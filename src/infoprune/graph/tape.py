@@ -18,7 +18,7 @@ from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.labels import Ledger, Marks, compact, varying
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.packed import numbers_of, outputs_of
 from infoprune.graph.rules import find_rule, moves, tensors
 from infoprune.graph.rules.multihead import dimensions_of, multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
@@ -275,13 +275,12 @@ def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
     """Run `model` on the inputs, write down what depends on what, and return what the model gave back."""
     with torch.no_grad(), _module_stack(model, tape), _Recorder(tape):
         output = Arguments.of(inputs).run(model)
-    given = outputs_of(output)
-    if not given:
+    if not numbers_of(output):
         raise Untraceable(
             f"the model gives back {type(output).__name__} without a tensor that can be found in it; wrap the model "
             "in a module whose forward gives the tensors that matter"
         )
-    for tensor in given:
+    for tensor in outputs_of(output):
         for layer in tape.marks(tensor).layers:
             tape.ledger.freeze(layer, "it is an output of the model")
         tape.use.note_met(tape.marks(tensor))
