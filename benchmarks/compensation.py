@@ -49,7 +49,7 @@ from infoprune.surgery import Plan
 
 BATCH = 32
 TEST = 100  # pictures that the ViT is judged by
-ALIKE, EACH = 512, 6  # pictures like those of calibration that others are judged by; pictures of every cut-out
+ALIKE, EACH = 512, 12  # pictures like those of calibration that others are judged by; pictures of every cut-out
 PLOTTED = ("mobilenetv2, 75 %", "vit, heads and MLPs, 62 %")
 WAYS = ("conditional", "l1", "capacity+independence", "random")
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
@@ -119,7 +119,8 @@ class Stamps:
         photographs = folder / "mate-backgrounds/usr/share/backgrounds/mate/nature"
         self.task = stamps(folder / "tuxpaint-stamps-default", photos=str(photographs), each=EACH, size=SIZE)
         held_out = self.task.held_out
-        self.labelled = [held_out.batch(0, range(len(held_out))[i : i + 48]) for i in range(0, len(held_out), 48)]
+        every_second = range(0, len(held_out), 2)
+        self.labelled = [held_out.batch(0, every_second[i : i + 48]) for i in range(0, len(every_second), 48)]
         self.alike = self._drawn(77, ALIKE)
         self.digest = digest([*self.alike, *(x for x, _ in self.labelled)])
 
@@ -128,8 +129,9 @@ class Stamps:
 
     def _drawn(self, epoch: int, count: int) -> list[Tensor]:
         train = self.task.train
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).tolist()
-        wanted = [order[i % len(order)] for i in range(count)]
+        if count > len(train):
+            raise SystemExit(f"there are {len(train)} different pictures, fewer than {count}")
+        wanted = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).tolist()[:count]
         return [self._as_trained(train.batch(epoch, wanted[i : i + BATCH])[0]) for i in range(0, count, BATCH)]
 
     def _as_trained(self, x: Tensor) -> Tensor:

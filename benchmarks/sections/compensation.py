@@ -23,7 +23,6 @@ def fields() -> dict[str, str]:
         "kl": compared([r for r in cut if "alike" in r["after"]], "kl"),
         "top1": compared([r for r in cut if "alike" in r["after"]], "top1"),
         "apart": compared([r for r in cut if "alike" in r["after"] and r["compensation"] == "ours"], "apart"),
-        "digits": compared([r for r in cut if r["case"].startswith(("resnet", "vgg"))], "top1"),
         "cost": table(
             ("network", "pictures", "times the forward passes", "MiB", "MiB of the forward passes"),
             [

@@ -88,6 +88,19 @@ def test_the_table_s_plain_error_is_what_the_slice_does_to_the_dense_input():
     assert row.plain == pytest.approx(float(error / spread), rel=1e-4)
 
 
+def test_refits_that_leave_the_network_further_from_the_dense_one_are_undone(monkeypatch):
+    dense = network()
+    pruned = pruned_network(dense)
+    before = state(pruned)
+    further = iter([[1.0, 1.5], [1.2]])  # plain and refitted, then with norms moved
+    monkeypatch.setattr("infoprune.compensation.compensating.output_errors", lambda *_: next(further))
+    table = ip.compensate_(pruned, dense, images(), progress=False)
+    assert not any(row.taken for row in table.rows)
+    assert all(row.refitted < row.plain for row in table.rows)
+    assert same(state(pruned), before)
+    assert "keeps its plain slice" in str(table)
+
+
 def test_a_whole_network_comes_out_unharmed():
     dense = network()
     same_again = copy.deepcopy(dense)
