@@ -14,7 +14,7 @@ from infoprune.depth import Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.scene import Scene
-from infoprune.recipe.sections import DepthSection, Recipe
+from infoprune.recipe.sections import DepthSection, Recipe, epochs
 from infoprune.report.model import Interval, SiteChange
 from infoprune.surgery import Plan
 
@@ -42,7 +42,7 @@ class Depth(Cut):
         return Decision(made, _block_changes(made, seen))
 
     def words(self) -> str:
-        return f"blocks: {self.units} units stay, then {self.recipe.finetune.epochs:g} epochs"
+        return f"blocks: {self.units} units stay, then {epochs(self.recipe.finetune.epochs)}"
 
     def unsure(self) -> str:
         return "which blocks leave is known when it runs"

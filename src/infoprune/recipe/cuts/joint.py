@@ -14,7 +14,7 @@ from infoprune.recipe.cuts.depth import energies
 from infoprune.recipe.cuts.width import measured_layers, options_of
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.scene import Scene
-from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe
+from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe, epochs
 
 
 def joint_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
@@ -48,7 +48,7 @@ class Joint(Cut):
         return Decision(made)
 
     def words(self) -> str:
-        return f"blocks and channels ({', '.join(self.budget.budgets)}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"blocks and channels ({', '.join(self.budget.budgets)}), then {epochs(self.recipe.finetune.epochs)}"
 
     def unsure(self) -> str:
         return "; ".join(filter(None, ("which blocks leave is known when it runs", measured_layers(self.recipe))))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infoprune.budgets import macs
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.scene import Scene
-from infoprune.recipe.sections import Recipe, TokensSection
+from infoprune.recipe.sections import Recipe, TokensSection, epochs
 from infoprune.tokens import plan
 
 
@@ -30,4 +30,4 @@ class Tokens(Cut):
         return Decision(plan(scene.model, budget=macs(keep=self.section.keep), score=self.section.score))
 
     def words(self) -> str:
-        return f"tokens (macs {self.section.keep:g}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"tokens (macs {self.section.keep:g}), then {epochs(self.recipe.finetune.epochs)}"

@@ -16,7 +16,7 @@ from infoprune.planning import Planned, plan, planned
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.scene import Scene
-from infoprune.recipe.sections import BudgetSection, Recipe
+from infoprune.recipe.sections import BudgetSection, Recipe, epochs
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan
 
@@ -52,7 +52,7 @@ class Width(Cut):
         rates = self.budget.rates
         left = "a share of each site" if isinstance(rates, Mapping) else f"{rates or 0:.0%} of every site"
         limits = self.budget.budgets or [left]
-        return f"channels ({', '.join(limits)}), then {self.recipe.finetune.epochs:g} epochs"
+        return f"channels ({', '.join(limits)}), then {epochs(self.recipe.finetune.epochs)}"
 
     def unsure(self) -> str:
         return "" if self.budget.rates is not None else measured_layers(self.recipe)
