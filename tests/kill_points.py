@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "shutil.copyfile", "open")
@@ -44,6 +45,8 @@ def _work(work: Callable[[], object], limit: int | None, writing: int) -> None:
         work()
         os.write(writing, str(steps).encode())
         code = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)
 

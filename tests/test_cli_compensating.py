@@ -109,7 +109,7 @@ WRONG = {
     "an unwritable place": (
         lambda p: ["--dense", p / "dense.safetensors", "--out", p / "data.safetensors" / "out"], 1, "cannot be written"
     ),
-    "another section": (lambda p: ["--pretrained", "--set", "finetune.lr=1"], 2, "compensate takes keys of compensate, data, seed"),
+    "another section": (lambda p: ["--pretrained", "--set", "finetune.lr=1"], 2, "keys of compensate, data, seed"),
 }  # fmt: skip
 
 

@@ -39,6 +39,28 @@ def test_bench_puts_runs_side_by_side(runs, capsys):
     assert "Accuracy against MACs" in out.read_text()
 
 
+def test_bench_speaks_to_people(runs, capsys):
+    assert main(["bench", str(runs / "good"), str(runs / "poor"), "--out", str(runs / "both.html")]) == 0
+    head, first, second, page_ = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "run",
+        "MACs",
+        "MACs",
+        "kept",
+        "parameters",
+        "latency",
+        "speed",
+        "accuracy",
+        "dense",
+        "beaten",
+        "by",
+    ]
+    told = "quickstart 20,406,592 50.0% 140,002 2.60 ms 1.61 times 97.50% 98.10% -"
+    assert " ".join(first.split()) == told
+    assert second.endswith("quickstart")
+    assert page_.startswith("page  ")
+
+
 def test_a_directory_without_a_run_is_told(runs, capsys):
     assert main(["bench", str(runs / "nowhere")]) == 1
     assert "give the directory of a finished run" in capsys.readouterr().err

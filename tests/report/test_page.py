@@ -1,6 +1,7 @@
 """The page says what the report holds, needs nothing else, and fits a phone."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,8 +13,9 @@ import pytest
 from report_example import DEPTH, EXAMPLE, SPLIT, TOKENS
 
 from infoprune.errors import UnusableData
+from infoprune.report import svg
 from infoprune.report.compare import comparison, rows_of
-from infoprune.report.model import Interval, Report
+from infoprune.report.model import Interval, Report, Score
 from infoprune.report.page import page, sentence, write
 from infoprune.report.svg import Scale, number, pareto
 
@@ -61,8 +63,8 @@ def test_pages_are_balanced_and_need_nothing_else(text):
     assert parser.sources == []
     assert "<script" not in text
     assert "http" not in text
-    for svg in text.split("<svg")[1:]:
-        ElementTree.fromstring("<svg" + svg.split("</svg>")[0] + "</svg>")
+    for drawn in text.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + drawn.split("</svg>")[0] + "</svg>")
 
 
 def test_names_from_outside_are_text():
@@ -159,3 +161,39 @@ def test_nothing_runs_over_in_a_browser(tmp_path, text, width):
     shown = subprocess.run([*command, f"file://{probe}"], capture_output=True, text=True, timeout=60).stdout
     found = json.loads(shown.split('<pre id="found">')[1].split("</pre>")[0].replace("&gt;", ">"))
     assert found == {"wide": found["room"], "room": found["room"], "over": [], "cut": []}
+
+
+# --------------------------------------------------------------------------------------------------- axes and words
+
+
+def boxes(picture):
+    """(left, right) of every number at the left, and the right edge of the axis' turned name."""
+    numbers = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end">([^<]+)</text>', picture)
+    return [float(x) - svg.LETTER * len(told) for x, told in numbers]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9933, 0.9950), (-0.000251, -0.00025), (1.2e9, 1.3e9)])
+def test_numbers_of_an_axis_are_clear_of_its_name(low, high):
+    shown = svg.percent if 0 < low < 1 else svg.number
+    picture = svg.curve([(0.0, low), (1.0, high)], [], title="t", x_name="images", y_name="accuracy", shown=shown)
+    assert min(boxes(picture)) > 12 + 7  # the name is turned around x = 12, and a letter is 11 high
+
+
+def test_one_picture_does_not_fill_an_axis():
+    """597 pictures: one of them is 0.17 points, the interval of their share 1.4."""
+    right, points = Interval.of_share(594, 597), [(0.0, 593 / 597), (1.0, 594 / 597)]
+    picture = svg.curve(points, [], title="t", x_name="images", y_name="accuracy", within=right)
+    heights = [float(p.split(",")[1]) for p in re.search(r'class="curve" points="([^"]+)"', picture)[1].split()]
+    assert max(heights) - min(heights) < 0.15 * svg.HEIGHT
+
+
+def test_ours_stands_among_the_simpler_choices():
+    told = page(replace(EXAMPLE, ours=(Score("accuracy", "", "higher", Interval(0.9755, 0.954, 0.987)),)))
+    table = told[told.index("Against simpler choices") :]
+    assert table.index("<td>ours</td><td>97.55%</td><td>95.4% to 98.7%</td>") < table.index("<td>random</td>")
+
+
+def test_one_epoch_is_an_epoch():
+    from infoprune.recipe.sections import epochs
+
+    assert [epochs(n) for n in (0.5, 1, 1.0, 3)] == ["0.5 epochs", "1 epoch", "1 epoch", "3 epochs"]

@@ -17,6 +17,11 @@ from infoprune.report.compare import comparison, rows_of
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
 
+FOR_PEOPLE = {  # a column's name and how its numbers are written
+    "MACs kept": ("MACs kept", "{:.1%}"), "latency_ms": ("latency", "{:.2f} ms"), "speed": ("speed", "{:.2f} times"),
+    "accuracy": ("accuracy", "{:.2%}"), "dense accuracy": ("dense", "{:.2%}"), "params": ("parameters", "{:,}"),
+}  # fmt: skip
+
 
 def report_command(arguments: argparse.Namespace) -> Result:
     """The page of a finished run, drawn again from its report.json."""
@@ -39,7 +44,8 @@ def bench_command(arguments: argparse.Namespace) -> Result:
     reports = [Report.of_run(directory) for directory in arguments.runs]
     write_atomically(arguments.out, comparison(reports).encode())
     rows = rows_of(reports)
-    cells = [tuple(rows[0]), *(tuple(_shown(value) for value in row.values()) for row in rows)]
+    head = tuple(FOR_PEOPLE[name][0] if name in FOR_PEOPLE else name for name in rows[0])
+    cells = [head, *(tuple(_shown(name, value) for name, value in row.items()) for row in rows)]
     return Result(f"{as_table(cells)}\npage  {arguments.out}", rows)
 
 
@@ -64,7 +70,9 @@ def _share(interval: Interval | None) -> str:
     return "not measured" if interval is None else f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
     if value is None:
         return "-"
+    if name in FOR_PEOPLE:
+        return FOR_PEOPLE[name][1].format(value)
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -64,7 +64,7 @@ class OnStderr:
         left = progress.seconds / progress.step * (progress.steps - progress.step)
         speed = progress.images / max(progress.seconds, 1e-9)
         sys.stderr.write(
-            f"{phase}: step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, {speed:,.0f} images/s, "
+            f"{phase}: step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, {speed:,.0f} pictures/s, "
             f"{left:.0f} s left\n"
         )
         return None
@@ -73,7 +73,7 @@ class OnStderr:
         if self.bar is None or phase != self.phase:
             self._close()
             total, self.phase = round(progress.images / progress.step * progress.steps), phase
-            self.bar = tqdm(total=total, desc=phase, unit="image", unit_scale=True, initial=progress.images)
+            self.bar = tqdm(total=total, desc=phase, unit="picture", unit_scale=True, initial=progress.images)
         self.bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
         self.bar.update(progress.images - self.bar.n)
 

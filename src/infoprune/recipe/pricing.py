@@ -11,7 +11,7 @@ from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.scene import example
-from infoprune.recipe.sections import Recipe
+from infoprune.recipe.sections import Recipe, epochs
 from infoprune.recipe.tasks import task_of, task_of_noise
 
 
@@ -37,7 +37,7 @@ class Priced:
                 f"after        {self.params_after:>15,} parameters {self.macs_after:>17,} MACs  {kept}",
                 *(f"{i}. {cut}" for i, cut in enumerate(self.cuts, 1)),
                 *(f"not certain  {why}" for why in self.unsure),
-                f"training     {self.epochs:g} epochs in all; {read} data were read, nothing was written",
+                f"training     {epochs(self.epochs)} in all; {read} data were read, nothing was written",
             ]
         )
 
@@ -51,11 +51,11 @@ def price(recipe: Recipe) -> Priced:
     check_classes(recipe, task, model, x)
     cuts = cuts_of(recipe, model, x)
     dense, after = measure(model, x), measure(rehearsed(recipe, model, task, cuts), x)
-    epochs = recipe.model.train_epochs
+    trained = recipe.model.train_epochs
     for cut in cuts:
         compared = 1 + len(cut.rivals) if cut.epochs else 0
         tried = 1 + len(FACTORS) * recipe.finetune.probe
-        epochs += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0)
+        trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0)
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
     told = tuple(cut.words() for cut in cuts)
-    return Priced(dense.params, dense.macs, told, after.params, after.macs, epochs, unsure, noise is None)
+    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, noise is None)

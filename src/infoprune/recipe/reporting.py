@@ -20,8 +20,9 @@ from infoprune.recipe.cuts import Cut
 from infoprune.recipe.folder import RECIPE
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.results import Results
+from infoprune.recipe.sections import epochs
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Moment, Recovery, Report, SiteChange, State, Step
+from infoprune.report.model import FILE, Baseline, Interval, Moment, Recovery, Report, Score, SiteChange, State, Step
 from infoprune.timing import LatencyComparison, compare_latency
 
 ARTEFACT = "artefact"
@@ -59,6 +60,7 @@ def _made(run: Results, started: float) -> Report:
         latency_ratio=None if timed is None else _inverse(timed),
         budgets={words: found.verdict if found else "cannot tell" for words, found in held.items()},
         baselines=tuple(_baselines(run)),
+        ours=tuple(_ours(run)),
         tuning=_tuning(run),
         seconds=time.perf_counter() - started,
         environment=_environment(run, pruned),
@@ -162,9 +164,20 @@ def _baselines(run: Results) -> list[Baseline]:
     ]
 
 
+def _ours(run: Results) -> list[Score]:
+    """What every compared cut itself reaches after the tuning of its rivals."""
+    found = []
+    for cut in run.cuts:
+        quality = run.quality(cut.ours) if cut.rivals else None
+        if quality is not None and quality.accuracy is not None:
+            found.append(Score("accuracy", "", "higher", quality.accuracy))
+        found.extend(quality.scores if quality is not None else ())
+    return found
+
+
 def _tuning(run: Results) -> str:
-    epochs = max(cut.epochs for cut in run.cuts)
-    return f"{epochs:g} epochs of the same tuning each" if epochs else ""
+    count = max(cut.epochs for cut in run.cuts)
+    return f"{epochs(count)} of the same tuning each" if count else ""
 
 
 def _environment(run: Results, pruned: nn.Module) -> dict[str, str]:

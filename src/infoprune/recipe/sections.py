@@ -10,6 +10,13 @@ from infoprune.budgets import Budget, budgets
 from infoprune.finetune import Training
 
 SCHEMA = 1
+
+
+def epochs(count: float) -> str:
+    """In words, as people say it."""
+    return f"{count:g} epoch{'' if count == 1 else 's'}"
+
+
 Layers = tuple[str, ...]
 
 

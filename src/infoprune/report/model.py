@@ -160,6 +160,7 @@ class Report:
     latency_ratio: Interval | None = None  # before / after, timed side by side
     budgets: Mapping[str, Verdict] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
+    ours: tuple[Score, ...] = ()  # beside the baselines, after the same tuning; accuracy has no unit
     tuning: str = ""  # what the baselines and the first comparison were tuned for, in words
     seconds: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)

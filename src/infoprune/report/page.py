@@ -190,7 +190,15 @@ def _training(report: Report) -> str:
         pictures.append(svg.curve(losses, breaks, title="Training loss", x_name="images", y_name="loss"))
     if len(scores) > 1:
         pictures.append(
-            svg.curve(scores, breaks, title="Held-out accuracy", x_name="images", y_name="accuracy", shown=svg.percent)
+            svg.curve(
+                scores,
+                breaks,
+                title="Held-out accuracy",
+                x_name="images",
+                y_name="accuracy",
+                shown=svg.percent,
+                within=report.after.accuracy,
+            )
         )
     told = '<p class="soft">Dashed lines are prunings.</p>' if breaks else ""
     return f'<h2>Training</h2><div class="pair">{"".join(pictures)}</div>{told}' if pictures else ""
@@ -199,16 +207,18 @@ def _training(report: Report) -> str:
 def _baselines(report: Report) -> str:
     if not report.baselines:
         return ""
-    rows = [(escape(b.told), *_reached(b), _gain(b)) for b in report.baselines]
+    rows = [(f"ours{f' in {escape(s.name)}' if s.unit else ''}", *_told(s.value, s.unit), "") for s in report.ours]
+    rows += [(escape(b.told), *_told(b.accuracy, b.unit), _gain(b)) for b in report.baselines]
     alike, reached = ("same count", "score") if report.after.scores else ("same widths", "accuracy")
     head = (f"importance, {alike}", reached, "95 % interval", "ours is better by")
     return f"<h2>Against simpler choices</h2>{table(head, rows)}<p>{sentence(report)}</p>"
 
 
-def _reached(baseline: Baseline) -> tuple[str, str]:
-    if not baseline.unit:
-        return f"{baseline.accuracy.value:.2%}", _range(baseline.accuracy, ".1%")
-    return f"{svg.number(baseline.accuracy.value)} {escape(baseline.unit)}", _numbers(baseline.accuracy)
+def _told(reached: Interval, unit: str) -> tuple[str, str]:
+    """A share of the pictures, or a score in its unit, with its interval."""
+    if not unit:
+        return f"{reached.value:.2%}", _range(reached, ".1%")
+    return f"{svg.number(reached.value)} {escape(unit)}", _numbers(reached)
 
 
 def _gain(baseline: Baseline) -> str:

@@ -10,7 +10,7 @@ from html import escape
 from infoprune.report.model import Interval
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 92, 14, 14, 44  # at the left the axis' name and numbers of ten letters
 PER_ROW = 18  # squares of a strip
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
 
@@ -155,10 +155,14 @@ def intervals(names: Sequence[str], values: Sequence[Interval], *, title: str, x
 
 
 def curve(points: Sequence[tuple[float, float]], breaks: Sequence[float], *, title: str, x_name: str, y_name: str,
-          shown: Callable[[float], str] = number) -> str:  # fmt: skip
-    """A line through the points; `breaks` are drawn as upright lines."""
+          shown: Callable[[float], str] = number, within: Interval | None = None) -> str:  # fmt: skip
+    """A line through the points; `breaks` are drawn as upright lines.
+
+    The axis shows all that lies `within`: what the last value's interval spans is no difference to fill it with.
+    """
     x = spanning([p[0] for p in points], LEFT, WIDTH - RIGHT)
-    y = spanning([p[1] for p in points], HEIGHT - BOTTOM, TOP)
+    ends = [] if within is None else [within.low, within.high]
+    y = spanning([*(p[1] for p in points), *ends], HEIGHT - BOTTOM, TOP)
     upright = "".join(
         f'<line class="break" x1="{x(b):.1f}" x2="{x(b):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for b in breaks
     )

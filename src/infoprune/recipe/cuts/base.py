@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, final
 import torch_pruning as tp
 
 from infoprune.recipe.scene import Scene
-from infoprune.recipe.sections import Recipe
+from infoprune.recipe.sections import Recipe, epochs
 from infoprune.report.model import Allocation, SiteChange
 from infoprune.surgery import Plan
 
@@ -73,7 +73,7 @@ class Cut(ABC):
         section, tuning = self.recipe.compensate, self.recipe.finetune
         told = f"then readers refitted from {section.samples:,} pictures, " if section and self.tuned else ""
         rate = " at a rate that is tried first" if tuning.probe else ""
-        return f"{told}then {tuning.epochs:g} epochs{rate}"
+        return f"{told}then {epochs(tuning.epochs)}{rate}"
 
     # ---------------------------------------------------------------------------------------------- comparisons
 
