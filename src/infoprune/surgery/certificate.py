@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class Certificate:
     "exact": equal up to rounding. "not exact by design": `statistics` are taken over channels, so that fewer channels
     change them; the two are equal up to rounding once the masked original takes them over the kept channels as well.
     "not compared": there is no number that says anything, for this `reason`. "failed": they should agree and don't.
+    `remarks` say what both sides do that a paper's equation does not.
     """
 
     verdict: Verdict
@@ -41,12 +42,16 @@ class Certificate:
     dtype: str
     statistics: tuple[str, ...] = ()
     reason: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def compared(self) -> bool:
         return self.verdict != "not compared"
 
     def __str__(self) -> str:
+        return "; ".join([self._compared(), *self.remarks])
+
+    def _compared(self) -> str:
         if not self.compared:
             return f"{self.verdict}: {self.reason}"
         gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
@@ -73,9 +78,10 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
     or casts to it on the way, gets it.
     """
     single = partial(_in_single, pruned, masked, edits, inputs)
+    remarks = tuple(remark for edit in edits for remark in edit.remarks)
     if macs > AFFORDABLE_MACS and (quick := single()).verdict != "failed":
-        return quick
-    return _in_double(pruned, masked, edits, inputs) or single()
+        return replace(quick, remarks=remarks)
+    return replace(_in_double(pruned, masked, edits, inputs) or single(), remarks=remarks)
 
 
 def _in_double(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate | None:
