@@ -87,7 +87,7 @@ class DepthSection:
     stages: int = 1
     keep_units: int | None = None
     clusters: tuple[int, ...] = ()
-    strategy: Literal["clusters", "largest", "random", "greedy"] = "clusters"
+    strategy: Literal["clusters", "centroids", "largest", "random", "greedy"] = "clusters"
     samples: int = 2048
     joint: bool = False
 
