@@ -53,6 +53,10 @@ class UnusableData(InfopruneError, ValueError):
     """Calibration data, or a device for it, from which the wanted evidence cannot be had."""
 
 
+class Saturated(InfopruneError, ValueError):
+    """Scores that are the same for most units, so that ranking them would rank indices."""
+
+
 class NameTaken(InfopruneError, ValueError):
     """`tp.importance` already holds something else under a name of ours."""
 

@@ -40,6 +40,12 @@ def test_the_largest_energy_of_each_cluster_stays(model):
     assert stays(ip.plan_depth(model, X, ENERGIES, clusters=3)) == ["layers.1", "layers.3", "layers.5"]
 
 
+def test_the_one_nearest_to_the_centre_of_each_cluster_stays(model):
+    energies = dict(zip(UNITS, [1.0, 1.6, 1.8, 8.0, 9.0, 9.2], strict=True))  # centres 1.467 and 8.733
+    assert stays(ip.plan_depth(model, X, energies, clusters=2, strategy="centroids")) == ["layers.1", "layers.4"]
+    assert stays(ip.plan_depth(model, X, energies, clusters=2)) == ["layers.2", "layers.5"]
+
+
 def test_the_largest_energies_stay(model):
     plan = ip.plan_depth(model, X, ENERGIES, keep_units=3, strategy="largest")
     assert stays(plan) == ["layers.3", "layers.4", "layers.5"]

@@ -1,9 +1,12 @@
 """Scores of maps with their intervals, what they are trained for, and what travels at a split."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy import stats
+from tiny import tiny
 
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnusableData
@@ -11,6 +14,7 @@ from infoprune.finetune import Naming, Training
 from infoprune.finetune.loss import TOKENS, loss_of
 from infoprune.models import small_three_task
 from infoprune.recipe import recipe_of, run
+from infoprune.recipe.display import OnStderr
 from infoprune.recipe.goals import ThreeMaps, three_errors
 from infoprune.recipe.judging import from_sums, groups_of, judged_maps
 from infoprune.recipe.quality import Judged
@@ -135,3 +139,13 @@ def test_sections_that_the_data_cannot_serve_are_named_before_anything_is_writte
     with pytest.raises(BadRecipe, match=told):
         run(recipe_of({**GOOD, **change}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_order_that_is_none_is_told_in_the_log_and_in_the_report(tmp_path, capsys):
+    """Whole patches of 4 x 4 in 30 bins are all unique."""
+    recipe = tiny("scenes-split", tmp_path)
+    section = replace(recipe.split, estimate="plug-in", patch=4)
+    report = run(replace(recipe, split=section), tmp_path / "run", display=OnStderr())
+    told = "is the same for 100% of the features: their order is that of their indices"
+    assert told in report.certificate
+    assert told in capsys.readouterr().err

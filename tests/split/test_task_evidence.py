@@ -1,5 +1,8 @@
 """One pass counts what features tell about each task; rankings and importances rest on it."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
@@ -7,7 +10,8 @@ from split_nets import Skip
 from torch import nn
 
 import infoprune as ip
-from infoprune.errors import StaleObservations, UnknownName, UnusableData
+from infoprune.errors import Saturated, StaleObservations, UnknownName, UnusableData
+from infoprune.estimators import mutual_information as mi
 from infoprune.observe.patches import corresponding, patches_of
 
 
@@ -174,3 +178,48 @@ def test_a_task_that_goes_missing_is_named():
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="samples is 0"):
         known(samples=0)
+
+
+# ------------------------------------------------------------------------------------------------------- saturation
+
+
+def test_an_order_by_index_is_refused_unless_asked_for():
+    seen = known(view=ip.split.WholePatches(4))
+    for estimate in ("value", "excess"):
+        with pytest.raises(Saturated, match=r"100% of the features.*indices.*tied=1"):
+            ip.split.rank(seen, "a", estimate=estimate)
+        assert ip.split.tied_share(seen, "a", estimate=estimate) == 1
+    assert ip.split.rank(seen, "a", estimate="value", tied=1).tolist() == sorted(range(4))
+    assert ip.split.rank(seen, by=ip.split.l2).shape == (4,)
+
+
+def test_the_share_of_ties_counts_features_not_pairs():
+    seen = known()
+    information = seen.layer().information
+    for values, share in (([1.0, 2, 3, 4], 0), ([1.0, 1, 3, 4], 0.5), ([1.0, 1, 1, 4], 0.75), ([2.0, 1, 2, 1], 1)):
+        value = torch.tensor(values).double()[:, None].expand(4, 2) * 0.1
+        layer = replace(seen.layer(), information=information._replace(value=value))
+        assert ip.split.tied_share(replace(seen, layers={"features": layer}), "a", estimate="value") == share
+
+
+def test_fixed_steps_are_the_bins_of_the_cited_estimator():
+    """Saxe et al.: numbers in steps of one width for all units, whole patterns counted."""
+    x = torch.cat(list(IMAGES))
+    seen = known(view=ip.split.FixedSteps(2, step=1.5)).layer().information
+    low, high = math.floor(x[:64].min() / 1.5), math.floor(x[:64].max() / 1.5)  # fixed on the pilot
+    numbers = x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    points = corresponding((x[:, :1] > 0).float(), patches_of(x, nn.Identity(), 2)[1])
+    clusters = mi.nearest_centre(points, mi.cluster_centres(points[: 64 * 16], 2, seed=0))
+    for channel in range(4):
+        codes = (numbers[:, channel].flatten(0, 2) / 1.5).floor().clamp(low, high)
+        patterns = codes.unique(dim=0, return_inverse=True)[1]
+        assert mutual_info_score(patterns, clusters) == pytest.approx(seen.value[channel, 0].item(), abs=1e-9)
+    with pytest.raises(ValueError, match="step is 0"):
+        ip.split.FixedSteps(step=0)
+
+
+def test_wide_steps_need_not_saturate_where_whole_patches_do():
+    wide = known(view=ip.split.FixedSteps(2, step=3.0))
+    assert not wide.layer().information.saturated.any()
+    assert known(view=ip.split.WholePatches(2)).layer().information.saturated.all()
+    assert ip.split.rank(wide, "a")[0] == 0

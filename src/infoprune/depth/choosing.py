@@ -13,7 +13,7 @@ from infoprune.depth.energies import UnitEnergies
 from infoprune.errors import StaleObservations, UnusableData
 from infoprune.estimators.kmeans import kmeans_1d
 
-Strategy = Literal["clusters", "largest", "random", "greedy"]
+Strategy = Literal["clusters", "centroids", "largest", "random", "greedy"]
 Energy = float | tuple[float, float]  # with its standard error, where it is known
 
 
@@ -29,15 +29,24 @@ def chooser(strategy: Strategy, units: list[str], seen: Mapping[str, Energy], se
     if strategy == "largest":
         order = values.argsort(descending=True, stable=True).tolist()
         return lambda count: {units[i] for i in order[:count]}
-    if strategy == "clusters":
-        return lambda count: {units[i] for i in _heads(values, count)}
-    raise ValueError(f"strategy is {strategy!r}; use 'clusters', 'largest', 'random' or 'greedy'")
+    if strategy in HEADS:
+        return lambda count: {units[i] for i in HEADS[strategy](values, count)}
+    raise ValueError(f"strategy is {strategy!r}; use 'clusters', 'centroids', 'largest', 'random' or 'greedy'")
 
 
-def _heads(values: Tensor, count: int) -> list[int]:
+def _largest_of_each(values: Tensor, count: int) -> list[int]:
     """The index of the largest value in each of the `count` clusters; of equal ones the first."""
     labels, _ = kmeans_1d(values, count)
     return [int(values.where(labels == k, -torch.inf).argmax()) for k in range(count)]
+
+
+def _centre_of_each(values: Tensor, count: int) -> list[int]:
+    """The index of the value nearest to the centre of each of the `count` clusters; of equally near ones the first."""
+    labels, centres = kmeans_1d(values, count)
+    return [int((values - centres[k]).abs().where(labels == k, torch.inf).argmin()) for k in range(count)]
+
+
+HEADS: Mapping[str, Callable[[Tensor, int], list[int]]] = {"clusters": _largest_of_each, "centroids": _centre_of_each}
 
 
 def _by_relevance_less_redundancy(correlations: np.ndarray) -> list[int]:
@@ -79,12 +88,12 @@ def _require_same(seen: Mapping[str, Energy], units: Sequence[str]) -> None:
 
 def nested_path(strategy: Strategy, units: list[str], seen: Mapping[str, Energy], seed: int) -> dict[int, set[str]]:
     """How many stay -> which, each set within the one before."""
-    if strategy != "clusters":
+    if strategy not in HEADS:
         choose = chooser(strategy, units, seen, seed)
         return {count: choose(count) for count in range(1, len(units) + 1)}
     values, left = _values_of(seen, units), list(range(len(units)))
     path = {len(units): set(units)}
     while len(left) > 1:
-        left = [left[i] for i in sorted(_heads(values[left], len(left) - 1))]
+        left = [left[i] for i in sorted(HEADS[strategy](values[left], len(left) - 1))]
         path[len(left)] = {units[i] for i in left}
     return path

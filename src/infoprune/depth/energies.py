@@ -64,8 +64,10 @@ def unit_energies(
     sums, from `seed`. Memory is units x samples x width numbers, however long the pass. A squared distance then
     has a relative standard error of at most sqrt(2 / width), 3 %, whatever the maps look like; energies were off by
     2 % on average and 5 % at most over the units of a ResNet-56 (4 % and 12 % with a width of 512). Clusters of
-    close energies may so have other heads; `width=float("inf")` keeps whole maps. The model runs in evaluation
-    mode without gradients; modes, statistics, hooks and random states are afterwards what they were.
+    close energies may so have other heads; `width=float("inf")` keeps whole maps.
+
+    The model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
+    what they were.
     """
     return _energies(
         branch_samples(model, loader, example_inputs, samples=samples, width=width, seed=seed), correlations

@@ -41,8 +41,9 @@ def plan_depth(
     largest number of units that meets them all; for a latency budget reduced copies are timed in turn with
     the model, which takes some seconds each. Strategies:
 
-    - "clusters": Algorithm 1. Optimal k-means on the energies; in each cluster the unit with the largest
-      stays.
+    - "clusters": optimal k-means on the energies; in each cluster the unit with the largest stays, as the
+      paper's text says.
+    - "centroids": the unit nearest to each cluster's centre stays, as Algorithm 1 says.
     - "largest": the units with the largest energies stay.
     - "random": units drawn with `seed` stay.
     - "greedy": relevance to the labels less redundancy among the units, summed as in section 3.3 and

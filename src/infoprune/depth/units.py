@@ -25,7 +25,8 @@ def skip_units(model: nn.Module, example_inputs: Any) -> tuple[Site, ...]:
     """The residual branches, and the concatenated layers, that can leave the network one by one or together.
 
     Units run in this order. Each was found where its sum or concatenation happens, and removed from a copy,
-    which then computed what the original computes with the unit's branch multiplied by zero. A module with
+    which then computed what the original computes with the unit's branch multiplied by zero (and, where norms follow a
+    concatenation, without the constants that these make of zeros: see `DropBlock`). A module with
     one branch is named as a whole (`layer1.0`); one with several has a unit a branch (`blocks.0.attn`,
     `blocks.0.mlp`), and leaves as a whole once all of them are gone.
     """

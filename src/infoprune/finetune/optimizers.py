@@ -21,7 +21,7 @@ def optimizer_of(model: nn.Module, training: Training, *, fused: bool) -> torch.
     ]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.lr, fused=fused)
-    nesterov = training.momentum > 0
+    nesterov = training.nesterov and training.momentum > 0
     return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, nesterov=nesterov, fused=fused)
 
 

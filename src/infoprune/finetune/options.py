@@ -25,13 +25,15 @@ class Training:
     written every `save_seconds`.
     `precision` auto is bf16 where the device computes in it natively, otherwise fp32; `channels_last` auto is true
     unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over all workers (FSDP2),
-    for models that don't fit on one.
+    for models that don't fit on one. `nesterov` looks ahead along SGD's momentum, where there is any; papers often
+    don't.
     """
 
     epochs: float = 10.0
     optimizer: Optimizer = "sgd"
     lr: float = 0.05
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
     warmup_epochs: float = 0.0

@@ -11,6 +11,8 @@ from infoprune.importance.capacity_independence import (
 )
 from infoprune.importance.capacity_independence import IndependenceImportance as IndependenceImportance
 from infoprune.importance.conditional import ConditionalImportance as ConditionalImportance
+from infoprune.importance.controls import MostImportantFirstImportance as MostImportantFirstImportance
+from infoprune.importance.controls import SeededRandomImportance as SeededRandomImportance
 from infoprune.importance.energy import EnergyImportance as EnergyImportance
 from infoprune.importance.hsic import HSICImportance as HSICImportance
 from infoprune.importance.mutual_information import MutualInformationImportance as MutualInformationImportance

@@ -103,7 +103,8 @@ class CapacityIndependenceImportance(FilterImportance):
     """sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind), Norm being min-max over the filters of a layer (eq. 7).
 
     In [0, 1]. What does not vary in a layer has Norm zero, so that depthwise layers rest on independence
-    alone.
+    alone. `distance` is that between kernels and between filters; `independence_distance` changes it between filters
+    only, as table VII does.
 
     >>> CapacityIndependenceImportance(sigma=1.5)
     Traceback (most recent call last):
@@ -115,18 +116,37 @@ class CapacityIndependenceImportance(FilterImportance):
     sigma: float = 0.8
     nearest: int | None = None
     distance: Distance = "euclidean"
+    independence_distance: Distance | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.sigma <= 1:
-            raise ValueError(f"sigma is {self.sigma}, the share of capacity; it must lie in [0, 1]")
+        check_sigma(self.sigma)
         check_nearest(self.nearest)
         check_distance(self.distance)
+        check_distance(self.independence_distance or self.distance)
 
     def rate(self, weights: Tensor, name: str) -> Tensor:
-        rich = min_max(capacity(weights, name, self.nearest, self.distance))
-        rare = min_max(independence(weights, self.distance))
-        return self.sigma * rich + (1 - self.sigma) * rare
+        between = self.independence_distance or self.distance
+        return mix(weights, name, self.sigma, self.nearest, self.distance, between)
+
+
+def check_sigma(sigma: float) -> None:
+    if not 0 <= sigma <= 1:
+        raise ValueError(f"sigma is {sigma}, the share of capacity; it must lie in [0, 1]")
+
+
+def mix(
+    weights: Tensor,
+    name: str,
+    sigma: float,
+    nearest: int | None = None,
+    distance: Distance = "euclidean",
+    independence_distance: Distance = "euclidean",
+) -> Tensor:
+    """Eq. 7 for every filter of the layer `name`."""
+    rich = min_max(capacity(weights, name, nearest, distance))
+    rare = min_max(independence(weights, independence_distance))
+    return sigma * rich + (1 - sigma) * rare
 
 
 def capacity(weights: Tensor, name: str, nearest: int | None, distance: Distance) -> Tensor:

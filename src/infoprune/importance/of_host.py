@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,12 +83,6 @@ def bn_scale(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean")
     return tp.importance.BNScaleImportance(group_reduction=group_reduction, normalizer=normalizer)
 
 
-@_named("random", "none")
-def random(*, seed: int = 0) -> Any:
-    """Drawn by lot: the same for the same seed."""
-    return Random(seed)
-
-
 @_named("taylor", "one pass over data, with gradients", needs_data=True)
 def taylor(
     model: nn.Module, loader: Iterable[Any], *, group_reduction: Merging = "mean", normalizer: Scaling = "mean"
@@ -97,17 +90,6 @@ def taylor(
     """First-order change of the cross entropy with the labels (Molchanov et al. 2019)."""
     host = tp.importance.TaylorImportance(group_reduction=group_reduction, normalizer=normalizer)
     return WithGradients(host, model, gradients_of(model, loader))
-
-
-@dataclass(frozen=True)
-class Random:
-    """One number a channel, from the seed and the layer's name."""
-
-    seed: int = 0
-
-    def __call__(self, group: Any) -> Tensor:
-        seed = zlib.crc32(str(group[0].dep.target.name).encode(), self.seed)
-        return torch.rand(len(group[0].idxs), generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,30 @@ class WholePatches:
 
     def fitted(self, patches: Tensor) -> View:
         return View(None, *mi.value_range(patches), self.bins)
+
+
+@dataclass(frozen=True)
+class FixedSteps:
+    """Every number of a `size` x `size` patch, in steps of this width, the same for all features.
+
+    Saxe et al. (2018), whom the paper cites, bin in absolute steps. Features that vary little then have few patterns,
+    so that wide steps need not saturate; unlike other views the result depends on the features' scale. Numbers beyond
+    those of the first images fall into the outermost steps.
+    """
+
+    size: int = 8
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step < math.inf:
+            raise ValueError(f"step is {self.step}; give the width of a bin, in the units of the features")
+
+    def fitted(self, patches: Tensor) -> View:
+        least, greatest = float(patches.min()), float(patches.max())
+        first = math.floor(least / self.step)
+        bins = max(1, math.floor(greatest / self.step) + 1 - first)
+        low = torch.full((len(patches),), first * self.step, dtype=torch.float64)
+        return View(None, low, low + bins * self.step, bins)
 
 
 @dataclass(frozen=True)

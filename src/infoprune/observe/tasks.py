@@ -19,13 +19,23 @@ from tqdm import tqdm
 from infoprune.errors import StaleObservations, UnknownName, UnusableData
 from infoprune.estimators import mutual_information as mi
 from infoprune.observe.batches import first, read, total_of
-from infoprune.observe.patches import Grid, PrincipalAxes, View, WholePatches, by_channel, corresponding, patches_of
+from infoprune.observe.patches import (
+    FixedSteps,
+    Grid,
+    PrincipalAxes,
+    View,
+    WholePatches,
+    by_channel,
+    corresponding,
+    patches_of,
+)
 from infoprune.observe.surroundings import undisturbed
 from infoprune.registry import nearest
 
 PILOT = 64  # images that bins and clusters are fixed on
 CLUSTERED = 8192  # patches that k-means sees
 Estimate = Literal["excess", "value", "miller_madow"]
+Views = WholePatches | FixedSteps | PrincipalAxes
 TaskWeights = str | Mapping[str, float] | None
 
 
@@ -103,7 +113,7 @@ def observe_tasks(
     *,
     layers: Sequence[str] | None = None,
     outputs: Callable[[Any], Mapping[str, Tensor]] | None = None,
-    view: WholePatches | PrincipalAxes | None = None,
+    view: Views | None = None,
     clusters: int = 8,
     samples: int | None = None,
     seed: int = 0,
@@ -114,7 +124,8 @@ def observe_tasks(
     `layers` are names (all convolutions and linear layers by default). `outputs` turns what the model gives into
     {task: images x c x H x W or images x numbers}; by default a dict is taken as it is and anything else is one task,
     "output". Each task's output patches are clustered into `clusters` by k-means from `seed`. `view` says what of a
-    feature patch is counted: two principal axes in 8 bins by default, `WholePatches()` for the paper's patterns.
+    feature patch is counted: two principal axes in 8 bins by default, `WholePatches()` for the paper's patterns,
+    `FixedSteps()` for bins of one width.
     The model runs in evaluation mode and is afterwards as it was.
     """
     view = view or PrincipalAxes()
@@ -190,7 +201,7 @@ class _Layer:
     numbers: int
 
     @classmethod
-    def fitted(cls, patches: Tensor, view: WholePatches | PrincipalAxes, clusters: Sequence[int]) -> _Layer:
+    def fitted(cls, patches: Tensor, view: Views, clusters: Sequence[int]) -> _Layer:
         fitted, channels = view.fitted(patches), len(patches)
         counts = mi.JointCounts.empty(fitted.low, fitted.high, clusters=clusters, bins=fitted.bins)
         return cls(fitted, counts, torch.zeros(channels).double(), torch.zeros(channels, channels).double(), 0)

@@ -113,7 +113,11 @@ class _Run:
         certificate = certificate_of(scene.model, scene.x, made.plan)
         if certificate.verdict == "failed":
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
-        self.results.write_decision(cut, made, str(certificate))
+        told = str(certificate)
+        if empty := made.plan.made_by.get("saturated"):
+            self.display.say(f"{cut.name}: {empty}")
+            told = f"{told}; {empty}"
+        self.results.write_decision(cut, made, told)
 
     def _compensate(self, cut: Cut) -> None:
         """How well the cut network does as surgery leaves it, and once what left is said by what stays."""

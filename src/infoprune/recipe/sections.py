@@ -106,7 +106,7 @@ class DepthSection:
     stages: int = 1
     keep_units: int | None = None
     clusters: tuple[int, ...] = ()
-    strategy: Literal["clusters", "largest", "random", "greedy"] = "clusters"
+    strategy: Literal["clusters", "centroids", "largest", "random", "greedy"] = "clusters"
     samples: int = 2048
     joint: bool = False
 
@@ -124,7 +124,8 @@ class SplitSection:
     """The network is cut behind the layer `at`, and `share` of its features travel, best first by information.
 
     With `qp` the others travel as well, HEVC-coded at that quality; without it they are zero on arrival. `tasks` are
-    those whose information counts (all alike without), `patch` the side of the patches that are looked at.
+    those whose information counts (all alike without), `patch` the side of the patches that are looked at. `plug-in`
+    counts patches whole, as printed; where that gives every feature the same score, the log and the report say so.
     """
 
     at: str

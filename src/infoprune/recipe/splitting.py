@@ -26,7 +26,9 @@ from infoprune.split import (
     random_order,
     rank,
     soft_selection,
+    tied_share,
 )
+from infoprune.split.ranking import TIED
 from infoprune.surgery import Plan
 from infoprune.surgery.features import SendFeatures
 from infoprune.surgery.inputs import described
@@ -39,13 +41,18 @@ def require_cut(model: nn.Module, at: str, x: Tensor) -> None:
         SplitModel(model, at)(x)
 
 
-def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> dict[str, Tensor]:
-    """The features best first, by information ("ours"), at random, and by l2."""
+def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> tuple[dict[str, Tensor], str]:
+    """The features best first, by information ("ours"), at random, and by l2; and why information gives no order."""
     seen = _seen(recipe, split, model, task)
     weights = dict.fromkeys(split.tasks or seen.tasks, 1.0)
     estimate = "excess" if split.estimate == "corrected" else "value"
-    ours = rank(seen, weights, estimate=estimate)
-    return {"ours": ours, "random": random_order(len(ours), seed=recipe.seed), "l2": rank(seen, by=l2)}
+    ours = rank(seen, weights, estimate=estimate, tied=1)
+    orders = {"ours": ours, "random": random_order(len(ours), seed=recipe.seed), "l2": rank(seen, by=l2)}
+    share = tied_share(seen, weights, estimate=estimate)
+    if share <= TIED:
+        return orders, ""
+    told = f"information ({split.estimate}, patches of {split.patch}) is the same for {share:.0%} of the features"
+    return orders, f"{told}: their order is that of their indices"
 
 
 def selection_of(split: SplitSection, order: Tensor) -> Selection:
@@ -54,8 +61,9 @@ def selection_of(split: SplitSection, order: Tensor) -> Selection:
     return soft_selection(order, split.share, HEVC(split.qp))
 
 
-def plan_of(split: SplitSection, order: Tensor, x: Tensor) -> Plan:
+def plan_of(split: SplitSection, order: Tensor, x: Tensor, *, saturated: str = "") -> Plan:
     made_by = {"at": split.at, "share": split.share, "qp": split.qp, "estimate": split.estimate}
+    made_by |= {"saturated": saturated} if saturated else {}
     return Plan((SendFeatures(split.at, selection_of(split, order)),), made_by, {}, described(Arguments.of(x)))
 
 

@@ -1,5 +1,6 @@
 """Split inference: half of a network on a device, half elsewhere, and only what a task needs in between."""
 
+from infoprune.observe.patches import FixedSteps as FixedSteps
 from infoprune.observe.patches import PrincipalAxes as PrincipalAxes
 from infoprune.observe.patches import WholePatches as WholePatches
 from infoprune.observe.tasks import TaskObservations as TaskObservations
@@ -22,6 +23,7 @@ from infoprune.split.ranking import l1 as l1
 from infoprune.split.ranking import l2 as l2
 from infoprune.split.ranking import random_order as random_order
 from infoprune.split.ranking import rank as rank
+from infoprune.split.ranking import tied_share as tied_share
 from infoprune.split.rate import RateChoice as RateChoice
 from infoprune.split.rate import select_for_rate as select_for_rate
 from infoprune.split.tradeoff import WinnerMap as WinnerMap

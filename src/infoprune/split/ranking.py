@@ -7,7 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from infoprune.errors import Saturated
 from infoprune.observe.tasks import Estimate, LayerEvidence, TaskObservations, TaskWeights
+
+ROUNDING = 1e-9  # of the labels' entropy: scores closer than this are the same
+TIED = 0.5  # share of tied features above which there is no order to speak of
 
 
 def rank(
@@ -17,14 +21,36 @@ def rank(
     at: str | None = None,
     by: Callable[[LayerEvidence], Tensor] | None = None,
     estimate: Estimate = "excess",
+    tied: float = TIED,
 ) -> Tensor:
     """Indices of the features of layer `at`, best first (eq. 7); of equal ones the first comes first.
 
     By information about `task` (a name, or {task: weight}), or by a task-blind score of their values such as `l1`,
-    `l2` and `geometric_median`.
+    `l2` and `geometric_median`. Raises `Saturated` if more than the share `tied` of the features have a score that
+    another one has too: their order would be that of their indices. `tied=1` takes it all the same.
     """
-    scores = by(seen.layer(at)) if by else seen.scores(at, task, estimate)
+    if by:
+        return by(seen.layer(at)).argsort(descending=True, stable=True)
+    share = tied_share(seen, task, at=at, estimate=estimate)
+    if share > tied:
+        raise Saturated(
+            f"{share:.0%} of the features have the same information ({estimate!r}) as another, so that their order "
+            "would be that of their indices; look at less of each patch (view=PrincipalAxes(), or FixedSteps() with "
+            "wide steps) and rank by the 'excess', or pass tied=1"
+        )
+    scores = seen.scores(at, task, estimate)
     return scores.argsort(descending=True, stable=True)
+
+
+def tied_share(
+    seen: TaskObservations, task: TaskWeights = None, *, at: str | None = None, estimate: Estimate = "excess"
+) -> float:
+    """The share of features whose information is, but for rounding, that of another feature."""
+    scores, _ = seen.scores(at, task, estimate).sort()
+    ceiling = float((seen.layer(at).information.label_entropy @ seen.weights(task)).max())
+    same = scores.diff() <= ROUNDING * ceiling
+    edge = same.new_zeros(1)
+    return float((torch.cat([edge, same]) | torch.cat([same, edge])).double().mean())
 
 
 def l1(evidence: LayerEvidence) -> Tensor:

@@ -23,7 +23,13 @@ from infoprune.surgery.stand_ins import PassThrough, Replacement, replacement, s
 @edits.register("drop_block")
 @dataclass(frozen=True)
 class DropBlock(Edit):
-    """The skip unit leaves, as if its branch were multiplied by zero (alpha = 0 in eqs. 1 and 2)."""
+    """The skip unit leaves, as if its branch were multiplied by zero (alpha = 0 in eqs. 1 and 2).
+
+    With one difference where a layer is concatenated (eq. 2) and norms follow, as in DenseNet: a batch norm makes a
+    constant of zeros, shift - scale mean / deviation, which goes on through the activation. The channels leave the
+    norms as well, and this constant with them. `remarks` names the norms; fine-tuning or re-estimating statistics
+    makes up for it.
+    """
 
     kind: ClassVar[str] = "drop_block"
 
@@ -55,6 +61,12 @@ class DropBlock(Edit):
     @property
     def inexact(self) -> tuple[Statistic, ...]:
         return self.unit.cut.inexact if self.unit.cut else ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        means = [s.tensor for s in self.unit.cut.slots if s.tensor.endswith(".running_mean")] if self.unit.cut else []
+        norms = ", ".join(mean.removesuffix(".running_mean") for mean in means)
+        return (f"what {norms} make of zeros leaves with {self.unit.name}, which eq. 2 would keep",) if means else ()
 
     @property
     def lost(self) -> Mapping[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -40,7 +40,8 @@ class Certificate:
     "not compared": there is no number that says anything, for this `reason`. "failed": they should agree and don't, or
     the network costs something else than planned. Other numbers than the example's are compared too, of the other sign
     and in another order, or `reason` says that there are none. `price` tells of what is counted where that is not what
-    was planned; it is no failure where values decide how much is computed.
+    was planned; it is no failure where values decide how much is computed. `remarks` say what both sides do that a
+    paper's equation does not.
     """
 
     verdict: Verdict
@@ -50,12 +51,16 @@ class Certificate:
     statistics: tuple[str, ...] = ()
     reason: str = ""
     price: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def compared(self) -> bool:
         return self.verdict != "not compared"
 
     def __str__(self) -> str:
+        return "; ".join([self._compared(), *self.remarks])
+
+    def _compared(self) -> str:
         if not self.compared:
             return "; ".join(filter(None, (f"{self.verdict}: {self.reason}", self.price)))
         gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
@@ -82,9 +87,10 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
     or casts to it on the way, gets it.
     """
     single = partial(_in_single, pruned, masked, edits, inputs)
+    remarks = tuple(remark for edit in edits for remark in edit.remarks)
     if macs > AFFORDABLE_MACS and (quick := single()).verdict != "failed":
-        return quick
-    return _in_double(pruned, masked, edits, inputs) or single()
+        return replace(quick, remarks=remarks)
+    return replace(_in_double(pruned, masked, edits, inputs) or single(), remarks=remarks)
 
 
 def _in_double(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate | None:

@@ -51,6 +51,11 @@ class Edit(ABC):
         """The statistics that it changes by design."""
         return ()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the paper would not expect of it, though both sides of a certificate agree on it."""
+        return ()
+
     def parts(self) -> Iterable[Part]:
         """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
         return ()

@@ -29,9 +29,9 @@ class Features(Cut):
 
     def decide(self, scene: Scene) -> Decision:
         require_cut(scene.model, self.section.at, scene.x)
-        orders = orders_of(scene.recipe, self.section, scene.model, scene.task)
-        plans = {name: plan_of(self.section, order, scene.x) for name, order in orders.items()}
-        return Decision(plans.pop("ours"), rivals=plans)
+        orders, saturated = orders_of(scene.recipe, self.section, scene.model, scene.task)
+        ours = plan_of(self.section, orders.pop("ours"), scene.x, saturated=saturated)
+        return Decision(ours, rivals={name: plan_of(self.section, order, scene.x) for name, order in orders.items()})
 
     def words(self) -> str:
         rest = "the others are zero" if self.section.qp is None else f"the others at QP {self.section.qp}"
