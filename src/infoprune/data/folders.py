@@ -59,7 +59,7 @@ def timm_reader(
     halves = []
     for split in (train_split, held_out_split):
         try:
-            halves.append(ReadByTimm(create_dataset(reader, root=root, split=split, download=False)))
+            halves.append(ReadByTimm(create_dataset(reader, root=root and str(root), split=split, download=False)))
         except Exception as error:  # each reader fails in its own way
             raise MissingData(
                 f"timm's reader {reader!r} finds no {split!r} under {root} ({first_line(error)}); set data.root and "

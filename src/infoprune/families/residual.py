@@ -98,7 +98,9 @@ class Residuals:
     def _projected(self, number: int) -> Sum | None:
         """A sum whose skip is made from the owner's input by fewer of its layers than the branch holds."""
         call = self._sole_call(self.flow.nodes[number].module)
-        for skip, branch in self._operands(number) if call else ():
+        if call is None:
+            return None
+        for skip, branch in self._operands(number):
             steps = self._walk(call, skip)
             own = self.flow.only_for(branch)
             if steps and len(call.first) == 1 and self.flow.leads(call.first[0], branch):

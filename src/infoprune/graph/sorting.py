@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -252,7 +253,8 @@ def _silent_children(modules: Mapping[str, nn.Module], tape: Tape) -> Mapping[st
 def _feature_counts(model: nn.Module, slots: Sequence[tuple[Slot, ...]]) -> Iterator[tuple[int, Attribute]]:
     """What timm's models say of the inputs of their head, so that `reset_classifier` goes on working."""
     names = {module: name for name, module in model.named_modules()}
-    heads = [model.get_classifier()] if hasattr(model, "get_classifier") else []
+    timm: Any = model
+    heads = [timm.get_classifier()] if hasattr(model, "get_classifier") else []
     heads += [head] if isinstance(head := getattr(model, "conv_head", None), nn.Conv2d) else []
     for head in (h for h in heads if isinstance(h, nn.Linear | nn.Conv2d)):
         width, owner = head.weight.shape[1], names[head].rpartition(".")[0]

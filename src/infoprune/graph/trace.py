@@ -20,6 +20,7 @@ from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.passes import Pass
+from infoprune.graph.recomputed import weight_of
 from infoprune.graph.rules.multihead import suspects
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
@@ -191,7 +192,7 @@ class Graph:
 
 def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
     """The product of linear forms as site numbers -> coefficient."""
-    terms: Counter[tuple[int, ...]] = Counter({(): constant})  # type: ignore[dict-item]
+    terms: Counter[tuple[int, ...]] = Counter({(): constant})
     for fixed, parts in forms:
         grown: Counter[tuple[int, ...]] = Counter()
         for sites, coefficient in terms.items():
@@ -206,8 +207,8 @@ def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
 def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
     names = {module: name for name, module in model.named_modules()}
     for module in wanted:
-        name = module if isinstance(module, str) else names.get(module)  # type: ignore[call-overload]
-        if name not in names.values():
+        name = module if isinstance(module, str) else names.get(module)
+        if name is None or name not in names.values():
             shown = module if isinstance(module, str) else type(module).__name__
             hint = nearest(str(shown), [n for n in names.values() if n])
             raise UnknownName(f"head_dims names {shown!r}, which is no module of the model; {hint}")
@@ -306,7 +307,7 @@ def _tie_heads(model: nn.Module, tape: Tape, num_heads: Mapping[nn.Module, int])
         if module not in names or (names[module] + ".weight", 0) not in tape.axes:
             raise UnknownName("num_heads names a layer that is not in the model or was not used; pass its own layers")
         labels = tape.axes[names[module] + ".weight", 0]
-        fused = 3 if len(labels) == 3 * module.weight.shape[1] else 1
+        fused = 3 if len(labels) == 3 * weight_of(module).shape[1] else 1
         if len(labels) % (fused * heads):
             raise ValueError(f"{names[module]} has {len(labels)} outputs, which {heads} heads do not divide")
         tape.ledger.collapse(labels.view(fused, heads, -1), [2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def build_network(
 ) -> nn.Module:
     """The dense model in evaluation mode; `pretrained` fetches what its library publishes."""
     source, bare = check_name(name)
-    extra = {} if num_classes is None else {"num_classes": num_classes}
+    extra: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     torch.manual_seed(seed)
     if source == "infoprune":
         if pretrained:
