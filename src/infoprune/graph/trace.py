@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
 from infoprune.allocation import Posynomial
-from infoprune.errors import UnknownName, Untraceable
+from infoprune.errors import UnknownName, Untraceable, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
@@ -241,11 +241,10 @@ def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
     except Untraceable:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: {first}); pass the "
-            "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
-            "is itself an argument goes inside a tuple"
+            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: "
+            f"{first_line(error)}); pass the tensor, the tuple of arguments or the dict of keyword arguments that the "
+            "model takes; a list or dict that is itself an argument goes inside a tuple"
         ) from error
 
 
@@ -253,10 +252,9 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return stand_in(model)
     except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
-        first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model can't be copied ({type(error).__name__}: {first}), so that no removal could be tried; take "
-            "what can't be copied out of its attributes"
+            f"the model can't be copied ({type(error).__name__}: {first_line(error)}), so that no removal could be "
+            "tried; take what can't be copied out of its attributes"
         ) from error
 
 
