@@ -159,6 +159,9 @@ def _handler(part: _Part):
 
 def _triggers(root_unit: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
     """For each index of a member the channel of the root that takes it along: the n-th of its unit for the n-th."""
+    # A unit may own another number of indices here than in the root: a linear layer that reads flattened maps of
+    # 2 pixels owns 0, 1 of channel 0 and 2, 3 of channel 1, and is told [0, 0, 1, 1]. Where a unit is a head of 2
+    # channels in both, but the member has heads 0, 1 interleaved, it is told [0, 2, 1, 3]: first to first of each head.
     by_unit, owned = np.argsort(root_unit, kind="stable"), np.bincount(root_unit, minlength=size)
     starts = np.cumsum(owned) - owned
     counts = np.bincount(unit, minlength=size)

@@ -120,6 +120,10 @@ def _makers(tape: Tape, where: _Label) -> Callable[[Sequence[np.ndarray]], bool]
 
 def _by_footprint(classes: np.ndarray, where: _Label) -> Iterable[list[np.ndarray]]:
     """The labels of each class that may leave, gathered with those of classes that take as much from the same slots."""
+    # A class is what leaves together, say one channel: row 3 of conv.weight and column 3 of fc.weight. Its footprint is
+    # how many labels it has in which slots, here (1 in conv.weight axis 0, 1 in fc.weight axis 1). All 64 channels have
+    # it, so they are the units of one site. Labels are sorted by class and slot once, and read off as stretches: with
+    # 10^6 labels, sets of them would take minutes.
     labels = np.flatnonzero(classes != classes[0])
     labels = labels[np.lexsort((labels, where.slot[labels], classes[labels]))]
     slot, owner = where.slot[labels], classes[labels]
