@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from infoprune.families.base import families
 from infoprune.families.dataflow import SOURCE, Call, Dataflow
 from infoprune.families.units import SkipUnit, StandIn, Step
+from infoprune.graph.arguments import Arguments
 
 SUMS = {"add", "add_"}
 ACTIVATIONS = {
@@ -51,7 +53,8 @@ class Sum:
     own: frozenset[int]
 
 
-def residual_units(model: nn.Module, flow: Dataflow) -> list[SkipUnit]:
+@families.register("added")
+def residual_units(model: nn.Module, inputs: Arguments, flow: Dataflow) -> list[SkipUnit]:
     """Every residual branch with layers of weights, in the order in which they run."""
     return Residuals(model, flow).units()
 
