@@ -4,6 +4,7 @@
 """
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,23 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+# What most changes touch, each part in seconds: `-m fast`. CONTRIBUTING.md says when to run it.
+FAST = (
+    "allocation/test_geometric.py", "allocation/test_posynomial.py", "allocation/test_problem.py",
+    "artifact/test_hostile.py", "budgets/test_contract.py", "estimators/test_hsic.py", "estimators/test_kmeans.py",
+    "importance/test_base.py", "observe/test_observe.py", "surgery/test_added_tensors.py", "surgery/test_contract.py",
+    "surgery/test_features.py", "surgery/test_json_text.py", "surgery/test_plan.py", "test_errors.py",
+    "test_layers.py", "test_newcomers.py", "wire/test_stream.py", "wire/test_tiling.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in FAST:
+            item.add_marker("fast")
 
 
 @pytest.fixture(autouse=True, scope="session")

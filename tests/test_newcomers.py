@@ -117,3 +117,9 @@ def test_groups_of_entry_points_are_those_of_the_registries():
     for kind, (module, name) in HOMES.items():
         registry = getattr(__import__(module, fromlist=[name]), name)
         assert table()[kind][3] == getattr(registry, "group", "")
+
+
+def test_the_fast_selection_names_files_that_are_there():
+    import conftest
+
+    assert all((ROOT / "tests" / name).is_file() for name in conftest.FAST)
