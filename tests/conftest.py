@@ -5,6 +5,7 @@ command line runs in one process, which starts sooner (`-n 4` decides otherwise)
 """
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
@@ -21,6 +22,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if whole else 0
+
+
+# What most changes touch, each part in seconds: `-m fast`. CONTRIBUTING.md says when to run it.
+FAST = (
+    "allocation/test_geometric.py", "allocation/test_posynomial.py", "allocation/test_problem.py",
+    "artifact/test_hostile.py", "budgets/test_contract.py", "estimators/test_hsic.py", "estimators/test_kmeans.py",
+    "importance/test_base.py", "observe/test_observe.py", "surgery/test_added_tensors.py", "surgery/test_contract.py",
+    "surgery/test_features.py", "surgery/test_json_text.py", "surgery/test_plan.py", "test_errors.py",
+    "test_layers.py", "test_newcomers.py", "wire/test_stream.py", "wire/test_tiling.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in FAST:
+            item.add_marker("fast")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -130,7 +130,9 @@ def _write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str |
     import onnx
 
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    shapes = {} if batch is None else {"dynamic_shapes": tuple({0: torch.export.Dim(batch)} for _ in _names(program))}
+    shapes: dict[str, Any] = {}
+    if batch is not None:
+        shapes["dynamic_shapes"] = tuple({0: torch.export.Dim(batch)} for _ in _names(program))
     try:
         with _quiet():
             torch.onnx.export(
@@ -149,8 +151,8 @@ def _write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str |
     return found
 
 
-def _names(program: torch.export.ExportedProgram) -> Sequence[str]:
-    return program.graph_signature.user_inputs
+def _names(program: torch.export.ExportedProgram) -> list[str]:
+    return [str(name) for name in program.graph_signature.user_inputs]
 
 
 def _keep(scratch: Path, target: Path) -> None:
@@ -267,8 +269,8 @@ def _attention_in_four_axes() -> Iterator[None]:
     def folded(query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **options: Any) -> Tensor:
         if query.dim() <= 4 or arguments or options.get("attn_mask") is not None:
             return attention(query, key, value, *arguments, **options)
-        parts = [part.flatten(0, -4) for part in (query, key, value)]
-        return attention(*parts, **options).unflatten(0, query.shape[:-3])
+        q, k, v = (part.flatten(0, -4) for part in (query, key, value))
+        return attention(q, k, v, **options).unflatten(0, query.shape[:-3])
 
     F.scaled_dot_product_attention = folded
     try:

@@ -33,9 +33,9 @@ def continuous(problem: Problem) -> Optimum:
     x = cp.Variable(problem.sizes.size)
     budgets = [cp.log_sum_exp(rows @ x + logs) <= 0 for rows, logs in _rows(monomials)]
     box = [x >= np.log(problem.floor), x <= np.log(problem.ceiling)]
-    cp.Problem(cp.Maximize(_utility(problem, x, total)), budgets + box).solve(solver=cp.CLARABEL)
-    multipliers = np.maximum([float(budget.dual_value) for budget in budgets], 0) * total
-    logs = np.clip(x.value, np.log(problem.floor), np.log(problem.ceiling))
+    cp.Problem(cp.Maximize(_utility(problem, x, total)), [*budgets, *box]).solve(solver=cp.CLARABEL)
+    multipliers = np.maximum(np.array([budget.dual_value for budget in budgets], dtype=float), 0) * total
+    logs = np.clip(np.asarray(x.value, dtype=float), np.log(problem.floor), np.log(problem.ceiling))
     return Optimum(logs, multipliers, lagrangian_bound(problem, monomials, logs, multipliers))
 
 

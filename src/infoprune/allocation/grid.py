@@ -11,6 +11,7 @@ levels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +20,9 @@ from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.posynomial import Posynomial
 from infoprune.allocation.problem import Problem, utility_of
 from infoprune.allocation.rounding import rounded
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
 
 ROUNDING = 1e-12  # of the sum of weights
 CUTS = 20
@@ -165,6 +169,13 @@ def _promising(problem: Problem, levels: Levels, tangents: Tangents, multipliers
     return levels.kept(reach >= target)
 
 
+def at_most(rows: Any, limits: Any) -> LinearConstraint:
+    """rows @ x <= limits, one limit a row."""
+    from scipy.optimize import LinearConstraint
+
+    return LinearConstraint(rows, -np.inf, limits)
+
+
 def _beating(
     problem: Problem, levels: Levels, tangents: Tangents, pairs: np.ndarray, target: float
 ) -> tuple[np.ndarray | None, bool]:
@@ -178,7 +189,7 @@ def _beating(
     descending = ((levels.site == first).astype(float) - (levels.site == second)) * levels.x
     rows = [
         LinearConstraint(_one_level_each(problem, levels), 1, 1),
-        LinearConstraint(tangents.slopes[:, levels.site] * levels.x, -np.inf, tangents.limits + SLACK),
+        at_most(tangents.slopes[:, levels.site] * levels.x, tangents.limits + SLACK),
         LinearConstraint(worth[None], target / total, np.inf),
         LinearConstraint(descending, -SLACK, np.inf),
     ]

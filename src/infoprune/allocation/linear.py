@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from infoprune.allocation.grid import Bracket, Levels, Tangents, tightened
+from infoprune.allocation.grid import Bracket, Levels, Tangents, at_most, tightened
 from infoprune.allocation.interior_point import Optimum, maximise
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.posynomial import Posynomial
@@ -74,7 +74,7 @@ def _chords(problem: Problem) -> tuple[Optimum, Tangents]:
 def _single(problem: Problem, chords: Optimum) -> list[tuple[Posynomial, float]]:
     """Single budgets that all feasible choices meet: each, and their sum weighted by the multipliers."""
     binding = np.flatnonzero(problem.price(problem.ceiling) > problem.limits)
-    budgets = [(problem.costs[b], problem.limits[b]) for b in binding]
+    budgets = [(problem.costs[b], problem.limits[b]) for b in binding.tolist()]
     if len(budgets) > 1 and chords.multipliers.any():
         scaled = chords.multipliers / chords.multipliers.sum()
         summed = [cost * (share / limit) for share, (cost, limit) in zip(scaled, budgets, strict=True)]
@@ -132,9 +132,7 @@ def _over_shares(problem: Problem, cost: Posynomial) -> tuple[list[tuple[int, ..
 
 def _product_rows(products: list[tuple[int, ...]], sites: int) -> LinearConstraint:
     """product >= sum of its factors - (their number - 1)."""
-    from scipy.optimize import LinearConstraint
-
     sizes = [len(chosen) for chosen in products]
     row, column = np.repeat(np.arange(len(products)), sizes), np.concatenate(products)
     matrix = sparse.coo_array((np.ones(row.size), (row, column)), (len(products), 3 * sites)).tocsr()
-    return LinearConstraint(sparse.hstack([matrix, -sparse.eye_array(len(products))]), -np.inf, np.array(sizes) - 1)
+    return at_most(sparse.hstack([matrix, -sparse.eye_array(len(products))]), np.array(sizes) - 1)

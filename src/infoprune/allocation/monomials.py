@@ -29,7 +29,7 @@ class Monomials:
         """The budgets that can bind: those that the ceilings exceed."""
         costs, sites = problem.costs, problem.sizes.size
         binding = np.flatnonzero(problem.price(problem.ceiling) > problem.limits)
-        parts = [costs[b].simplified() for b in binding]
+        parts = [costs[b].simplified() for b in binding.tolist()]
         logs = [np.log(part.coefficients) - np.log(problem.limits[b]) for b, part in zip(binding, parts, strict=True)]
         lengths = np.array([log.size for log in logs], dtype=np.int64)
         degree = max((part.factors.shape[1] for part in parts), default=0)

@@ -31,8 +31,8 @@ class Posynomial:
 
     def __post_init__(self) -> None:
         coefficients = np.array(self.coefficients, dtype=np.float64)
-        exponents = _exponents(self.exponents)
-        if coefficients.ndim != 1 or coefficients.shape[0] != exponents.shape[0]:
+        exponents: Any = _exponents(self.exponents)
+        if coefficients.ndim != 1 or coefficients.size != exponents.shape[0]:
             raise ValueError(
                 f"coefficients of shape {coefficients.shape} do not match exponents of shape "
                 f"{exponents.shape}; "

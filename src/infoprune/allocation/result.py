@@ -108,15 +108,15 @@ def _solver(problem: Problem, solver: Solver | str | None) -> Solver:
 
 
 def _site_rows(allocation: Allocation) -> list[str]:
-    problem = allocation.problem
-    top, width = problem.weights.max() or 1.0, max(map(len, [*problem.names, "site"]))
+    problem, names = allocation.problem, allocation.problem.names or ()
+    top, width = problem.weights.max() or 1.0, max(map(len, [*names, "site"]))
     head = f"{'site':<{width}}  {'keep':>6} {'of':>6} {'ratio':>6} {'weight':>7}"
-    rows = zip(problem.names, allocation.counts, problem.sizes, problem.weights / top, strict=True)
+    rows = zip(names, allocation.counts, problem.sizes, problem.weights / top, strict=True)
     return [head, *(f"{name:<{width}}  {k:>6} {n:>6} {k / n:>6.2f} {w:>7.4f}" for name, k, n, w in rows)]
 
 
 def _budget_rows(allocation: Allocation) -> list[str]:
-    rows = zip(allocation.problem.units, allocation.costs, allocation.problem.limits, strict=True)
+    rows = zip(allocation.problem.units or (), allocation.costs, allocation.problem.limits, strict=True)
     return [f"{unit}: {cost:.6g} of {limit:.6g} ({cost / limit:.2%})" for unit, cost, limit in rows]
 
 

@@ -39,7 +39,7 @@ def described(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
     told = getattr(config, "infoprune", None)
     pruned = isinstance(told, Mapping)
     kind = told["architecture"]["arguments"]["model_type"] if pruned else getattr(type(config), "model_type", None)
-    if not listed(kind, name):
+    if config is None or not listed(kind, name):
         return None
     return name, {"model_type": kind, "config": plain(json.loads(config.to_json_string(use_diff=False)))}
 

@@ -17,7 +17,7 @@ from infoprune.artifact.architecture import Architecture, Source, check_architec
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
 from infoprune.compensation import Compensation
-from infoprune.errors import BadArtifact, StalePlan
+from infoprune.errors import BadArtifact, StalePlan, first_line
 from infoprune.files import digest_of
 from infoprune.require import require_model
 from infoprune.surgery.checked import integer, keys, mapping, sequence
@@ -199,9 +199,9 @@ def _asked(model: nn.Module, inputs: InputSpec) -> Answer:
     except BadArtifact:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
         raise BadArtifact(
-            f"the loaded model does not take the probe's inputs {shown(inputs)} ({type(error).__name__}: {first})"
+            f"the loaded model does not take the probe's inputs {shown(inputs)} "
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
 
 

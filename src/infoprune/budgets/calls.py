@@ -26,13 +26,22 @@ class Call:
     output: tuple[int, ...]
 
     @property
+    def weight(self) -> Tensor:
+        return self.layer.get_parameter("weight")
+
+    @property
+    def groups(self) -> int:
+        """1 where the layer has none."""
+        return self.layer.groups if isinstance(self.layer, nn.modules.conv._ConvNd) else 1
+
+    @property
     def channel_axis(self) -> int:
         """The axis of input and output that counts channels."""
         return len(self.output) - 1 - _kernel_axes(self.layer)
 
     def weight_extents(self, graph: Graph) -> tuple[Extent, Extent]:
         """The first two axes of the layer's weight, as long as the sites' counts make them."""
-        first, second, *_ = graph.extents(f"{self.name}.weight", self.layer.weight)
+        first, second, *_ = graph.extents(f"{self.name}.weight", self.weight)
         return first, second
 
     def channels(self, graph: Graph) -> tuple[int, Extent]:
@@ -41,8 +50,8 @@ class Call:
         transposed = isinstance(self.layer, nn.modules.conv._ConvTransposeNd)
         if not transposed:
             return 1, first
-        depthwise = self.layer.weight.shape[1] == 1
-        return (1, first) if depthwise else (self.layer.groups, second)
+        depthwise = self.weight.shape[1] == 1
+        return (1, first) if depthwise else (self.groups, second)
 
     @property
     def places(self) -> int:

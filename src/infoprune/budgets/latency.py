@@ -113,7 +113,7 @@ class Latency(Budget):
         parts = [layers, elements(graph), Posynomial([1.0], np.zeros((1, len(graph.sites))))]
         network = _Network(graph, inputs, device, tuple(shape.key for shape in shapes))
         scales = network.fitted(parts)
-        return sum((part * scale for part, scale in zip(parts, scales, strict=True)), 0).simplified()
+        return sum((part * scale for part, scale in zip(parts, scales, strict=True)), 0 * parts[-1]).simplified()
 
 
 # ------------------------------------------------------------------------------------- single layers
@@ -137,7 +137,7 @@ class _Shape:
 
     @property
     def key(self) -> str:
-        layer, weight = self.call.layer, self.call.layer.weight
+        layer, weight = self.call.layer, self.call.weight
         options = {name: vars(layer).get(name) for name in ("stride", "padding", "dilation", "groups", "transposed")}
         about = [
             type(layer).__name__,
@@ -150,17 +150,17 @@ class _Shape:
 
     def widths(self) -> list[tuple[int, int]]:
         """The sizes of the weight's first two axes at which to time."""
-        sizes = self.call.layer.weight.shape[:2]
-        return list(product(*(_grid(n, varies) for n, varies in zip(sizes, self.varies, strict=True))))
+        first, second = self.call.weight.shape[:2]
+        return list(product(_grid(first, self.varies[0]), _grid(second, self.varies[1])))
 
     def build(self, first: int, second: int, device: torch.device) -> tuple[nn.Module, Tensor]:
         """The layer with a weight of this size, and inputs for it."""
-        layer, weight = self.call.layer, self.call.layer.weight
+        layer, weight = self.call.layer, self.call.weight
         groups = self._groups(first)
         transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
         inputs, outputs = (first, second * groups) if transposed else (second * groups, first)
         made = {"dtype": weight.dtype, "device": device}
-        small = copy.copy(layer)
+        small: Any = copy.copy(layer)
         small._forward_hooks, small._forward_pre_hooks = OrderedDict(), OrderedDict()
         new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **made) / second, requires_grad=False)
         bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **made), requires_grad=False)
@@ -178,11 +178,10 @@ class _Shape:
 
     def _groups(self, first: int) -> int:
         """Groups leave together with the channels they hold, unless each of them can shrink."""
-        layer = self.call.layer
-        groups = getattr(layer, "groups", 1)
+        groups = self.call.groups
         if groups == 1 or self.varies[1]:
             return groups
-        left = max(1, groups * first // len(layer.weight))
+        left = max(1, groups * first // len(self.call.weight))
         return left if first % left == 0 else first
 
 

@@ -18,7 +18,11 @@ class Step(Protocol):
 def steps(count: int) -> Iterator[Step]:
     """A function to call as each of `count` steps begins."""
     if not sys.stderr.isatty():
-        yield lambda doing: sys.stderr.write(f"{doing} ...\n") and None
+
+        def told(doing: str) -> None:
+            sys.stderr.write(f"{doing} ...\n")
+
+        yield told
         return
     with tqdm(total=count, bar_format="{desc:<40} {bar:20} {n_fmt}/{total_fmt} {elapsed}", leave=False) as bar:
 

@@ -76,7 +76,8 @@ def relative_(
             for name, (norm, whole) in pairs.items():
                 stack.callback(whole.register_forward_pre_hook(tracks[name].see_dense(kept.get(name))).remove)
                 stack.callback(norm.register_forward_pre_hook(tracks[name].see_pruned).remove)
-            model.eval(), dense.eval()
+            model.eval()
+            dense.eval()
             for batch in images:
                 forward(dense, batch)
                 forward(model, batch)
@@ -105,7 +106,8 @@ def agreement_when_renewed(model: nn.Module, images: Iterable[Tensor]) -> float:
     asked = batches[1::2] or batches
     modes = [(m, m.training) for m in model.modules()]
     try:
-        model.eval(), renewed.eval()
+        model.eval()
+        renewed.eval()
         same = [(model(x).flatten(1).argmax(1) == renewed(x).flatten(1).argmax(1)).float() for x in asked]
     finally:
         for module, training in modes:

@@ -149,5 +149,5 @@ def _warped(digits: Tensor, draw: Draw, *, centred: bool) -> Tensor:
         torch.stack([angle.sin() * scale, angle.cos() * scale], 1),
     ]
     matrix = torch.stack(rows, 1)
-    grid = F.affine_grid(torch.cat([matrix, -(matrix @ shift[:, :, None])], 2), (n, 1, 32, 32), align_corners=False)
+    grid = F.affine_grid(torch.cat([matrix, -(matrix @ shift[:, :, None])], 2), [n, 1, 32, 32], align_corners=False)
     return F.grid_sample(digits[:, None], grid, align_corners=False)

@@ -79,7 +79,7 @@ def timm_reader(
     halves = []
     for half in (train_split, held_out_split):
         try:
-            halves.append(ReadByTimm(create_dataset(reader, root=root, split=half, download=False)))
+            halves.append(ReadByTimm(create_dataset(reader, root=root and str(root), split=half, download=False)))
         except Exception as error:  # each reader fails in its own way
             raise MissingData(
                 f"timm's reader {reader!r} finds no {half!r} under {root} ({first_line(error)}); set data.root and "

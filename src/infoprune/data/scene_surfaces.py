@@ -215,8 +215,8 @@ def _sphere(
 ) -> Surface:
     directions = rays[:3]
     a = sum(d.square() for d in directions)
-    b = sum(d * c for d, c in zip(directions, centre, strict=True))
-    inside = b.square() - a * (sum(c.square() for c in centre) - radius.square())
+    b = directions[0] * centre[0] + directions[1] * centre[1] + directions[2] * centre[2]
+    inside = b.square() - a * (centre[0].square() + centre[1].square() + centre[2].square() - radius.square())
     depth = (b - inside.clamp(min=0).sqrt()) / a
     px, py, pz = (depth * d - c for d, c in zip(directions, centre, strict=True))
     normal, uv = (px / radius, py / radius, pz / radius), (torch.atan2(px, pz), py / 1.5)

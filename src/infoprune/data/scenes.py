@@ -132,5 +132,5 @@ def sunlight(seen: Surface, draw: Draw) -> Tensor:
     """What ambient and directed light from a random side a surface reflects."""
     sun = torch.stack([draw.uniform(-1, 1), draw.uniform(0.5, 1), draw.uniform(-1, 0.2)])
     sun = sun / sun.norm(dim=0)
-    facing = sum(each * way for each, way in zip((seen.normal_x, seen.normal_y, seen.normal_z), sun, strict=True))
+    facing = seen.normal_x * sun[0] + seen.normal_y * sun[1] + seen.normal_z * sun[2]
     return 0.45 + 0.65 * facing.clamp(0, 1)

@@ -43,6 +43,6 @@ def task_of(
                 "give n x c x h x w and n integers"
             )
     classes = int(max(train_labels.max(), held_out_labels.max())) + 1
-    shape = tuple(train_images.shape[1:])
+    channels, height, width = train_images.shape[1:]
     train = Pictures(train_images, train_labels.long(), seed=seed)
-    return Task("tensors", train, Pictures(held_out_images, held_out_labels.long()), classes, shape)
+    return Task("tensors", train, Pictures(held_out_images, held_out_labels.long()), classes, (channels, height, width))

@@ -94,13 +94,17 @@ def plan_depth_and_width(
 ) -> DepthAndWidth:
     """Drop blocks along one nested path, give each depth the widths that the budgets leave it; keep the best.
 
-    `depths` are numbers of units that stay (by default up to five, evenly from all to half of them). The path
-    takes away one unit at a time: with "clusters" the one that K = |S| - 1 clusters of the remaining energies
-    merge. Depths are compared by what `probe` gives for the pruned model (say, its accuracy once its batch
-    norms are estimated again; the probe may train the model, which is a copy), or else by the utility of all
-    sites of the dense model, where a site that left with its block counts as one kept at `floor`.
-    `layer_importance` is asked once, about the dense model. Further `options` go to `plan`. Prices are those of
-    the dense model and of the planned one.
+    - `importance`: any torch-pruning importance, ours or the host's; ranks the channels of a site.
+    - `seen`: the energy of every skip unit, from `unit_energies`; says which blocks leave first.
+    - `budgets`: one or several, all of which every depth meets; prices are those of the dense and the planned model.
+    - `depths`: numbers of units that stay; by default up to five, evenly from all to half of them.
+    - `probe`: what the pruned model is worth, say its accuracy once its norms are estimated again. It gets a copy,
+      which it may train. Without it depths are compared by the utility of all sites of the dense model, where a site
+      that left with its block counts as one kept at `floor`.
+    - `strategy`: how the path takes away one unit at a time; "clusters": the one that K = |S| - 1 clusters of the
+      remaining energies merge. `seed` is theirs.
+    - `layer_importance`: site -> weight; asked once, about the dense model.
+    - `utility`, `floor` and further `options`: as in `plan`.
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
     wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Literal, get_args
 
 import numpy as np
@@ -71,7 +72,7 @@ def _sums(points: Tensor, nearest: int | None, distance: Distance) -> Tensor:
     if nearest is not None or distance == "chebyshev":
         return _row_by_row(points, nearest, distance)
     if distance == "manhattan":
-        return sum(_line_sums(axis, None) for axis in points.unbind(-1))
+        return reduce(torch.add, (_line_sums(axis, None) for axis in points.unbind(-1)))
     return _cosine_sums(points) if distance == "cosine" else _euclidean_sums(points)
 
 

@@ -1,5 +1,6 @@
 """Networks with skip connections: which parts can leave whole, found in one forward pass."""
 
+from infoprune.families.base import families as families
 from infoprune.families.dataflow import record as record
 from infoprune.families.dense import dense_units as dense_units
 from infoprune.families.residual import residual_units as residual_units

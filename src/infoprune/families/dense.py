@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from infoprune.families.base import families
 from infoprune.families.dataflow import Call, Dataflow
 from infoprune.families.units import SkipUnit, StandIn
 from infoprune.graph import Graph
@@ -14,6 +15,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.slots import Coupling
 
 
+@families.register("concatenated")
 def dense_units(model: nn.Module, inputs: Arguments, flow: Dataflow) -> list[SkipUnit]:
     """Every layer that reads what it is then concatenated to, with its channels' slots in all consumers."""
     layers = list(_layers(flow))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from infoprune.families.base import families
 from infoprune.families.dataflow import SOURCE, Call, Dataflow
 from infoprune.families.units import SkipUnit, StandIn, Step
+from infoprune.graph.arguments import Arguments
 
 SUMS = {"add", "add_"}
 ACTIVATIONS = {
@@ -51,7 +53,8 @@ class Sum:
     own: frozenset[int]
 
 
-def residual_units(model: nn.Module, flow: Dataflow) -> list[SkipUnit]:
+@families.register("added")
+def residual_units(model: nn.Module, inputs: Arguments, flow: Dataflow) -> list[SkipUnit]:
     """Every residual branch with layers of weights, in the order in which they run."""
     return Residuals(model, flow).units()
 
@@ -98,7 +101,9 @@ class Residuals:
     def _projected(self, number: int) -> Sum | None:
         """A sum whose skip is made from the owner's input by fewer of its layers than the branch holds."""
         call = self._sole_call(self.flow.nodes[number].module)
-        for skip, branch in self._operands(number) if call else ():
+        if call is None:
+            return None
+        for skip, branch in self._operands(number):
             steps = self._walk(call, skip)
             own = self.flow.only_for(branch)
             if steps and len(call.first) == 1 and self.flow.leads(call.first[0], branch):

@@ -43,7 +43,7 @@ def token_layout(model: nn.Module) -> TokenLayout:
         )
     name, vit = found[0]
     inside = f"{name}." if name else ""
-    size = vit.patch_embed.img_size
+    size: tuple[int, int] | None = vit.patch_embed.img_size
     if size is None or vit.patch_embed.num_patches is None:
         raise Untraceable(f"{name or type(model).__name__} was built without an image size; build it with img_size=")
     return TokenLayout(
@@ -54,6 +54,6 @@ def token_layout(model: nn.Module) -> TokenLayout:
         vit.patch_embed.num_patches,
         vit.pos_embed.shape[-1] if vit.pos_embed is not None else vit.embed_dim,
         next((m.num_heads for m in vit.blocks.modules() if isinstance(m, Attention)), 1),
-        (vit.in_chans, *size),
+        (vit.in_chans, size[0], size[1]),
         f"{inside}patch_embed.proj.weight",
     )

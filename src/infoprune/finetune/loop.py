@@ -262,7 +262,8 @@ class _Run:
         net: Any = self.net
         if self.workers.world > 1 and not self.spread:
             net = DistributedDataParallel(net, device_ids=[self.device] if self.device.type == "cuda" else None)
-        return torch.compile(net) if self.training.compile else net
+        made: Any = torch.compile(net) if self.training.compile else net
+        return made
 
     def _placed(self, images: Tensor) -> Tensor:
         layout = self.layout if images.dim() == 4 else torch.contiguous_format

@@ -46,7 +46,7 @@ class _Shared:
     def _note(self, mean: Tensor, variance: Tensor, count: float) -> None:
         if not self.track_running_stats:  # type: ignore[attr-defined]
             return
-        self.num_batches_tracked += 1  # type: ignore[attr-defined]
+        self.num_batches_tracked += 1
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum  # type: ignore[attr-defined]
         self.running_mean.lerp_(mean, share)  # type: ignore[attr-defined]
         self.running_var.lerp_(variance * count / (count - 1), share)  # type: ignore[attr-defined]
@@ -94,4 +94,4 @@ class _Sum(torch.autograd.Function):
 
 
 def _summed(x: Tensor) -> Tensor:
-    return _Sum.apply(x)  # type: ignore[return-value]
+    return _Sum.apply(x)

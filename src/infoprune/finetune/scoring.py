@@ -26,6 +26,6 @@ def hits(
         for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):
             if place % us.world == us.rank:
                 answers = model(images.to(device, memory_format=torch.channels_last)).argmax(1).cpu()
-                found[place] = (answers[:, None] == labels.view(len(labels), -1)).any(1).tolist()
+                found[place] = (answers[:, None] == torch.as_tensor(labels).view(len(answers), -1)).any(1).tolist()
     everywhere = {place: right for part in us.gathered(found) for place, right in part.items()}
     return [right for place in sorted(everywhere) for right in everywhere[place]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 from torch_pruning._helpers import GroupItem
 from torch_pruning.dependency import Dependency, Group, Node
+from torch_pruning.ops import module2type
 from torch_pruning.pruner.function import PrunerBox
 
 from infoprune.graph.member import Member, PartOf, Role
@@ -81,12 +81,12 @@ def _bare(modules: Modules, slot: Slot) -> _Part:
     owner, _, leaf = slot.tensor.rpartition(".")
     tensor = modules[owner]._parameters.get(leaf)
     if tensor is None:
-        tensor = nn.Parameter(modules[owner]._buffers[leaf], requires_grad=False)
+        tensor = nn.Parameter(modules[owner].get_buffer(leaf), requires_grad=False)
     return _Part(slot.tensor, tensor, "parameter", slot.axis, *slot.owners())
 
 
 def _has_handler(layer: nn.Module) -> bool:
-    return type(layer) is not nn.Module and tp.ops.module2type(layer) in PrunerBox and bool(layer._parameters)
+    return type(layer) is not nn.Module and module2type(layer) in PrunerBox and bool(layer._parameters)
 
 
 def _role(layer: nn.Module, leaf: str, axis: int) -> Role | None:
@@ -124,11 +124,11 @@ def _whole(part: _Part) -> _Part:
     """A root that owns every index of its layer: one that owns only some is shown as a layer of just these."""
     if np.array_equal(part.index, np.arange(len(part.index))) or isinstance(part.layer, nn.Parameter):
         return part
-    layer = copy.copy(part.layer)
+    layer: Any = copy.copy(part.layer)
     layer._parameters = dict(part.layer._parameters)
-    layer.register_parameter("weight", _selected(part.layer.weight, part))
+    layer.register_parameter("weight", _selected(part.layer.get_parameter("weight"), part))
     if part.role != "in" and part.layer._parameters.get("bias") is not None:
-        layer.register_parameter("bias", _selected(part.layer.bias, part._replace(axis=0)))
+        layer.register_parameter("bias", _selected(part.layer.get_parameter("bias"), part._replace(axis=0)))
     for name in ("out_features", "out_channels", "num_features"):
         if part.role != "in" and hasattr(layer, name):
             layer.part_of = PartOf(getattr(layer, name), torch.from_numpy(part.index))
@@ -146,18 +146,22 @@ def _selected(parameter: nn.Parameter, part: _Part) -> nn.Parameter:
 
 
 def _node(part: _Part) -> Node:
-    node = Node(part.layer, None, part.name)
+    layer: Any = part.layer  # the host takes bare parameters for modules
+    node = Node(layer, None, part.name)
     node.pruning_dim = part.axis
     return node
 
 
 def _handler(part: _Part):
-    box = PrunerBox[tp.ops.module2type(part.layer)]
+    box = PrunerBox[module2type(part.layer)]
     return box.prune_in_channels if part.role == "in" else box.prune_out_channels
 
 
 def _triggers(root_unit: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
     """For each index of a member the channel of the root that takes it along: the n-th of its unit for the n-th."""
+    # A unit may own another number of indices here than in the root: a linear layer that reads flattened maps of
+    # 2 pixels owns 0, 1 of channel 0 and 2, 3 of channel 1, and is told [0, 0, 1, 1]. Where a unit is a head of 2
+    # channels in both, but the member has heads 0, 1 interleaved, it is told [0, 2, 1, 3]: first to first of each head.
     by_unit, owned = np.argsort(root_unit, kind="stable"), np.bincount(root_unit, minlength=size)
     starts = np.cumsum(owned) - owned
     counts = np.bincount(unit, minlength=size)

@@ -123,6 +123,10 @@ def _join_cluster(ledger: Ledger, cluster: list[Strand], operands: Sequence[Oper
 
 def _reconcile(ledger: Ledger, cluster: list[Strand]) -> tuple[list[Strand], list[Letter]]:
     """The strands that can be joined and the letters they share; the others are frozen."""
+    # Strands meet in one operation with labels along different letters: queries (h, d), one label for every channel d
+    # of every head h, times a scale (d) that all heads share. Labels along the letters that all have are tied. But if
+    # the slowest axis of the widest (`major`: h, by which units leave) is none of them, tying would make all heads one
+    # unit: then what lacks it, the scale, stays whole instead, and h remains free.
     common = [x for x in cluster[0].letters if all(x in strand.letters for strand in cluster)]
     widest = max(cluster, key=lambda strand: len(strand.letters))
     if len(widest.letters) == len(common):

@@ -59,7 +59,7 @@ class KeptStatistics(TorchDispatchMode):
                 if set(varying(layer)) & set(axes):
                     stays = ~self._gone(layer)
                     found = stays if found is None else found & stays
-            if found is None or bool((found.amax(axes, True) == found.amin(axes, True)).all()):
+            if found is None or bool((found.amax(tuple(axes), True) == found.amin(tuple(axes), True)).all()):
                 return None
         return found.to(tensor.device)
 
@@ -91,6 +91,7 @@ class KeptStatistics(TorchDispatchMode):
 
 def _moments(x: Tensor, kept: Tensor, axes: Sequence[int], correction: float = 0) -> tuple[Tensor, Tensor]:
     """Mean and variance over what counts, with the axes kept; zero where nothing does."""
+    axes = tuple(axes)
     count = kept.expand(x.shape).sum(axes, keepdim=True)
     mean = torch.where(kept, x, 0).sum(axes, keepdim=True) / count.clamp(min=1)
     squares = torch.where(kept, (x - mean) ** 2, 0).sum(axes, keepdim=True)

@@ -142,6 +142,10 @@ class Ledger:
 
     def _straighten(self, classes: np.ndarray) -> bool:
         """Tie what a rectangle needs tied; True when something was."""
+        # A block of labels [heads, channels] can only leave by whole rows or whole columns. Where ties have made of
+        # [[1, 2], [3, 4]] the classes [[1, 1], [3, 4]], neither all rows nor all columns are alike: the axis along
+        # which more classes would be left is kept, and the other tied, [[1, 1], [3, 3]]. New ties may bend another
+        # block, hence the loop in `classes`.
         changed = False
         for block in self.rectangles.values():
             found = torch.from_numpy(classes)[block]

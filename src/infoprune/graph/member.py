@@ -37,7 +37,8 @@ def stands_in(layer: object) -> bool:
     return getattr(layer, "stands_in", False)
 
 
-def part_of(layer: nn.Module) -> PartOf:
+def part_of(layer: object) -> PartOf:
     """Where this layer's output channels are among those that the model's own layer gives out."""
-    size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    return getattr(layer, "part_of", PartOf(size, torch.arange(size)))
+    told = vars(layer)
+    size = told["out_features" if isinstance(layer, nn.Linear) else "out_channels"]
+    return told.get("part_of", PartOf(size, torch.arange(size)))

@@ -82,12 +82,13 @@ def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], made: dict[i
         return tuple(parts) if type(value) is tuple else type(value)(*parts)
     if not (isinstance(value, list | Mapping) or _is_plain_object(value)):
         return value
-    made[id(value)] = new = copy.copy(value)
+    new: Any = copy.copy(value)
+    made[id(value)] = new
     if isinstance(value, list):
         new[:] = [_with_tensors(part, function, made) for part in value]
     elif isinstance(value, Mapping):
         for key in value:
-            new[key] = _with_tensors(value[key], function, made)  # type: ignore[index] - mappings that copy can be set
+            new[key] = _with_tensors(value[key], function, made)
     else:
         for name, part in _attributes(value).items():
             object.__setattr__(new, name, _with_tensors(part, function, made))

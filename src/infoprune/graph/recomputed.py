@@ -42,7 +42,7 @@ def weight_of(module: nn.Module) -> Tensor:
     """The weight as the layer would use it in evaluation: asking for it in training would move a spectral norm."""
     if not parametrize.is_parametrized(module, "weight"):
         return module.weight  # type: ignore[return-value]
-    held = module.parametrizations.weight  # type: ignore[union-attr, index]
+    held = module.get_submodule("parametrizations.weight")
     modes = {part: part.training for part in held.modules()}
     held.eval()
     try:

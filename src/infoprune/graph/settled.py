@@ -104,8 +104,10 @@ class _FourAxes(TorchFunctionMode):
 
 
 def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:
+    if len(args) < 3:
+        return False
     masks = [attn_mask, *args[3:4]]
-    alike = len(args) >= 3 and args[0].shape[:-2] == args[1].shape[:-2] == args[2].shape[:-2]
+    alike = args[0].shape[:-2] == args[1].shape[:-2] == args[2].shape[:-2]
     return alike and args[0].dim() in (3, 5, 6) and all(m is None or m.dim() == 2 for m in masks)
 
 

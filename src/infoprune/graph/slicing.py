@@ -57,7 +57,8 @@ def shrink(model: nn.Module, removal: Removal) -> list[tuple[nn.Parameter, nn.Pa
     modules = dict(model.named_modules())
     for (module, attribute, position), less in removal.attributes.items():
         _lower(modules[module], attribute, position, less)
-    return [(tensors[name], new) for name, new in cut.items() if isinstance(new, nn.Parameter)]
+    pairs = [(tensors[name], new) for name, new in cut.items()]
+    return [(old, new) for old, new in pairs if isinstance(old, nn.Parameter) and isinstance(new, nn.Parameter)]
 
 
 def blank(model: nn.Module, removal: Removal) -> None:
@@ -77,10 +78,14 @@ def blank(model: nn.Module, removal: Removal) -> None:
 def replace(model: nn.Module, successors: Mapping[int, Tensor]) -> None:
     """Put a tensor in the place of every one whose id is given, wherever it is held."""
     for module in model.modules():
-        for container in (module._parameters, module._buffers):
-            container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
+        _put(module._parameters, successors)
+        _put(module._buffers, successors)
         if isinstance(module, nn.RNNBase):  # holds its weights a second time
-            module._flat_weights = [successors.get(id(t), t) for t in module._flat_weights]  # type: ignore[misc]
+            module._flat_weights = [successors.get(id(t), t) for t in module._flat_weights]
+
+
+def _put(container: dict[str, Any], successors: Mapping[int, Tensor]) -> None:
+    container.update({k: successors[id(t)] for k, t in container.items() if id(t) in successors})
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -141,7 +146,7 @@ def _match_shapes(module: nn.Module) -> None:
     elif isinstance(module, nn.MultiheadAttention):
         _match_attention(module)
     elif _is_transposed_linear(module):
-        module.nx, module.nf = module.weight.shape
+        vars(module).update(zip(("nx", "nf"), weight_of(module).shape, strict=True))
 
 
 def _is_transposed_linear(module: nn.Module) -> bool:
@@ -153,7 +158,7 @@ def _match_attention(module: nn.MultiheadAttention) -> None:
     module.embed_dim = len(module.out_proj.weight)
     module.head_dim = module.embed_dim // module.num_heads
     reads = (module.in_proj_weight,) * 2 if module._qkv_same_embed_dim else (module.k_proj_weight, module.v_proj_weight)
-    module.kdim, module.vdim = (weight.shape[1] for weight in reads)  # type: ignore[union-attr]
+    module.kdim, module.vdim = (weight.shape[1] for weight in reads)
 
 
 def _match_recurrent(module: nn.RNNBase | nn.RNNCellBase) -> None:

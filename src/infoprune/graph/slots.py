@@ -96,6 +96,9 @@ def layer_name(tensor: str) -> str:
 
 def _runs(index: np.ndarray, unit: np.ndarray) -> Iterable[Run]:
     """The fewest runs for indices in ascending order: stretches of one unit, merged where they go on alike."""
+    # Indices 4..9 of units 0 0 1 1 2 2: three stretches of two (`repeat`), each beginning where the last one ended and
+    # with the next unit, so they are one run (start 4, unit 0, count 3, repeat 2). A plan of a wide layer then holds a
+    # few runs in place of thousands of indices.
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(index) != 1) | (np.diff(unit) != 0)]))
     repeat = np.diff(np.append(starts, len(index)))
     here, owner = index[starts], unit[starts]

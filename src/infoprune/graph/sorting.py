@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,6 +120,10 @@ def _makers(tape: Tape, where: _Label) -> Callable[[Sequence[np.ndarray]], bool]
 
 def _by_footprint(classes: np.ndarray, where: _Label) -> Iterable[list[np.ndarray]]:
     """The labels of each class that may leave, gathered with those of classes that take as much from the same slots."""
+    # A class is what leaves together, say one channel: row 3 of conv.weight and column 3 of fc.weight. Its footprint is
+    # how many labels it has in which slots, here (1 in conv.weight axis 0, 1 in fc.weight axis 1). All 64 channels have
+    # it, so they are the units of one site. Labels are sorted by class and slot once, and read off as stretches: with
+    # 10^6 labels, sets of them would take minutes.
     labels = np.flatnonzero(classes != classes[0])
     labels = labels[np.lexsort((labels, where.slot[labels], classes[labels]))]
     slot, owner = where.slot[labels], classes[labels]
@@ -252,7 +257,8 @@ def _silent_children(modules: Mapping[str, nn.Module], tape: Tape) -> Mapping[st
 def _feature_counts(model: nn.Module, slots: Sequence[tuple[Slot, ...]]) -> Iterator[tuple[int, Attribute]]:
     """What timm's models say of the inputs of their head, so that `reset_classifier` goes on working."""
     names = {module: name for name, module in model.named_modules()}
-    heads = [model.get_classifier()] if hasattr(model, "get_classifier") else []
+    timm: Any = model
+    heads = [timm.get_classifier()] if hasattr(model, "get_classifier") else []
     heads += [head] if isinstance(head := getattr(model, "conv_head", None), nn.Conv2d) else []
     for head in (h for h in heads if isinstance(h, nn.Linear | nn.Conv2d)):
         width, owner = head.weight.shape[1], names[head].rpartition(".")[0]

@@ -62,7 +62,7 @@ def _fill(layer: nn.Module, weight: Tensor | None, gradient: Tensor | None = Non
     own = nn.Parameter(weight.detach(), requires_grad=False)
     own.grad = gradient
     layer.register_parameter("weight", own)
-    layer.stands_in = True
+    vars(layer)["stands_in"] = True
 
 
 def _passes_gradients(weight: Tensor, parameter: nn.Parameter) -> bool:

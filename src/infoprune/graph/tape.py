@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.errors import Untraceable
@@ -227,7 +227,7 @@ class _Recorder(TorchDispatchMode):
 @contextmanager
 def paused() -> Iterator[None]:
     """Operations on labels are not part of the model."""
-    with torch.utils._python_dispatch._disable_current_modes():
+    with _disable_current_modes():
         yield
 
 

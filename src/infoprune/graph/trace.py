@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
 from infoprune.allocation import Posynomial
-from infoprune.errors import UnknownName, Untraceable
+from infoprune.errors import UnknownName, Untraceable, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.host import group_of, members_of_site
 from infoprune.graph.member import Member
 from infoprune.graph.other_ways import other_ways
 from infoprune.graph.passes import Pass
+from infoprune.graph.recomputed import weight_of
 from infoprune.graph.rules.multihead import suspects
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
@@ -193,7 +194,7 @@ class Graph:
 
 def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
     """The product of linear forms as site numbers -> coefficient."""
-    terms: Counter[tuple[int, ...]] = Counter({(): constant})  # type: ignore[dict-item]
+    terms: Counter[tuple[int, ...]] = Counter({(): constant})
     for fixed, parts in forms:
         grown: Counter[tuple[int, ...]] = Counter()
         for sites, coefficient in terms.items():
@@ -208,8 +209,8 @@ def _expand(constant: float, forms: Sequence[Form]) -> Counter[tuple[int, ...]]:
 def _module_names(model: nn.Module, wanted: Ignored) -> Iterator[str]:
     names = {module: name for name, module in model.named_modules()}
     for module in wanted:
-        name = module if isinstance(module, str) else names.get(module)  # type: ignore[call-overload]
-        if name not in names.values():
+        name = module if isinstance(module, str) else names.get(module)
+        if name is None or name not in names.values():
             shown = module if isinstance(module, str) else type(module).__name__
             hint = nearest(str(shown), [n for n in names.values() if n])
             raise UnknownName(f"head_dims names {shown!r}, which is no module of the model; {hint}")
@@ -241,11 +242,10 @@ def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
     except Untraceable:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: {first}); pass the "
-            "tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list or dict that "
-            "is itself an argument goes inside a tuple"
+            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: "
+            f"{first_line(error)}); pass the tensor, the tuple of arguments or the dict of keyword arguments that the "
+            "model takes; a list or dict that is itself an argument goes inside a tuple"
         ) from error
 
 
@@ -253,10 +253,9 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return stand_in(model)
     except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
-        first = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(
-            f"the model can't be copied ({type(error).__name__}: {first}), so that no removal could be tried; take "
-            "what can't be copied out of its attributes"
+            f"the model can't be copied ({type(error).__name__}: {first_line(error)}), so that no removal could be "
+            "tried; take what can't be copied out of its attributes"
         ) from error
 
 
@@ -308,7 +307,7 @@ def _tie_heads(model: nn.Module, tape: Tape, num_heads: Mapping[nn.Module, int])
         if module not in names or (names[module] + ".weight", 0) not in tape.axes:
             raise UnknownName("num_heads names a layer that is not in the model or was not used; pass its own layers")
         labels = tape.axes[names[module] + ".weight", 0]
-        fused = 3 if len(labels) == 3 * module.weight.shape[1] else 1
+        fused = 3 if len(labels) == 3 * weight_of(module).shape[1] else 1
         if len(labels) % (fused * heads):
             raise ValueError(f"{names[module]} has {len(labels)} outputs, which {heads} heads do not divide")
         tape.ledger.collapse(labels.view(fused, heads, -1), [2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,7 +29,7 @@ class Use:
     met: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
     roots: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
     directions: dict[tuple[str, int], Direction] = field(default_factory=dict)
-    sources: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
+    sources: MutableMapping[Tensor, tuple[str, ...]] = field(default_factory=WeakIdKeyDictionary)
     values: dict[str, Tensor] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
 

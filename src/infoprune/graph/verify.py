@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import Untraceable
+from infoprune.errors import Untraceable, first_line
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.labels import Statistic
@@ -115,7 +115,7 @@ class Trials:
             if DOUBT < agreement.relative <= (HALF_ROUNDING if self.half else self.tolerance):
                 agreement = self._settled(removal, statistics, agreement)
         except Exception as error:  # whatever the model's own code raises is the answer
-            return Trial(f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", where[-1])
+            return Trial(f"{type(error).__name__}: {first_line(error)[:160]}", where[-1])
         if not agreement.compared:
             return Trial(f"{agreement.emptiness} without it, so that nothing could be compared")
         if not agreement.relative <= self.tolerance:

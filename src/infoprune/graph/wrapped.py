@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from infoprune.errors import Untraceable
 from infoprune.require import require_model
@@ -62,12 +63,15 @@ def _about_modules(model: nn.Module) -> Iterator[str]:
             yield f"{here}, which flattens its parameters; prune the network before it is wrapped"
 
 
+_dispatch = attrgetter("__torch_dispatch__")
+
+
 def _about_tensors(model: nn.Module) -> Iterator[str]:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         kind = type(tensor)
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             yield f"{name} has no shape yet; run the model once before it is pruned"
         elif tensor.is_meta:
             yield f"{name} is on the meta device and has no values; load the model's weights first"
-        elif tensor.is_quantized or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        elif tensor.is_quantized or _dispatch(kind) is not _dispatch(Tensor):
             yield f"{name} is a {kind.__name__}, not a plain tensor; prune the network before it is spread or quantised"

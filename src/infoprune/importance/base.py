@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, final
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from infoprune.errors import BadWeights
 from infoprune.graph.member import Member, Role
+from infoprune.graph.recomputed import weight_of
 from infoprune.importance.normalisation import Normalizer, check_normalizer, normalise
 from infoprune.importance.reduction import Reduction, check_reduction, reduce_votes
 from infoprune.registry import Registry
@@ -139,7 +140,7 @@ def reading_filters(member: Member) -> tuple[Tensor, Tensor]:
     second tensor says which filter each entry of `member.index` belongs to.
     """
     layer, name = member.layer, member.name
-    weight = layer.weight.detach()
+    weight = _weight(layer)
     if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
         weight = _swapped(weight, getattr(layer, "groups", 1))
     pixels = _pixels(member) if isinstance(layer, nn.Linear) else 1
@@ -151,14 +152,19 @@ def reading_filters(member: Member) -> tuple[Tensor, Tensor]:
 def _pixels(member: Member) -> int:
     """How many inputs in a row belong to one channel, throughout a layer that reads flattened maps; otherwise 1."""
     pixels = len(member.index) // max(1, len(member.root.unique()))
-    if pixels < 2 or len(member.index) % pixels or member.layer.in_features % pixels:
+    if pixels < 2 or len(member.index) % pixels or _weight(member.layer).shape[1] % pixels:
         return 1
     index, root = member.index.view(-1, pixels), member.root.view(-1, pixels)
     in_rows = (index == index[:, :1] + torch.arange(pixels)).all() and not (index[:, 0] % pixels).any()
     return pixels if in_rows and (root == root[:, :1]).all() else 1
 
 
-def kernels_of(layer: nn.Module, name: str) -> Tensor:
+def _weight(layer: nn.Module | nn.Parameter) -> Tensor:
+    """A layer's weight, apart from autograd; a bare parameter is its own."""
+    return layer.detach() if isinstance(layer, nn.Parameter) else weight_of(layer).detach()
+
+
+def kernels_of(layer: nn.Module | nn.Parameter, name: str) -> Tensor:
     """A layer's weight as filters of kernels: [output units, kernels of a filter, weights of a kernel].
 
     A linear layer's neuron is a filter of 1x1 kernels. A grouped filter holds the kernels of its own group
@@ -169,7 +175,7 @@ def kernels_of(layer: nn.Module, name: str) -> Tensor:
     >>> kernels_of(nn.ConvTranspose2d(6, 4, 3, groups=2), "up").shape
     torch.Size([4, 3, 9])
     """
-    weight = layer.weight.detach()
+    weight = _weight(layer)
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
         weight = _swapped(weight, layer.groups)
     return _as_filters(weight, name)
@@ -213,7 +219,7 @@ def members_of(group: Sequence[GroupItem]) -> Iterator[Member]:
         yield Member(_name(item.dep.target, names), layer, role, index, root)
 
 
-def _places(triggers: Sequence[int | None], position: dict[int, int]) -> Tensor:
+def _places(triggers: Sequence[int | None], position: Mapping[Any, int]) -> Tensor:
     try:
         return torch.tensor([position[trigger] for trigger in triggers], dtype=torch.long)
     except KeyError as missing:

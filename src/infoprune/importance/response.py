@@ -11,6 +11,7 @@ from infoprune.errors import StaleObservations, UnusableData
 from infoprune.graph.member import Member, part_of, stands_in
 from infoprune.importance.base import Importance
 from infoprune.observe import Observations
+from infoprune.observe.responses import Responses
 
 LEAST = 4  # samples of a class; rarer classes are left out, since two or three samples lie apart by chance alone
 
@@ -31,14 +32,19 @@ class ResponseImportance(Importance):
         super().__post_init__()
         if not isinstance(self.seen, Observations):
             raise TypeError(f"seen is {type(self.seen).__name__}; pass what infoprune.observe(model, loader) gave")
-        if self.seen.responses is None:
-            raise UnusableData("no class labels were observed; give observe() batches (inputs, one integer a sample)")
-        counts = self.seen.responses.labels.unique(return_counts=True)[1]
+        counts = self.responses.labels.unique(return_counts=True)[1]
         if int((counts >= LEAST).sum()) < 2:
             raise UnusableData(
                 f"fewer than two of {len(counts)} classes have {LEAST} of the {int(counts.sum())} samples that are "
                 "kept; observe() more samples, or coarser labels"
             )
+
+    @property
+    def responses(self) -> Responses:
+        """What single channels answered."""
+        if self.seen.responses is None:
+            raise UnusableData("no class labels were observed; give observe() batches (inputs, one integer a sample)")
+        return self.seen.responses
 
     @abstractmethod
     def dependence(self, responses: Tensor, labels: Tensor) -> Tensor:
@@ -50,14 +56,14 @@ class ResponseImportance(Importance):
         found = self._responses(member)
         if found is None:
             return None
-        index, counts = self.seen.responses.labels.unique(return_inverse=True, return_counts=True)[1:]
+        index, counts = self.responses.labels.unique(return_inverse=True, return_counts=True)[1:]
         common = counts[index] >= LEAST
         wanted = part_of(member.layer).index[member.index].to(found.device)
         return self.dependence(found[wanted][:, common], index[common]).float()
 
     def _responses(self, member: Member) -> Tensor | None:
         """Channels x samples x numbers, None for a layer that was not called."""
-        layers, name = self.seen.responses.layers, member.name
+        layers, name = self.responses.layers, member.name
         if stands_in(member.layer):  # its outputs are not a module's, so they were not observed
             return None
         if name not in layers and name in self.seen.silent:
@@ -68,4 +74,4 @@ class ResponseImportance(Importance):
             raise StaleObservations(
                 f"{name} has {now} channels and was observed {was}; observe() the model as it is now"
             )
-        return self.seen.responses.of(name)
+        return self.responses.of(name)

@@ -89,7 +89,7 @@ class PruneCallback(Callback):
     def _averages(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[nn.Module]:
         """The averaged copies of the network, wherever they are kept."""
         kept = [m for m in pl_module.modules() if isinstance(m, AveragedModel)]
-        kept += [v for c in trainer.callbacks for v in vars(c).values() if isinstance(v, AveragedModel)]
+        kept += [v for c in vars(trainer)["callbacks"] for v in vars(c).values() if isinstance(v, AveragedModel)]
         for average in kept:
             whole = type(average.module) is type(pl_module)
             yield average.module.get_submodule(self.network) if whole else average.module

@@ -164,7 +164,7 @@ class _Trial:
     def divergences(self, site: Site, kept: np.ndarray) -> Tensor:
         """One number a batch."""
         pruned = copy.deepcopy(self.graph.model)
-        coupling, mask = self.graph.couplings[site.name], gone(site.size, kept)
+        coupling, mask = self.graph.couplings[site.name], gone(site.size, kept.tolist())
         shrink(pruned, Removal.of([(coupling.slots, coupling.attributes, mask)]))
         self._reestimate(pruned)
         pairs = zip(self.dense, self._outputs(pruned), strict=True)

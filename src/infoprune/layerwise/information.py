@@ -62,8 +62,8 @@ def bottleneck(
     """
     beta = beta if beta is None else _checked("beta", beta)
     relevance, scale = _checked("relevance", relevance), _one_of("scale", scale, "shares", "printed")
-    for companion in ("input", _one_of("target", target, "labels", "output")):
-        seen.companion(companion)
+    seen.companion("input")
+    seen.companion(_one_of("target", target, "labels", "output"))
     return Bottleneck(seen, beta, relevance, target, scale)
 
 

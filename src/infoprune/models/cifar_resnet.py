@@ -66,6 +66,10 @@ class PreActivationBottleneck(nn.Module):
 class CifarResNet(nn.Module):
     """6n + 2 layers: a convolution, three stages of n basic blocks at widths 16, 32 and 64, a classifier."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
     def __init__(self, depth: int, num_classes: int):
         super().__init__()
         n, i = (depth - 2) // 6, WIDTHS[0]
@@ -85,6 +89,10 @@ class CifarResNet(nn.Module):
 
 class PreActivationResNet(nn.Module):
     """9n + 2 layers: three stages of n pre-activation bottlenecks that give out 64, 128 and 256 channels."""
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(self, depth: int, num_classes: int):
         super().__init__()

@@ -69,6 +69,7 @@ class LVViT(nn.Module):
 
     has_class_token = True
     num_prefix_tokens = 1
+    embed_dim: int
 
     def __init__(
         self,

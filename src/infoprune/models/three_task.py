@@ -7,7 +7,7 @@ trains on a processor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Residual(nn.Module):
 class ThreeTaskNet(nn.Module):
     """One backbone, one head for each task; images n x 3 x h x w give {task: n x c x h x w}."""
 
-    def __init__(self, backbone: nn.Module, heads: dict[str, nn.Module], num_classes: int):
+    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module], num_classes: int):
         super().__init__()
         self.num_classes = num_classes
         self.backbone, self.heads = backbone, nn.ModuleDict(heads)

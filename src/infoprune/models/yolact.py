@@ -128,7 +128,7 @@ class Yolact(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         for layer in (m for part in (self.pyramid, self.protonet, self.head) for m in part.modules()):
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
@@ -139,8 +139,9 @@ class Yolact(nn.Module):
         if self.training and targets is None:
             return heads._asdict()
         height, width = images.shape[-2:]
-        anchors = anchors_of([x.shape[-2:] for x in levels], (height, width), SCALES, ASPECT_RATIOS, like=images)
-        if self.training:
+        sizes = [(x.shape[-2], x.shape[-1]) for x in levels]
+        anchors = anchors_of(sizes, (height, width), SCALES, ASPECT_RATIOS, like=images)
+        if self.training and targets is not None:
             return losses(*heads, anchors, targets)
         return self.postprocess_detections(heads, anchors, (height, width))
 

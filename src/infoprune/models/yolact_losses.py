@@ -7,6 +7,7 @@ channels that tracing in evaluation mode never sees it use.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,8 @@ def losses(
     count = max(1, sum(int((match >= 0).sum()) for match in found))
     rows = zip(found, targets, deltas, logits, coefficients, prototypes, strict=True)
     terms = [_of_image(match, target, anchors, *heads) for match, target, *heads in rows]
-    return {name: weight * sum(term[name] for term in terms) / count for name, weight in WEIGHTS.items()}
+    total = {name: reduce(torch.add, (term[name] for term in terms)) for name in WEIGHTS}
+    return {name: weight * total[name] / count for name, weight in WEIGHTS.items()}
 
 
 def _matched(matcher: Matcher, target: Mapping[str, Tensor], anchors: Tensor) -> Tensor:

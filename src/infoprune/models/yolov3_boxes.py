@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -81,7 +82,7 @@ def losses(
             classes = classes + F.binary_cross_entropy_with_logits(said[5:], one, reduction="sum")
             wanted[level][picture, anchor, row, column] = 1
     pairs = zip(maps, wanted, strict=True)
-    objects = sum(F.binary_cross_entropy_with_logits(t[..., 4], w, reduction="sum") for t, w in pairs)
+    objects = reduce(torch.add, (F.binary_cross_entropy_with_logits(t[..., 4], w, reduction="sum") for t, w in pairs))
     told = {"loss_box": box, "loss_object": objects, "loss_class": classes}
     return {name: value / len(targets) for name, value in told.items()}
 

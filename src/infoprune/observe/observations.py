@@ -51,10 +51,8 @@ class Observations:
         if (self.layers, self.companions) != (other.layers, other.companions):
             raise StaleObservations("the observations are of different layers; observe() the same model everywhere")
         statistic = self.statistic.merge(other.statistic)
-        both = self.responses and other.responses
-        responses = self.responses.merge(other.responses) if both else None
-        read = self.moments and other.moments
-        moments = self.moments.merge(other.moments) if read else None
+        responses = self.responses.merge(other.responses) if self.responses and other.responses else None
+        moments = self.moments.merge(other.moments) if self.moments and other.moments else None
         samples = self.samples + other.samples
         return replace(self, statistic=statistic, samples=samples, responses=responses, moments=moments)
 

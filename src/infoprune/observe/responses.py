@@ -122,5 +122,6 @@ def _maps(layer: nn.Module, output: Tensor, n: int) -> Tensor | None:
 
 def classes_in(labels: Tensor | None, n: int) -> Tensor | None:
     """The labels if they are classes: one integer a sample."""
-    whole = labels is not None and not labels.is_floating_point() and not labels.is_complex()
-    return labels if whole and labels.shape == (n,) else None
+    if labels is None or labels.is_floating_point() or labels.is_complex():
+        return None
+    return labels if labels.shape == (n,) else None

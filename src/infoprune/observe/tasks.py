@@ -65,7 +65,7 @@ class TaskObservations:
         """The evidence of a layer; without a name, of the only one."""
         if name is None and len(self.layers) == 1:
             return next(iter(self.layers.values()))
-        if name not in self.layers:
+        if name is None or name not in self.layers:
             known = list(self.layers)
             raise UnknownName(f"layer {name!r} was not observed; {nearest(str(name), known)}")
         return self.layers[name]
@@ -80,7 +80,10 @@ class TaskObservations:
         """The share of each task, in the order of `tasks`; they add up to 1."""
         if task is None and len(self.tasks) > 1:
             raise ValueError(f"tasks {', '.join(self.tasks)} were observed; name one, or give each a weight")
-        given = {self.tasks[0]: 1.0} if task is None else {task: 1.0} if isinstance(task, str) else dict(task)
+        if task is None or isinstance(task, str):
+            given = {next(iter(self.tasks)) if task is None else task: 1.0}
+        else:
+            given = dict(task)
         for name in given:
             if name not in self.tasks:
                 raise UnknownName(f"task {name!r} was not observed; {nearest(name, list(self.tasks))}")

@@ -117,7 +117,7 @@ class _Watch:
         def note(_: nn.Module, __: Any, output: Any) -> None:
             found = next((t for t in outputs_of(output) if t.is_floating_point()), None)
             features = None if found is None else by_sample(found, self.samples)
-            if features is None:
+            if found is None or features is None:
                 self.silent[name] = "it gives out nothing with one entry a sample"
                 return
             if self.labels is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,10 +64,10 @@ def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precisio
     with evaluating(model), autocast(device, precision):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
             if place % us.world == us.rank:
+                maps: Any = targets  # one a task, by name
                 outputs = model(images.to(device, memory_format=torch.channels_last))
                 found[place] = {
-                    name: metric.statistics(outputs[name].float().cpu(), targets[name])
-                    for name, metric in metrics.items()
+                    name: metric.statistics(outputs[name].float().cpu(), maps[name]) for name, metric in metrics.items()
                 }
     return Scores(tuple(scores_of(metrics, in_order(us.gathered(found)))))
 

@@ -47,7 +47,7 @@ def build_network(
     With `file` it is what `name` makes in that Python file. `options` are arguments of its builder; `classes` are those
     of the data, for networks that take a number of classes and were told none.
     """
-    told = {**(options or {}), **({} if num_classes is None else {"num_classes": num_classes})}
+    told: dict[str, Any] = {**(options or {}), **({} if num_classes is None else {"num_classes": num_classes})}
     torch.manual_seed(seed)
     if file is not None:
         if pretrained:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from infoprune.errors import BadRecipe
 
@@ -22,11 +23,11 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "an alias (*), which recipes don't take; write it out", mark)
+            raise ComposerError(None, None, "an alias (*), which recipes don't take; write it out", mark)
         self.depth += 1
         if self.depth > DEEPEST:
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "values nested deeper than any section is", mark)
+            raise ComposerError(None, None, "values nested deeper than any section is", mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node

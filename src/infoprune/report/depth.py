@@ -82,7 +82,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays: np.ndarray) -> None:
     colours = np.array([f"C{k % 10}" for k in labels])
-    axes.scatter(x[~stays], y[~stays], s=40, facecolors="white", edgecolors=colours[~stays], zorder=2)
+    axes.scatter(x[~stays], y[~stays], s=40, facecolors="white", edgecolors=colours[~stays].tolist(), zorder=2)
     axes.scatter(x[stays], y[stays], s=60, c=colours[stays], zorder=2)
 
 

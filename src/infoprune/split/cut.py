@@ -124,7 +124,7 @@ class _Follow(TorchDispatchMode):
         self._name(cut.fakes, "the model's input")
 
     def origin(self, tensor: Tensor) -> str:
-        return self.origins.get(tensor, "the model's own code before it")
+        return self.origins.get(tensor) or "the model's own code before it"
 
     def entered(self, name: str, _: nn.Module, __: Any) -> None:
         self.stack.append(name)

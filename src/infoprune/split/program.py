@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 
 def program_of(half: nn.Module, inputs: tuple[Any, ...]) -> ExportedProgram:
@@ -16,7 +17,7 @@ def program_of(half: nn.Module, inputs: tuple[Any, ...]) -> ExportedProgram:
     return torch.export.export(lean, inputs)
 
 
-def _lean(module: nn.Module) -> nn.Module:
+def _lean(module: GraphModule) -> GraphModule:
     """The graph module without dead nodes, and without what only they held."""
     graph = module.graph
     for node in list(graph.nodes):

@@ -158,9 +158,9 @@ def _put(model: nn.Module, spec: StandIn) -> None:
     for part in parent_name.split(".") if parent_name else ():
         if isinstance(parent, Replacement) and part not in parent._modules:
             return
-        parent = parent._modules[part]
+        parent = parent.get_submodule(part)
     if leaf in parent._modules:
-        parent._modules[leaf] = replacement(parent._modules[leaf], spec)
+        parent._modules[leaf] = replacement(parent.get_submodule(leaf), spec)
 
 
 def _is_gone(model: nn.Module, name: str) -> bool:
@@ -169,7 +169,7 @@ def _is_gone(model: nn.Module, name: str) -> bool:
     for part in name.split("."):
         if isinstance(module, Replacement):
             return True
-        module = module._modules[part]
+        module = module.get_submodule(part)
     return isinstance(module, Replacement)
 
 

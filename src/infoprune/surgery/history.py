@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.surgery.plan import Plan
 
-_plans = WeakIdKeyDictionary()  # model -> the plans that were carried out on it
+# model -> the plans that were carried out on it
+_plans: MutableMapping[nn.Module, tuple[Plan, ...]] = WeakIdKeyDictionary()
 
 
 def note_plan(model: nn.Module, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from infoprune.graph.wrapped import bare
 from infoprune.surgery.edit import Edit
 from infoprune.surgery.plan import Plan, added_by, removal_of
 
-_successors = WeakIdKeyDictionary()  # parameter -> weak reference to the one that replaced it, cut
-_heirs = WeakIdKeyDictionary()  # parameter -> weak references to those that started from its values
+Weak = weakref.ref[nn.Parameter]
+_successors: MutableMapping[Tensor, Weak] = WeakIdKeyDictionary()  # parameter -> the one that replaced it, cut
+_heirs: MutableMapping[Tensor, tuple[Weak, ...]] = WeakIdKeyDictionary()  # parameter -> those made of its values
 
 
 def remember(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infoprune.errors import CertificateFailed, NotCompared
+from infoprune.errors import CertificateFailed, NotCompared, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
@@ -123,10 +123,9 @@ def _macs(model: nn.Module, example_inputs: Any, plan: Plan) -> int:
 
 
 def _cannot_run(error: Exception) -> CertificateFailed:
-    first = str(error).splitlines()[0] if str(error) else ""
     return CertificateFailed(
-        f"the planned network can't run on example_inputs ({type(error).__name__}: {first}); the model is unchanged; "
-        "check that the inputs and the plan belong to this model"
+        f"the planned network can't run on example_inputs ({type(error).__name__}: {first_line(error)}); the model is "
+        "unchanged; check that the inputs and the plan belong to this model"
     )
 
 

@@ -78,7 +78,7 @@ def _out_of_place(module: nn.Module) -> nn.Module:
     if not getattr(module, "inplace", False) or module.state_dict(keep_vars=True):
         return module
     module = copy.copy(module)
-    module.inplace = False
+    vars(module)["inplace"] = False
     return module
 
 

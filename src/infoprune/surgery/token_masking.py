@@ -93,8 +93,9 @@ class TokenMasking:
 def _channels(model: nn.Module, layout: TokenLayout, removal: Removal) -> Tensor | None:
     """Those of the tokens' channels that stay; None where all do."""
     weight = named_tensors(model).get(layout.embedding)
-    kept = None if weight is None else removal.kept(layout.embedding, weight.shape).get(0)
-    return None if kept is None else kept.to(weight.device)
+    if weight is None or (kept := removal.kept(layout.embedding, weight.shape).get(0)) is None:
+        return None
+    return kept.to(weight.device)
 
 
 def everyone(x: Tensor, prefix: int) -> Tensor:

@@ -89,7 +89,7 @@ def class_attention(arriving: Arriving) -> Tensor:
     """
     attention = _plain_attention(arriving)
     q_weight, k_weight, _ = attention.qkv.weight.unflatten(0, (3, attention.num_heads, -1))
-    y = arriving.block.norm1(arriving.x)
+    y = arriving.block.get_submodule("norm1")(arriving.x)
     query = torch.einsum("bd,hed->bhe", y[:, 0], q_weight)
     if attention.qkv.bias is not None:
         query = query + attention.qkv.bias.unflatten(0, (3, attention.num_heads, -1))[0]
@@ -100,10 +100,11 @@ def class_attention(arriving: Arriving) -> Tensor:
 def _plain_attention(arriving: Arriving) -> Attention:
     attention = arriving.block._modules.get("attn")
     plain = isinstance(attention, Attention) and isinstance(attention.q_norm, nn.Identity)
-    if not plain or "norm1" not in arriving.block._modules or not arriving.prefix:
-        raise ValueError(
-            f"class-attention needs a class token and a block with norm1 and attention without query norms, not "
-            f"{type(arriving.block).__name__} after {arriving.prefix} tokens; use another score, such as "
-            "'capacity+independence'"
-        )
+    if isinstance(attention, Attention) and plain and "norm1" in arriving.block._modules and arriving.prefix:
+        return attention
+    raise ValueError(
+        f"class-attention needs a class token and a block with norm1 and attention without query norms, not "
+        f"{type(arriving.block).__name__} after {arriving.prefix} tokens; use another score, such as "
+        "'capacity+independence'"
+    )
     return attention

@@ -7,7 +7,7 @@ the price is a posynomial of widths and shares, and one geometric program alloca
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -154,12 +154,14 @@ class Stages:
             tokens: _terms(self._price_at(scored, budget, tokens))
             for tokens in {at(i, m) for i in stages for m in range(3)}
         }
-        terms: Counter[tuple[int, ...]] = Counter()
+        terms: dict[tuple[int, ...], float] = defaultdict(float)
         for row, lowest in rows[at(0, 0)].items():
             terms[(*row, *[0] * len(stages))] += lowest
         for i in stages:
             for row in rows[at(i, 2)]:
-                terms.update(self._of_stage(row, i, few, [rows[at(i, m)].get(row, 0.0) for m in range(3)]))
+                of_stage = self._of_stage(row, i, few, [rows[at(i, m)].get(row, 0.0) for m in range(3)])
+                for term, value in of_stage.items():
+                    terms[term] += value
         return Posynomial(list(terms.values()), np.array(list(terms))).simplified()
 
     def _price_at(self, scored: Scored, budget: Budget, tokens: Sequence[int]) -> Posynomial:
@@ -217,7 +219,7 @@ def _counted(budgets: Sequence[Budget]) -> list[Counted]:
 def _alone(model: nn.Module, block: str) -> nn.Module:
     """The model, of which nothing runs but one block."""
     module = model.get_submodule(block)
-    model.forward = lambda x: module(x)  # type: ignore[method-assign]
+    model.forward = lambda x: module(x)
     return model
 
 

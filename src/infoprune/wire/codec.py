@@ -5,14 +5,14 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from infoprune.errors import BadStream
 from infoprune.registry import Registry
 
-codecs = Registry("codec")
+codecs: Registry[type[Codec]] = Registry("codec")
 
 
 class Codec(ABC):
@@ -73,11 +73,12 @@ def qp_of(codec: Codec) -> int:
 
 def codec_at(factory: type[Codec], qp: int) -> Codec:
     """The codec of this class; `qp` is 0 for those that have none."""
+    make: Any = factory  # with its parameter, or without
     if factory.has_qp:
-        return factory(qp)
+        return make(qp)
     if qp:
         raise ValueError(f"{factory.name} has no quantisation parameter and was given {qp}")
-    return factory()
+    return make()
 
 
 def deflate(data: bytes) -> bytes:

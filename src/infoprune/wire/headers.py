@@ -134,7 +134,7 @@ def _read_pps(bits: _Bits) -> tuple[int, int, bool, bool]:
     bits.take(1)  # dependent_slice_segments_enabled_flag
     output_flag, extra_bits = bits.flag(), bits.take(3)
     bits.take(2)  # sign_data_hiding_enabled_flag, cabac_init_present_flag
-    bits.golomb(), bits.golomb()  # reference pictures, which an intra picture has not
+    _ = bits.golomb(), bits.golomb()  # reference pictures, which an intra picture has not
     init_qp = 26 + bits.signed_golomb()
     bits.take(2)  # constrained_intra_pred_flag, transform_skip_enabled_flag
     return init_qp, extra_bits, output_flag, bits.flag()

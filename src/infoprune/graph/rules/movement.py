@@ -77,7 +77,7 @@ def _on_cpu(value: Any) -> Any:
     return value.cpu() if isinstance(value, Tensor) else value
 
 
-def _note_shapes(tape: Tape, func: Any, args: tuple, before: Sequence[Tensor], after: Sequence[Any]) -> None:
+def _note_shapes(tape: Tape, func: Any, args: Sequence[Any], before: Sequence[Tensor], after: Sequence[Any]) -> None:
     """Sizes that the model's own code names, and rectangles that must stay rectangles."""
     packet = func.overloadpacket
     for old, new in zip(before, after, strict=True):

@@ -30,8 +30,8 @@ def written(tape: Tape, view: Tensor) -> None:
     old, found = tape.marks(base), tape.marks(view).layers
     across = []
     for layer in found:
-        where = [] if windows is None else _axes(layer, windows)
-        if windows is None or None in where or not (old.layers or old.adaptive):
+        where = None if windows is None else _axes(layer, windows)
+        if windows is None or where is None or not (old.layers or old.adaptive):
             tape.ledger.freeze(layer, "it is copied into a part of another tensor")
         elif all(_is_whole(windows[axis], base.size(axis)) for axis in where):
             across.append(_beside(layer, where, base))
@@ -46,7 +46,7 @@ def written(tape: Tape, view: Tensor) -> None:
 
 def _windows(view: Tensor, base: Tensor) -> list[Window] | None:
     """One window for each axis of the base; None where they can't be told from the strides."""
-    rest, windows = view.storage_offset() - base.storage_offset(), {}
+    rest, windows = int(view.storage_offset() - base.storage_offset()), dict[int, Window]()
     unseen = [axis for axis in range(view.dim()) if view.size(axis) > 1]
     for axis in sorted(range(base.dim()), key=lambda d: (-base.stride(d), base.size(d) == 1)):
         stride, size = base.stride(axis), base.size(axis)
@@ -66,25 +66,25 @@ def _runs_along(view: Tensor, axis: int, start: int, stride: int, size: int) -> 
     return left == 0 and step > 0 and start + step * (view.size(axis) - 1) < size
 
 
-def _axes(layer: Tensor, windows: list[Window]) -> list[int | None]:
-    """The axes of the base along which the labels of the view change."""
-    return [next((d for d, w in enumerate(windows) if w.shown == axis), None) for axis in varying(layer)]
+def _axes(layer: Tensor, windows: list[Window]) -> list[int] | None:
+    """The axes of the base along which the labels of the view change; None where one is not an axis of the base."""
+    shown = {window.shown: axis for axis, window in reversed(list(enumerate(windows)))}
+    return [shown[axis] for axis in varying(layer)] if set(varying(layer)) <= shown.keys() else None
 
 
 def _is_whole(window: Window, size: int) -> bool:
     return (window.start, window.step, window.count) == (0, 1, size)
 
 
-def _beside(layer: Tensor, where: list[int | None], base: Tensor) -> Tensor:
+def _beside(layer: Tensor, where: list[int], base: Tensor) -> Tensor:
     """The view's labels for all of the base, on which they change along the axes `where`."""
-    order = sorted(range(len(where)), key=lambda place: where[place] or 0)
+    order = sorted(range(len(where)), key=lambda place: where[place])
     shape = [base.size(d) if d in where else 1 for d in range(base.dim())]
     return compact(layer).permute(order).reshape(shape).expand(base.shape)
 
 
-def _with_row(tape: Tape, old: Marks, layer: Tensor, axis: int | None, windows: list[Window], base: Tensor) -> Marks:
+def _with_row(tape: Tape, old: Marks, layer: Tensor, axis: int, windows: list[Window], base: Tensor) -> Marks:
     """The base's labels along `axis` with those of the view in its window."""
-    assert axis is not None
     window, size, labels = windows[axis], base.size(axis), compact(layer)
     own = [x for x in old.layers if varying(x) == (axis,)]
     row = compact(own[0]).clone() if own else torch.zeros(size, dtype=torch.long)

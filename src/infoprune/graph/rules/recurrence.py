@@ -32,8 +32,8 @@ def recurrent_layer(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) 
     _tie_state(tape, hidden, states, state)
     for result in tensors(out):
         lead = (None,) * (result.dim() - 1)
-        fits = state is not None and result.size(-1) == state.labels.numel()
-        tape.mark(result, Marks((spread(state, (*lead, "h"), result.shape),) if fits else ()))
+        fitting = [state] if state is not None and result.size(-1) == state.labels.numel() else []
+        tape.mark(result, Marks(tuple(spread(s, (*lead, "h"), result.shape) for s in fitting)))
     steps = x.numel() // x.size(-1)
     for weight in weights[:2]:
         tape.count_product(steps, axes(tape, weight))

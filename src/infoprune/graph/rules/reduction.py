@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from infoprune.graph.rules.elementwise import combine
 aten = torch.ops.aten
 
 
-def reduced_axes(args: tuple, kwargs: dict, dims: int) -> list[int]:
+def reduced_axes(args: Sequence[Any], kwargs: dict, dims: int) -> list[int]:
     axes = args[1] if len(args) > 1 else kwargs.get("dim")
     if axes is None or axes == [] or isinstance(axes, bool):  # var(x, unbiased) runs over all
         return list(range(dims))
@@ -37,7 +38,7 @@ def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic:
 
 
 @rule(aten.sum, aten.linalg_vector_norm, aten.norm)
-def exact_reduction(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+def exact_reduction(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) -> None:
     if func.overloadpacket in (aten.linalg_vector_norm, aten.norm):
         args = (args[0], *args[2:]) if len(args) > 2 else (args[0],)
     _reduce(tape, args[0], reduced_axes(args, kwargs, args[0].dim()), out, None)
@@ -63,7 +64,7 @@ def softmax(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 
 @rule(aten.amax, aten.amin, aten.max, aten.min, aten.argmax)
-def extreme(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+def extreme(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) -> None:
     if len(args) > 1 and isinstance(args[1], Tensor):
         return combine(tape, args[:2], out)
     axes = reduced_axes(args, kwargs, args[0].dim())
@@ -76,7 +77,7 @@ def extreme(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 
 @rule(aten.glu)
-def glu(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
+def glu(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) -> None:
     axis = (args[1] if len(args) > 1 else -1) % out.dim()
     halves = []
     for layer in tape.marks(args[0]).layers:

@@ -20,6 +20,8 @@ from infoprune.artifact.layout import WEIGHTS
 from infoprune.artifact.loading import Config, pruned, read_weights
 from infoprune.errors import BadArtifact
 
+Timm = Any  # a network with what timm's have: reset_classifier, feature_info, pretrained_cfg
+
 
 @register_model
 def infoprune(
@@ -45,7 +47,7 @@ def infoprune(
     _refuse_sources(pretrained_cfg_overlay)
     kwargs.pop("pretrained_model_args", None)
     if features_only:
-        model: nn.Module = _features(place, config, pretrained, kwargs)
+        model: Timm = _features(place, config, pretrained, kwargs)
     else:
         model = _network(place, config, pretrained, kwargs)
         if num_classes not in (None, getattr(model, "num_classes", None)):
@@ -57,7 +59,7 @@ def infoprune(
 # --------------------------------------------------------------------------------------------------- where it is
 
 
-def _folder(directory: object, found: Mapping[str, Any], cache_dir: object) -> Path:
+def _folder(directory: object, found: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> Path:
     """What was asked for by hand, or what timm made of local-dir: and hf-hub:."""
     if directory is not None:
         return Path(str(directory))
@@ -68,7 +70,8 @@ def _folder(directory: object, found: Mapping[str, Any], cache_dir: object) -> P
 
         name, _, revision = str(found["hf_hub_id"]).partition("@")
         wanted = ["config.json", "model.safetensors"]
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted, cache_dir=cache_dir))
+        kept = None if cache_dir is None else Path(cache_dir)
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted, cache_dir=kept))
     raise ValueError(
         "timm's model infoprune needs an artefact; pass directory=, in scripts --model-kwargs directory=runs/r50, or "
         "name it as local-dir:runs/r50"
@@ -151,7 +154,7 @@ def _fill(model: nn.Module, place: Path, config: Config, pretrained: bool) -> No
         model.load_state_dict(read_weights(place / WEIGHTS, config, model), strict=True)
 
 
-def _tell_features(wrapped: nn.Module, config: Config) -> None:
+def _tell_features(wrapped: Timm, config: Config) -> None:
     """feature_info says the dense widths; what one picture gives says the others."""
     if not config.plans:
         return
@@ -167,7 +170,7 @@ def _tell_features(wrapped: nn.Module, config: Config) -> None:
         wrapped.feature_info.info[index]["num_chs"] = features.shape[-1 if last else 1]
 
 
-def _describe(model: nn.Module, place: Path, overlay: Mapping[str, Any]) -> None:
+def _describe(model: Timm, place: Path, overlay: Mapping[str, Any]) -> None:
     """How pictures become inputs, as the network was saved with; the dense name stays, for saving again."""
     told = json.loads((place / "config.json").read_bytes()).get("pretrained_cfg")
     kept = {k: v for k, v in dict(told or {}, **overlay).items() if k in TIMM_FIELDS and k != "architecture"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
@@ -92,7 +92,10 @@ def _types(dense: type, model_type: str) -> tuple[type, type]:
     return config, model
 
 
-class _Loads:
+_Dense = PreTrainedModel if TYPE_CHECKING else object  # whose methods it calls, standing before a dense class
+
+
+class _Loads(_Dense):
     """Between a dense class and the Auto classes: carries the plans out as soon as the dense network stands."""
 
     _made: type
@@ -110,7 +113,8 @@ class _Loads:
     def from_pretrained(cls, place: Any, *arguments: Any, **keywords: Any) -> Any:
         """transformers' own loading, strict about names, giving a network of the dense network's own class."""
         wants_info = keywords.pop("output_loading_info", False)
-        model, info = super().from_pretrained(place, *arguments, output_loading_info=True, **keywords)
+        loaded: Any = super().from_pretrained(place, *arguments, output_loading_info=True, **keywords)
+        model, info = loaded
         odd = sorted(str(key) for key in [*info["missing_keys"], *info["unexpected_keys"]])
         if odd:
             raise BadArtifact(f"the weights in {place} and its plan are not one network ({odd[0]}); save it again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Depth(Cut):
 def energies(scene: Scene, section: DepthSection) -> Mapping[str, Energy]:
     """What every block knows of the labels. All workers see all samples: energies are not merged."""
     data, seed = scene.recipe.data, scene.recipe.seed
-    loader = First(scene.task.train, section.samples, data.batch, seed)
+    loader: Any = First(scene.task.train, section.samples, data.batch, seed)
     greedy = section.strategy == "greedy"
     return unit_energies(scene.model, loader, scene.x, samples=section.samples, correlations=greedy, seed=seed)
 
