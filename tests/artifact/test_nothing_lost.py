@@ -14,7 +14,7 @@ from torch import nn
 
 import infoprune as ip
 from infoprune import files
-from infoprune.errors import StalePlan
+from infoprune.errors import BadArtifact, StalePlan
 from kill_points import draws, writes_before
 from small_nets import Residual, image, make
 
@@ -187,20 +187,30 @@ def test_a_model_that_was_loaded_goes_on_with_its_plans(tmp_path):
         assert torch.equal(answers(tmp_path / "b"), model(image()))
 
 
+class Offset(nn.Module):
+    """Swin v2 keeps a bias for its keys that no state dict holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.register_buffer("offset", torch.randn(12), persistent=False)
+
+    def forward(self, x):
+        return self.two(self.one(x) + self.offset)
+
+
 def test_a_buffer_that_is_not_saved_is_part_of_the_story(tmp_path):
-    """Swin v2 keeps a bias of zeros for its keys, which no state dict holds."""
-
-    class Offset(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 3)
-            self.register_buffer("offset", torch.randn(12), persistent=False)
-
-        def forward(self, x):
-            return self.two(self.one(x) + self.offset)
-
     torch.manual_seed(0)
     model, x = Offset().eval(), torch.randn(2, 6)
     plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), rates=0.5)
     ip.save(tmp_path / "a", ip.prune_(model, x, plan), plan)
     assert (tmp_path / "a" / "config.json").is_file()
+
+
+def test_a_buffer_that_is_drawn_anew_is_named_before_anything_is_saved(tmp_path):
+    torch.manual_seed(0)
+    model, x = Offset().eval(), torch.randn(2, 6)
+    plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), rates=0.5)
+    with pytest.raises(BadArtifact, match="offset is a buffer that is not saved"):
+        ip.save(tmp_path / "a", ip.prune_(model, x, plan), plan, factory=Offset)
+    assert not (tmp_path / "a").exists()

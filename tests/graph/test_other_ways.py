@@ -142,3 +142,21 @@ def test_other_numbers_are_as_large_and_spare_integers_and_masks():
     assert first.tolist() == [-4.0, -2.0, float("-inf"), -1.0]
     assert (ids.tolist(), number) == ([3, 4], 0.5)
     assert (zeros != 0).all()
+
+
+def test_what_a_batch_of_one_hides_is_compared_on_two():
+    class Centred(Two):
+        def between(self, y: Tensor) -> Tensor:
+            y = y * torch.linspace(0, 1, y.size(-1))
+            return y - y.mean(0)
+
+    graph = Graph.trace(made(Centred), bright()[:1])
+    assert "differ by" in graph.quarantined["wide"]
+
+
+def test_a_model_that_takes_one_example_at_a_time_is_tried_on_one():
+    class One(Two):
+        def between(self, y: Tensor) -> Tensor:
+            return y.view(1, -1)
+
+    assert set(Graph.trace(made(One), bright()[:1]).couplings) == {"wide"}

@@ -61,7 +61,7 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
         _fill(model, state)
     model.eval()
     if config.answer is not None:
-        check_answer(_asked(model, config.plans[0].inputs), config.answer)
+        _require_answer(model, config.plans[0].inputs, config.answer)
     return model
 
 
@@ -202,6 +202,20 @@ def _asked(model: nn.Module, inputs: InputSpec) -> Answer:
         raise BadArtifact(
             f"the loaded model does not take the probe's inputs {shown(inputs)} "
             f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _require_answer(model: nn.Module, inputs: InputSpec, expected: Answer) -> None:
+    """The outputs of then, or what may be why not."""
+    try:
+        check_answer(_asked(model, inputs), expected)
+    except BadArtifact as error:
+        unsaved = [n for n, b in model.named_buffers() if b.is_floating_point() and n not in model.state_dict()]
+        if not unsaved:
+            raise
+        raise BadArtifact(
+            f"{error}; {unsaved[0]} is a buffer that is not saved, so that building the model made another one; if it "
+            "is drawn at random, register it with persistent=True and save the model again"
         ) from error
 
 
