@@ -211,7 +211,7 @@ WRONG = {
     "NaN": (lambda: broken(images()), UnusableData, "NaN"),
     "empty": (lambda: [], UnusableData, "the loader is empty"),
     "few": (lambda: [images()[0][:5]], UnusableData, "gave 5 samples"),
-    "another size": (lambda: [torch.zeros(16, 3, 9, 9)], UnusableData, r"\(6, 3, 9, 9\).*size and kind"),
+    "another size": (lambda: [torch.zeros(16, 3, 9, 9)], UnusableData, r"\(1, 3, 9, 9\).*size and kind"),
     "no tensors": (lambda: [object()], UnusableData, "without tensors"),
     "no loader": (lambda: 3, TypeError, "loader is int"),
 }
