@@ -132,8 +132,8 @@ def _torchvision_view(name: str) -> View | None:
     """What the transforms of its published weights do."""
     import torchvision
 
-    weights = torchvision.models.get_model_weights(name)
-    transforms = weights.DEFAULT.transforms() if "DEFAULT" in weights.__members__ else None
+    weights = torchvision.models.get_model_weights(name).__members__.get("DEFAULT")
+    transforms: Any = None if weights is None else weights.transforms()
     if not hasattr(transforms, "crop_size"):
         return None
     size, resized = transforms.crop_size[0], transforms.resize_size[0]
