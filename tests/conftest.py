@@ -15,7 +15,7 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-# What most changes touch, each part in seconds: `-m fast`. CONTRIBUTING.md says when to run it.
+# Parts that most changes touch: `-m fast`.
 FAST = (
     "allocation/test_geometric.py", "allocation/test_posynomial.py", "allocation/test_problem.py",
     "artifact/test_hostile.py", "budgets/test_contract.py", "estimators/test_hsic.py", "estimators/test_kmeans.py",
