@@ -24,7 +24,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores if whole else 0
 
 
-# What most changes touch, each part in seconds: `-m fast`. CONTRIBUTING.md says when to run it.
+# Parts that most changes touch: `-m fast`.
 FAST = (
     "allocation/test_geometric.py", "allocation/test_posynomial.py", "allocation/test_problem.py",
     "artifact/test_hostile.py", "budgets/test_contract.py", "estimators/test_hsic.py", "estimators/test_kmeans.py",

@@ -86,9 +86,7 @@ def test_twice_the_same_is_once(kind):
 @every_edit
 def test_what_it_leaves_computes_what_the_masked_original_computes(kind):
     edit, model, x = sample(kind)
-    compared = ("exact", "not exact by design")
-    allowed = ("not compared",) if kind == "keep_widths" else compared  # nobody knows which units another tool kept
-    assert ip.certificate_of(model, x, Plan((edit,))).verdict in allowed
+    assert ip.certificate_of(model, x, Plan((edit,))).verdict in ("exact", "not exact by design")
 
 
 @every_edit
