@@ -267,12 +267,15 @@ run(read_recipe(sys.argv[1]), sys.argv[2])
 
 
 @pytest.mark.slow
-def test_two_workers_plan_and_train_like_one(tmp_path):
-    # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5
+@pytest.mark.parametrize(("compensate", "tolerance"), [(False, 1e-5), (True, 1e-3)])
+def test_two_workers_plan_and_train_like_one(tmp_path, compensate, tolerance):
+    # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5; what readers are
+    # refitted on and judged by are other pictures of the same ones, which moves losses by some 1e-4
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
     made = recipe(
-        tmp_path, depth=None, finetune=options, model={"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.001}
-    )
+        tmp_path, depth=None, finetune=options, compensate=compensate,
+        model={"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.001},
+    )  # fmt: skip
     (tmp_path / "r.yaml").write_text(to_yaml(made))
     run(made, tmp_path / "one")
     with socket.socket() as free:
@@ -297,4 +300,4 @@ def test_two_workers_plan_and_train_like_one(tmp_path):
         rows = [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows if "loss" in row])
     assert len(losses[0]) == len(losses[1]) >= 3
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0] == pytest.approx(losses[1], abs=tolerance)
