@@ -21,7 +21,7 @@ SMALL = {
     "imagenet-deit_s-tokens": ["model.name=test_vit", "data.size=160"],
     "imagenet-lvvit_s-tokens": ["model.name=lv_vit_tiny", "data.size=224", "data.batch=2", "tokens.keep=0.75"],
     "coco-yolact": ["model.name=yolact_resnet18_fpn", "data.size=64", "data.batch=4"],
-    "stamps-mobilenetv2": ["data.size=64", "data.each=2"],
+    "stamps-mobilenetv2": ["data.size=64", "data.each=4"],
     "scenes-split": ["data.size=32", "data.scenes=8", "data.held_out=4", "finetune.epochs=0", "finetune.reestimate=0"],
     "cityscapes-split": [
         "model.name=small_three_task", "model.num_classes=19", "data.size=32", "split.at=backbone.neck",
