@@ -39,7 +39,7 @@ def unharmed(rows: Sequence[Row]) -> str:
     assert rows
     if not all(row["unharmed"] and row["after"] == row["dense"] for row in rows):
         return "**not** every network that lost nothing came out as it was"
-    return f"{len(rows)} networks that lost nothing came out bit for bit as they were"
+    return f"Networks that lost nothing ({len(rows)} so far) came out bit for bit as they were"
 
 
 def compared(rows: Sequence[Row], what: str) -> str:
