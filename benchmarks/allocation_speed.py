@@ -19,8 +19,8 @@ from results_file import ResultsFile, arguments
 
 from infoprune.allocation import allocate
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "allocation"))
-from networks import NETWORKS
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.allocation.networks import NETWORKS
 
 CASES = (
     ("resnet20", 8, ("macs",)),

@@ -13,7 +13,7 @@ from infoprune.data import First, datasets
 from infoprune.finetune import Training, train
 from infoprune.finetune.checkpoints import save_tensors
 from infoprune.recipe import build_network
-from test_cli_running import data_file, spoken
+from tests.test_cli_running import data_file, spoken
 
 X = torch.zeros(1, 3, 16, 16)
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from report_example import EXAMPLE
 
 import infoprune as ip
 from infoprune.cli import main
 from infoprune.models import resnet20_cifar
 from infoprune.report.model import Interval
 from infoprune.report.page import page, write
+from tests.report.report_example import EXAMPLE
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_a_budget_that_no_plan_meets_is_exit_code_3(capsys, tmp_path):
 
 @pytest.mark.parametrize("name", ["scenes-split", "cifar10-resnet20-itpruner"])
 def test_a_dry_run_prices_without_data(capsys, tmp_path, monkeypatch, name):
-    from tiny import RECIPES
+    from tests.recipe.tiny import RECIPES
 
     monkeypatch.chdir(tmp_path)
     code, out, _ = spoken(capsys, "run", RECIPES / f"{name}.yaml", "--dry-run")

@@ -11,7 +11,7 @@ import infoprune as ip
 from infoprune import files
 from infoprune.errors import InfopruneError
 from infoprune.files import held, require_writable, write_atomically
-from kill_points import draws, writes_before
+from tests.kill_points import draws, writes_before
 
 
 def test_killed_at_any_step_the_old_or_the_new_text_is_there(tmp_path):

@@ -18,7 +18,7 @@ import infoprune as ip
 from infoprune import files
 from infoprune.cli import main
 from infoprune.models import resnet20_cifar
-from kill_points import draws, writes_before
+from tests.kill_points import draws, writes_before
 
 latency, entrance = (import_module(f"infoprune.{name}") for name in ("budgets.latency", "cli.main"))
 DEFAULT, SLOW = (8, 2, 6, 4), (60, 30, 80, 30)  # kills of the latency cache, export, observe and finetune

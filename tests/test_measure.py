@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import infoprune as ip
-from small_nets import NETS, image, make
-from torch_flops import torch_flops
+from tests.small_nets import NETS, image, make
+from tests.torch_flops import torch_flops
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from test_layers import SOURCE, graph_of, modules, reached
+from tests.test_layers import SOURCE, graph_of, modules, reached
 
 ROOT = Path(__file__).parents[1]
 REGISTERING = {"register", "data_set", "rule", "rule_named"}  # decorators that file what stands under them

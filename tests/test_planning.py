@@ -8,7 +8,7 @@ import torch_pruning as tp
 
 import infoprune as ip
 from infoprune.planning import planned
-from small_nets import Attention, Dense, Grouped, Residual, image, make
+from tests.small_nets import Attention, Dense, Grouped, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 MACS = ip.budgets.macs(keep=0.5)

@@ -10,7 +10,7 @@ from infoprune.budgets import Budget
 from infoprune.planning import planned
 from infoprune.refining import refined
 from infoprune.timing import LatencyComparison
-from small_nets import Residual, image, make
+from tests.small_nets import Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

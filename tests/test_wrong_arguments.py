@@ -6,7 +6,7 @@ import torch_pruning as tp
 
 import infoprune as ip
 from infoprune.errors import BadWeights
-from small_nets import Residual, image, make
+from tests.small_nets import Residual, image, make
 
 L2, X = tp.importance.MagnitudeImportance(p=2), image()
 

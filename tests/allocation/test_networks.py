@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from networks import NETWORKS
+from tests.allocation.networks import NETWORKS
 
 from infoprune.allocation import allocate
 from infoprune.allocation.geometric import continuous

@@ -8,13 +8,13 @@ import timm
 import torch
 import torch_pruning as tp
 import torchvision
+from tests.small_nets import Grouped, Residual, image, make
 from torch import nn
 
 import infoprune as ip
 from infoprune.artifact import read_config
 from infoprune.artifact.layout import content_digest
 from infoprune.surgery.widths import Axis, KeepWidths, Number
-from small_nets import Grouped, Residual, image, make
 
 SMALL = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 pytestmark = pytest.mark.filterwarnings("ignore:Unwrapped parameters", "ignore:.*non-full backward hook")

@@ -10,10 +10,10 @@ import zlib
 import pytest
 import torch
 import torch_pruning as tp
+from tests.small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.artifact.layout import content_digest
-from small_nets import Residual, image, make
 
 MUTATIONS = 2400
 

@@ -10,13 +10,13 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
+from tests.kill_points import draws, writes_before
+from tests.small_nets import Residual, image, make
 from torch import nn
 
 import infoprune as ip
 from infoprune import files
 from infoprune.errors import BadArtifact, StalePlan
-from kill_points import draws, writes_before
-from small_nets import Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
+from tests.small_nets import Grouped, Residual, image, make
 from torch import nn
 
 import infoprune as ip
 from infoprune.errors import StalePlan
-from small_nets import Grouped, Residual, image, make
 
 SMALL = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 pytestmark = pytest.mark.filterwarnings("ignore:Unwrapped parameters", "ignore:.*non-full backward hook")

@@ -9,11 +9,11 @@ import timm
 import torch
 import torch_pruning as tp
 import torchvision
+from tests.small_nets import Attention, Residual, TwoInputs, image, make
 
 import infoprune as ip
 from infoprune import files
 from infoprune.artifact import architecture, read_config, saving
-from small_nets import Attention, Residual, TwoInputs, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

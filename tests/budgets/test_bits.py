@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from tests.small_nets import Concatenated, Residual, features_at, image, make
 
 import infoprune as ip
 from infoprune.wire import Selection, Zlib, encode
 from infoprune.wire.quantisation import quantise
-from small_nets import Concatenated, Residual, features_at, image, make
 
 
 @pytest.mark.parametrize(

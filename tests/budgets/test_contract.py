@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from tests.small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.budgets import Counted, budgets
@@ -13,7 +14,6 @@ from infoprune.cli import main
 from infoprune.errors import BadRecipe
 from infoprune.graph.counting import count_macs
 from infoprune.recipe import recipe_of, run
-from small_nets import Residual, image, make
 
 JOULES_A_MAC = 1e-3
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 import torch_pruning as tp
-from own_project import project
+from tests.cli.own_project import project
 
 import infoprune as ip
 from infoprune.cli import main
@@ -234,9 +234,10 @@ def test_a_table_for_people_says_what_was_measured(here, capsys):
 
 
 def test_curves_on_disk_are_what_was_measured(tmp_path):
+    from tests.small_nets import Residual, image, make
+
     from infoprune.errors import BadArtifact
     from infoprune.layerwise.kept import at_levels, load_curves, save_curves
-    from small_nets import Residual, image, make
 
     model, loader = make(Residual), [torch.randn(8, *image().shape[1:]) for _ in range(2)]
     options = {"samples": 16, "progress": False}

@@ -5,8 +5,8 @@ import copy
 import pytest
 import timm
 import torch
-from skip_nets import CifarResNet
-from tied_nets import gap, keeping, pictures
+from tests.compensation.tied_nets import gap, keeping, pictures
+from tests.depth.skip_nets import CifarResNet
 from torch import nn
 
 import infoprune as ip

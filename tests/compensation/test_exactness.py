@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tied_nets import Heads, Joined, Stream, compensated, gap, keeping, pictures, tie_
+from tests.compensation.tied_nets import Heads, Joined, Stream, compensated, gap, keeping, pictures, tie_
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tied_nets import keeping, pictures
+from tests.compensation.tied_nets import keeping, pictures
 from torch import nn
 
 import infoprune as ip

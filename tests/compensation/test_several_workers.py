@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from tied_nets import Stream, keeping, pictures
+from tests.compensation.tied_nets import Stream, keeping, pictures
 
 import infoprune as ip
 

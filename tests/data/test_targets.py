@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import cityscapes, coco, picture, stamps
+from tests.recipe.tiny import cityscapes, coco, picture, stamps
 from torch.utils._pytree import tree_leaves
 
 from infoprune.data import datasets

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from skip_nets import CifarResNet, Dense, randomised
+from tests.depth.skip_nets import CifarResNet, Dense, randomised
 from torch import nn
 
 import infoprune as ip

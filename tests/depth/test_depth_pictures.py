@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from skip_nets import CifarResNet, randomised
+from tests.depth.skip_nets import CifarResNet, randomised
 
 import infoprune as ip
 from infoprune.report import depth

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from skip_nets import CifarResNet, Dense, Plain, Transformer, randomised
+from tests.depth.skip_nets import CifarResNet, Dense, Plain, Transformer, randomised
 
 import infoprune as ip
 from infoprune.depth import plan_depth_and_width, removals, unit_energies

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from skip_nets import ZOO, CifarResNet, Dense, Plain, SiluResidual, Transformer, randomised
+from tests.depth.skip_nets import ZOO, CifarResNet, Dense, Plain, SiluResidual, Transformer, randomised
 from torch import nn
 
 import infoprune as ip

@@ -3,10 +3,12 @@
 import copy
 
 import pytest
-import small_detectors as nets
 import torch
 import torch_pruning as tp
-from small_detectors import BOXES, image, mask_rcnn, ssd_lite, targets
+from tests.detection import small_detectors as nets
+from tests.detection.small_detectors import BOXES, image, mask_rcnn, ssd_lite, targets
+from tests.small_nets import Residual, make
+from tests.small_nets import image as pixels
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -19,8 +21,6 @@ from infoprune.graph.passes import Pass
 from infoprune.graph.settled import settled
 from infoprune.graph.slicing import Removal
 from infoprune.surgery import Plan, certificate
-from small_nets import Residual, make
-from small_nets import image as pixels
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 X = ([image()],)

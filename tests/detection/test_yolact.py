@@ -8,7 +8,7 @@ import torch
 import torch_pruning as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_detectors import targets
+from tests.detection.small_detectors import targets
 from torch import nn
 from torchvision.ops import box_iou
 

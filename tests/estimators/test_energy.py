@@ -5,10 +5,10 @@ import math
 
 import dcor
 import pytest
-import reference_energy as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.estimators import reference_energy as reference
 
 from infoprune.estimators import energy
 

@@ -5,11 +5,11 @@ import math
 from functools import partial
 
 import pytest
-import reference_hsic as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from tests.estimators import reference_hsic as reference
 
 from infoprune.estimators import hsic, moments
 

@@ -6,10 +6,10 @@ import random
 import kmeans1d
 import numpy as np
 import pytest
-import reference_kmeans as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.estimators import reference_kmeans as reference
 
 from infoprune.estimators import kmeans
 

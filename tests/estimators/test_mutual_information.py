@@ -4,12 +4,12 @@ import doctest
 import math
 
 import pytest
-import reference_mutual_information as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
+from tests.estimators import reference_mutual_information as reference
 
 from infoprune.estimators import mutual_information as mi
 from infoprune.estimators.mutual_information import bins, estimates, permuted, places, plug_in

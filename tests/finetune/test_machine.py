@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch_pruning as tp
 import torchvision
-from test_resume import examples, net, run
+from tests.finetune.test_resume import examples, net, run
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 

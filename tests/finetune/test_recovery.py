@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_resume import examples, net, run, same
+from tests.finetune.test_resume import examples, net, run, same
 
 from infoprune.finetune import Surroundings, Training, train
 from infoprune.finetune.domain import Domain

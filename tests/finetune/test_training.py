@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_resume import examples, net, run
+from tests.finetune.test_resume import examples, net, run
 from torch import nn
 
 from infoprune.data import First, datasets

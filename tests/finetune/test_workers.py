@@ -7,7 +7,7 @@ import traceback
 import pytest
 import torch
 import torch.distributed as dist
-from test_resume import examples
+from tests.finetune.test_resume import examples
 from torch import nn
 
 from infoprune.finetune import Surroundings, Training, Workers, train

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.masked_by_hand import prunes_right
 from torch import nn
 
 from infoprune.graph import Graph
-from masked_by_hand import prunes_right
 
 ROWS = torch.tensor([0, 1, 1, 3])
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from tests.masked_by_hand import L2, prunes_right
 from torch import nn
 
 import infoprune as ip
 from infoprune.graph import Graph
-from masked_by_hand import L2, prunes_right
 
 
 class Attending(nn.Module):

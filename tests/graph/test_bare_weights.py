@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
+from tests.masked_by_hand import L2, prunes_right
 from torch import nn
 from torch.nn.utils import prune
 
@@ -14,7 +15,6 @@ import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.importance.units import score_sites
-from masked_by_hand import L2, prunes_right
 
 
 class Layers(nn.Module):

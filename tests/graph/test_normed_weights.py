@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tests.masked_by_hand import L2, prunes_right
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
@@ -12,7 +13,6 @@ import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.importance.units import score_sites
-from masked_by_hand import L2, prunes_right
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch_pruning as tp
+from tests.small_nets import Residual, image, make
 from torch import Tensor, nn
 
 import infoprune as ip
@@ -14,7 +15,6 @@ from infoprune.errors import Untraceable
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of, with_tensors
-from small_nets import Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

@@ -1,12 +1,12 @@
 """Rows of a parameter that the example picks by their number are no channels: other inputs pick others."""
 
 import torch
+from tests.masked_by_hand import prunes_right
 from torch import nn
 
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
-from masked_by_hand import prunes_right
 
 
 class Net(nn.Module):

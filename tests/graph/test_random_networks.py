@@ -7,12 +7,12 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from independent_mask import compare, distinct
+from tests.random_nets import GROUPED_QUERIES, RMS_NORM, networks
 
 import infoprune as ip
 from infoprune.graph import Graph, slicing, verify
 from infoprune.graph.tape import Tape
 from infoprune.surgery import KeepChannels, Plan, certificate
-from random_nets import GROUPED_QUERIES, RMS_NORM, networks
 
 QUIET = {
     "deadline": None, "derandomize": True, "database": None,

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tests.masked_by_hand import prunes_right
 from torch import nn
 
 import infoprune as ip
 from infoprune.graph import Graph
-from masked_by_hand import prunes_right
 
 
 class Tagger(nn.Module):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.masked_by_hand import prunes_right
 from torch import nn
 
 import infoprune as ip
 from infoprune.graph import Graph
-from masked_by_hand import prunes_right
 
 
 class Own(nn.Module):

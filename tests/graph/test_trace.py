@@ -7,12 +7,24 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.small_nets import (
+    NETS,
+    Attention,
+    Chunked,
+    Dense,
+    Depthwise,
+    Grouped,
+    ManyGroups,
+    Residual,
+    TwoInputs,
+    image,
+    make,
+)
+from tests.torch_flops import torch_flops
 
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.surgery import KeepChannels, Plan
-from small_nets import NETS, Attention, Chunked, Dense, Depthwise, Grouped, ManyGroups, Residual, TwoInputs, image, make
-from torch_flops import torch_flops
 
 
 def roles(graph: Graph, site: str) -> dict[str, str]:

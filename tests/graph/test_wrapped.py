@@ -7,12 +7,12 @@ import threading
 import pytest
 import torch
 import torch_pruning as tp
+from tests.small_nets import Attention, Residual, image, make
 from torch import nn
 
 import infoprune as ip
 from infoprune.errors import CertificateFailed, Untraceable
 from infoprune.graph import Graph
-from small_nets import Attention, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 HALF = ip.budgets.macs(keep=0.5)

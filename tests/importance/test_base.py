@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch_pruning as tp
-from coupled_nets import NETS, groups_of, traced
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.importance.coupled_nets import NETS, groups_of, traced
 from torch import nn
 
 from infoprune.errors import BadWeights

@@ -3,10 +3,10 @@
 import logging
 
 import pytest
-import reference_capacity as reference
 import torch
 import torch_pruning as tp
-from coupled_nets import NETS, groups_of, traced
+from tests.importance import reference_capacity as reference
+from tests.importance.coupled_nets import NETS, groups_of, traced
 from torch import nn
 
 from infoprune.errors import BadWeights

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 import torch_pruning as tp
-from coupled_nets import NETS, groups_of, pruner, traced
+from tests.importance.coupled_nets import NETS, groups_of, pruner, traced
 
 import infoprune as ip
 from infoprune.errors import StaleObservations

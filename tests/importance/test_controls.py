@@ -1,9 +1,9 @@
 """Random filters and the most important ones first (table VIII), and distances of independence alone (table VII)."""
 
 import pytest
-import reference_capacity as reference
 import torch
-from test_capacity_independence import group_of, kernels_of
+from tests.importance import reference_capacity as reference
+from tests.importance.test_capacity_independence import group_of, kernels_of
 from torch import nn
 
 import infoprune as ip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch_pruning as tp
-from continuing import mask_
+from tests.integrations.continuing import mask_
 from torch import nn
 
 import infoprune as ip

@@ -10,8 +10,8 @@ import lightning as L
 import pytest
 import timm
 import torch
-from continuing import half, mask_
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from tests.integrations.continuing import half, mask_
 from torch.utils.data import DataLoader, TensorDataset
 
 import infoprune as ip

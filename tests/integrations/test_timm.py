@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
-from continuing import mask_
+from tests.integrations.continuing import mask_
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from continuing import half, mask_
+from tests.integrations.continuing import half, mask_
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from tests.small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.layerwise import layerwise
-from small_nets import Residual, image, make
 
 SITES = {"stem", "one"}
 

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from observed_nets import Small, batches
+from tests.observe.observed_nets import Small, batches
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

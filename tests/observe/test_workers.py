@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.distributed as dist
-from observed_nets import Small, batches
+from tests.observe.observed_nets import Small, batches
 
 import infoprune as ip
 from infoprune.observe import Observations

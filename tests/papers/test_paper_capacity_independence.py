@@ -3,8 +3,8 @@
 import copy
 
 import pytest
-import reference_capacity as paper
 import torch
+from tests.importance import reference_capacity as paper
 
 import infoprune as ip
 from infoprune.estimators.entropy import kernel_distance_entropy

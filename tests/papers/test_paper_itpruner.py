@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
-import reference_hsic as paper
 import torch
+from tests.estimators import reference_hsic as paper
 from torch import nn
 
 import infoprune as ip

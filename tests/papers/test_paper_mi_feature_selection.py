@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import reference_mutual_information as paper
 import torch
 from sklearn.cluster import KMeans
+from tests.estimators import reference_mutual_information as paper
 
 import infoprune as ip
 from infoprune.estimators import mutual_information as mi

@@ -4,9 +4,9 @@ import copy
 import itertools
 
 import pytest
-import reference_energy as paper
 import torch
-from reference_kmeans import sum_of_squares
+from tests.estimators import reference_energy as paper
+from tests.estimators.reference_kmeans import sum_of_squares
 
 import infoprune as ip
 from infoprune.estimators import energy

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from tiny import names, tiny
+from tests.recipe.tiny import names, tiny
 
 import infoprune as ip
 from infoprune.recipe import read_recipe, recipe_of, run, to_yaml
@@ -44,7 +44,7 @@ def saves(recipe, report):
 
 @pytest.mark.parametrize("name", names())
 def test_a_bundled_recipe_begins_with_a_comment_and_reads_back(name):
-    from tiny import RECIPES
+    from tests.recipe.tiny import RECIPES
 
     path = RECIPES / f"{name}.yaml"
     assert path.read_text().startswith("# ")

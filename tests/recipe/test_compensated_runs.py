@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_running import data_file, task_of, weights
+from tests.recipe.test_running import data_file, task_of, weights
 
 import infoprune as ip
 from infoprune.artifact import read_config

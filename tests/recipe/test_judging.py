@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import stats
-from tiny import tiny
+from tests.recipe.tiny import tiny
 
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnusableData

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_running import data_file
+from tests.recipe.test_running import data_file
 
 import infoprune as ip
 from infoprune.finetune.checkpoints import save_tensors

@@ -159,7 +159,7 @@ def test_options_that_a_builder_does_not_take_are_told():
 
 
 def test_folders_are_seen_at_the_size_of_the_network(tmp_path):
-    from tiny import folder
+    from tests.recipe.tiny import folder
 
     from infoprune.recipe.tasks import task_of, task_of_noise
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from test_running import data_file
+from tests.recipe.test_running import data_file
 
 import infoprune as ip
 from infoprune.cli import main
@@ -161,7 +161,7 @@ def test_what_a_dry_run_is_certain_of_is_what_runs(sections, tmp_path):
 
 
 def test_a_dry_run_prices_tokens_for_the_classes_of_the_data(tmp_path):
-    from tiny import folder
+    from tests.recipe.tiny import folder
 
     folder(tmp_path / "data", classes=3, each=3)
     data = {"name": "folder", "root": str(tmp_path / "data"), "size": 160, "batch": 2, "calibration": 8}

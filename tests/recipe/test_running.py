@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.kill_points import writes_before
 
 from infoprune.cli import main
 from infoprune.data import First, datasets
@@ -26,7 +27,6 @@ from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
 from infoprune.recipe.scene import Scene
 from infoprune.report.model import Report
-from kill_points import writes_before
 
 
 def data_file(root):

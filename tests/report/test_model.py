@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from report_example import EXAMPLE
 from scipy.stats import binomtest
+from tests.report.report_example import EXAMPLE
 
 from infoprune.errors import BadArtifact
 from infoprune.report.model import Interval, Report

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from report_example import DEPTH, EXAMPLE, SPLIT, TOKENS
+from tests.report.report_example import DEPTH, EXAMPLE, SPLIT, TOKENS
 
 from infoprune.errors import UnusableData
 from infoprune.report import svg

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tests.small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.split import SplitModel, plan_without
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import HEVC, Lossless, Selection
-from small_nets import Residual, image, make
 
 SELECTIONS = {
     "all, without loss": (Selection.hard(8, range(8), Lossless()), 0.0),

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tests.small_nets import Concatenated, Dense, Depthwise, Residual, features_at, image, make
 
 import infoprune as ip
 from infoprune.split.physical import plan_without
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import Selection, encode
-from small_nets import Concatenated, Dense, Depthwise, Residual, features_at, image, make
 
 
 def test_where_features_are_filters_leaving_equals_zero_on_arrival():

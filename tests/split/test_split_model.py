@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from split_nets import Branches, Skip
+from tests.split.split_nets import Branches, Skip
 from torch import nn
 from torch.utils._pytree import tree_leaves
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from split_nets import Skip
+from tests.split.split_nets import Skip
 from torch import nn
 
 import infoprune as ip

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
-from split_nets import Skip
+from tests.split.split_nets import Skip
 from torch import nn
 
 import infoprune as ip

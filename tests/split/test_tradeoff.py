@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
-from split_nets import Skip
+from tests.split.split_nets import Skip
 
 import infoprune as ip
 from infoprune.errors import UnusableData

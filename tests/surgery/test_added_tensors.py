@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from low_rank import LowRank
+from tests.small_nets import Residual, image, make
+from tests.surgery.low_rank import LowRank
 from torch import nn
 
 import infoprune as ip
@@ -18,7 +19,6 @@ from infoprune.artifact.saving import dense_shapes
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.surgery import KeepChannels, Plan
 from infoprune.surgery.edit import edits
-from small_nets import Residual, image, make
 
 HEAD = LowRank("head", (5, 8), 3)
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

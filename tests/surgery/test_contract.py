@@ -4,8 +4,9 @@ from dataclasses import is_dataclass
 
 import pytest
 import torch
-from low_rank import LowRank
-from small_vits import vit
+from tests.small_nets import Residual, image, make
+from tests.surgery.low_rank import LowRank
+from tests.tokens.small_vits import vit
 from torch import nn
 
 import infoprune as ip
@@ -15,7 +16,6 @@ from infoprune.errors import BadArtifact, StalePlan
 from infoprune.surgery import Edit, KeepTokens, KeepWidths, Plan, SendFeatures, edits
 from infoprune.surgery.widths import Axis
 from infoprune.wire import Selection
-from small_nets import Residual, image, make
 
 WIDTHS = (Axis("two.weight", 1, 12, 7), Axis("one.weight", 0, 12, 7), Axis("one.bias", 0, 12, 7))
 

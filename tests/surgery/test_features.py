@@ -5,12 +5,12 @@ import json
 
 import pytest
 import torch
+from tests.small_nets import Residual, features_at, image, make
 from torch import nn
 
 import infoprune as ip
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import HEVC, Lossless, Part, Selection, Zlib, encode
-from small_nets import Residual, features_at, image, make
 
 HARD = SendFeatures("one", Selection.hard(12, [0, 3, 4, 11]))
 SOFT = SendFeatures("one", Selection.soft(12, [0, 3], HEVC(30)))

@@ -7,10 +7,10 @@ import time
 
 import pytest
 import torch_pruning as tp
+from tests.small_nets import Residual, image, make
 
 import infoprune as ip
 from infoprune.errors import BadArtifact
-from small_nets import Residual, image, make
 
 
 def plan_text():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch_pruning as tp
+from tests.small_nets import Attention, Residual, image, make
 
 import infoprune as ip
-from small_nets import Attention, Residual, image, make
 
 MAKERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),

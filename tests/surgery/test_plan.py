@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
+from tests.small_nets import NETS, Attention, Dense, Residual, image, make
 
 import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.surgery import KeepChannels, Plan
-from small_nets import NETS, Attention, Dense, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 import torch
 import torch_pruning as tp
+from tests.small_nets import NETS, Attention, Residual, image, make
 
 import infoprune as ip
 from infoprune.graph import Graph, slicing
 from infoprune.graph.slots import Run
 from infoprune.surgery import KeepChannels, Plan
-from small_nets import NETS, Attention, Residual, image, make
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_vits import image_of, vit
+from tests.tokens.small_vits import image_of, vit
 
 import infoprune as ip
 from infoprune.depth import removals

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from small_vits import FAMILIES, image_of, lv_vit, vit
+from tests.tokens.small_vits import FAMILIES, image_of, lv_vit, vit
 
 import infoprune as ip
 import infoprune.tokens

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from small_vits import vit
+from tests.tokens.small_vits import vit
 
 import infoprune as ip
 import infoprune.tokens

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_tokens import capacity, importance, independence
-from small_vits import vit
+from tests.tokens.reference_tokens import capacity, importance, independence
+from tests.tokens.small_vits import vit
 
 import infoprune.tokens
 from infoprune.estimators.tokens import paper_token_importance, token_capacity, token_importance, token_independence

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from wire_samples import CODECS, picture
+from tests.wire.wire_samples import CODECS, picture
 
 from infoprune.errors import BadStream, MissingExtra
 from infoprune.wire import HEVC, Kvazaar, Lossless, LosslessHEVC, Zlib, codecs, hevc

@@ -8,8 +8,8 @@ import tracemalloc
 
 import pytest
 import torch
-from test_stream import resealed
-from wire_samples import CODECS, maps
+from tests.wire.test_stream import resealed
+from tests.wire.wire_samples import CODECS, maps
 
 from infoprune.errors import BadStream
 from infoprune.wire import HEVC, Lossless, Selection, Zlib, decode, describe, encode

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire_samples import CODECS, maps
+from tests.wire.wire_samples import CODECS, maps
 
 from infoprune.errors import BadFeatures, BadStream
 from infoprune.wire import HEVC, Lossless, LosslessHEVC, Part, Selection, Zlib, decode, describe, encode
