@@ -1,13 +1,16 @@
 """Prices, certificates and surgery hold on networks that nobody thought of."""
 
 import copy
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from independent_mask import compare, distinct
-from tests.random_nets import GROUPED_QUERIES, RMS_NORM, networks
+from tests.random_nets import GROUPED_QUERIES, RMS_NORM, FusedAttention, Head, Split, Tokens, networks
+from torch import nn
 
 import infoprune as ip
 from infoprune.graph import Graph, slicing, verify
@@ -41,6 +44,22 @@ def choice(seed):
     return some
 
 
+@contextmanager
+def scaled_by_what_is_there():
+    """Attention divides by the root of the dimensions that are not zero: masked heads are scaled as cut ones."""
+    attention = F.scaled_dot_product_attention
+
+    def scaled(q, *others, **more):
+        there = (q != 0).flatten(0, -4).any(0).any(-2).sum(-1).max().clamp(min=1)
+        return attention(q, *others, **{"scale": float(there) ** -0.5, **more})
+
+    F.scaled_dot_product_attention = scaled
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = attention
+
+
 def holds(model, seed):
     """Price = count, certificate = number, and the independent mask agrees; returns how many sites there are."""
     dense, example = distinct(model), picture(2, 6)
@@ -58,7 +77,8 @@ def holds(model, seed):
     measured = ip.measure(pruned, example)
     assert (measured.macs, measured.params) == predicted
     for inputs in (example, picture(3, 6), picture(1, 8)):
-        compared = compare(dense, pruned, (inputs,))
+        with scaled_by_what_is_there() if "attention scale" in certificate.statistics else nullcontext():
+            compared = compare(dense, pruned, (inputs,))
         assert compared.relative <= ROUNDING, f"{compared}, {certificate}, {plan.widths}"
     return len(graph.sites)
 
@@ -79,6 +99,17 @@ def many(examples, also=(), **more):
 
 def test_every_promise_holds_on_300_random_networks():
     many(300)
+
+
+def test_heads_that_are_cut_with_the_stream_are_scaled_by_design():
+    """Halves of the stream and two dimensions of every head are as long, and are found to be one site."""
+    torch.manual_seed(0)
+    halves = Split(2, nn.Sequential(nn.AvgPool2d(3, 1, 1)), chunk=True)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Tokens(FusedAttention(4, 2)), halves, Head(4, flat=False))
+    graph = Graph.trace(distinct(model), picture(2, 6))
+    plan, _ = drawn(graph, lambda size: [0])
+    assert ip.certificate_of(distinct(model), picture(2, 6), plan).statistics == ("attention scale",)
+    assert holds(model, 0) == 1
 
 
 @pytest.mark.slow

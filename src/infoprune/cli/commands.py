@@ -7,6 +7,7 @@ import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -113,7 +114,8 @@ def _planned(asks: Asked, step: Step) -> Planned:
     step(f"building {asks.recipe.model.name}")
     model, x, evidence = asks.model, asks.x, asks.evidence
     step("tracing, scoring and allocating")
-    wanted = {"rates": budget.rates} if budget.rates is not None else {"budgets": [*budget.budgets.values()]}
+    limits = {"budgets": [*budget.budgets.values()]}
+    wanted: dict[str, Any] = {"rates": budget.rates} if budget.rates is not None else limits
     layers = layers_of(asks, evidence)
     return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.compensation.result import Compensation
 
-_done = WeakIdKeyDictionary()  # model -> its compensations
+_done: Any = WeakIdKeyDictionary()  # model -> its compensations
 
 
 def note_compensation(model: nn.Module, done: Compensation) -> None:
@@ -17,4 +19,5 @@ def note_compensation(model: nn.Module, done: Compensation) -> None:
 
 def compensations_of(model: nn.Module) -> tuple[Compensation, ...]:
     """What `compensate_` did to this very object, first to last; a copy or a loaded model has none."""
-    return _done.get(model, ())
+    found: tuple[Compensation, ...] = _done.get(model, ())
+    return found

@@ -108,7 +108,9 @@ def _row(data: Any) -> Row:
         name_of(told["reader"]),
         integer(told["kept"], "kept", 0, 1 << 40),
         integer(told["columns"], "columns", 0, 1 << 40),
-        *(number(told[n], n) for n in ("plain", "refitted", "ridge")),
+        number(told["plain"], "plain"),
+        number(told["refitted"], "refitted"),
+        number(told["ridge"], "ridge"),
         truth(told["taken"], "taken"),
     )
 

@@ -50,8 +50,8 @@ def imagenet(
     train = existing(place / "train", "training pictures", layout, source)
     val = existing(place / "val", "validation pictures", layout, source)
     names = _names(train, layout, source)
-    halves = (_labelled(half, names, layout) for half in (train, val))
-    return picture_task("imagenet", *halves, IMAGENET, size=size, seed=seed, view=view)
+    halves = _labelled(train, names, layout), _labelled(val, names, layout)
+    return picture_task("imagenet", halves[0], halves[1], IMAGENET, size=size, seed=seed, view=view)
 
 
 @data_set("coco", COCO_LABELS)

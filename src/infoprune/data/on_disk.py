@@ -34,7 +34,7 @@ def _halves(place: Path) -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra(f"{place} is read by the package datasets; install infoprune[datasets]") from error
     try:
-        found = datasets.load_from_disk(str(place))
+        found: Any = datasets.load_from_disk(str(place))
     except Exception as error:  # its readers fail in many ways
         raise MissingData(f"{place} cannot be read ({first_line(error)}); needed: {LAYOUT}") from error
     if isinstance(found, dict):

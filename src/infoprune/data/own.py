@@ -46,7 +46,8 @@ def own_task(
     pictures, labels = held_out.batch(0, [0])
     if pictures.dim() != 4:
         raise UnusableData(f"{where} gives x of shape {list(pictures.shape[1:])}; give pictures, c x h x w")
-    return Task(name, train, held_out, _classes(train, labels), tuple(pictures.shape[1:]))
+    channels, height, width = pictures.shape[1:]
+    return Task(name, train, held_out, _classes(train, labels), (channels, height, width))
 
 
 def _halves(make: Any, where: str, offered: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

@@ -240,7 +240,7 @@ def _gain(weight: Tensor) -> float:
     """How large a matrix makes numbers of size one; the length of its rows."""
     if weight.dim() < 2 or not weight.is_floating_point():
         return 1.0
-    return float(torch.linalg.vector_norm(weight, dtype=torch.float32)) / len(weight) ** 0.5
+    return float(torch.linalg.vector_norm(weight, dtype=torch.float64)) / len(weight) ** 0.5
 
 
 def _is_constant(tensor: Tensor) -> bool:

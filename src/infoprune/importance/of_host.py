@@ -46,23 +46,28 @@ rankings = AllRankings()
 
 def _named(name: str, cost: str, *, needs_data: bool = False) -> Callable[[Factory], Factory]:
     def file(factory: Factory) -> Factory:
-        factory.about = About("torch-pruning", cost, needs_data)  # type: ignore[attr-defined]
+        factory.about = About("torch-pruning", cost, needs_data)
         of_host[name] = factory
         return factory
 
     return file
 
 
+def _made(kind: Callable[..., Any], **options: Any) -> Any:
+    """The host says of some options that they are texts, and takes None."""
+    return kind(**options)
+
+
 @_named("l1", "one pass over the weights")
 def l1(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Sum of absolute weights."""
-    return tp.importance.MagnitudeImportance(p=1, group_reduction=group_reduction, normalizer=normalizer)
+    return _made(tp.importance.MagnitudeImportance, p=1, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("l2", "one pass over the weights")
 def l2(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Sum of squared weights."""
-    return tp.importance.MagnitudeImportance(p=2, group_reduction=group_reduction, normalizer=normalizer)
+    return _made(tp.importance.MagnitudeImportance, p=2, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("lamp", "one sort of the weights' norms")
@@ -74,13 +79,13 @@ def lamp(*, p: int = 2, group_reduction: Merging = "mean") -> Any:
 @_named("fpgm", "filters^2 x weights of a filter")
 def fpgm(*, p: int = 2, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Distance from the other filters (He et al. 2019)."""
-    return tp.importance.FPGMImportance(p=p, group_reduction=group_reduction, normalizer=normalizer)
+    return _made(tp.importance.FPGMImportance, p=p, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("bn_scale", "none")
 def bn_scale(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Scales of batch norms (Liu et al. 2017)."""
-    return tp.importance.BNScaleImportance(group_reduction=group_reduction, normalizer=normalizer)
+    return _made(tp.importance.BNScaleImportance, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("taylor", "one pass over data, with gradients", needs_data=True)
@@ -88,7 +93,7 @@ def taylor(
     model: nn.Module, loader: Iterable[Any], *, group_reduction: Merging = "mean", normalizer: Scaling = "mean"
 ) -> Any:
     """First-order change of the cross entropy with the labels (Molchanov et al. 2019)."""
-    host = tp.importance.TaylorImportance(group_reduction=group_reduction, normalizer=normalizer)
+    host = _made(tp.importance.TaylorImportance, group_reduction=group_reduction, normalizer=normalizer)
     return WithGradients(host, model, gradients_of(model, loader))
 
 
@@ -118,8 +123,9 @@ def gradients_of(model: nn.Module, loader: Iterable[Any]) -> dict[str, Tensor]:
                     "taylor looks at class labels, which these data have none of; use another importance"
                 )
             batch = batch.to(next(model.parameters()).device)
+            labels: Any = batch.labels
             logits = Arguments(batch.args, batch.kwargs).run(model)
-            loss = F.cross_entropy(logits, batch.labels, reduction="sum")
+            loss = F.cross_entropy(logits, labels, reduction="sum")
             for total, gradient in zip(found, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if gradient is not None:
                     total += gradient

@@ -67,5 +67,5 @@ def digest_of(model: nn.Module, batches: Iterable[Batch], about: Mapping[str, An
     for name, value in model.state_dict().items():
         found.update(f"{name} {getattr(value, 'shape', '')}".encode())
     for tensor in [*tensors, *(t for batch in batches for t in batch.tensors)]:
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

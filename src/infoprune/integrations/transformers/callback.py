@@ -56,7 +56,7 @@ class PruneCallback(TrainerCallback):
             )
         inputs = pytree.tree_map(lambda x: x.to(model.device) if isinstance(x, Tensor) else x, self.example_inputs)
         plan = planned(model, inputs)
-        done = cut_(model, plan, lambda network: prune_(network, inputs, plan), self.compensate)
+        done = cut_(model, plan, lambda _: prune_(model, inputs, plan), self.compensate)
         if done is not None:
             self.compensations[state.global_step] = done
         rebuild_optimizer(optimizer, plan, model)

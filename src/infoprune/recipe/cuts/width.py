@@ -71,7 +71,9 @@ class Width(Cut):
 
     def _at_the_same_widths(self, importance: Any, scene: Scene, sites: Sequence[SiteChange]) -> Plan:
         """Rates take any importance to the widths of `sites`."""
-        rates = {site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size}
+        rates: dict[str | nn.Module, float] = {
+            site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size
+        }
         with kept_randomness():
             torch.manual_seed(scene.recipe.seed)
             return plan(scene.model, scene.x, importance, rates=rates, ignored_layers=self.budget.ignored_layers)
