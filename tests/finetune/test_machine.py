@@ -119,6 +119,6 @@ def train_twenty_steps(layout):
 def test_a_residual_network_at_a_tenth_trains_without_a_crash():
     """Corrupting the heap ends a process, so that it is one of its own."""
     place = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    program = "import test_machine; test_machine.train_twenty_steps('auto')"
+    program = "from tests.finetune import test_machine; test_machine.train_twenty_steps('auto')"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=place, timeout=600)
     assert told.returncode == 0, told.stderr
