@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infoprune.compensation.pictures import Part, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.compensation.workers import over_workers
-from infoprune.errors import UnusableData
+from infoprune.errors import UnusableData, first_line
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
@@ -28,10 +28,9 @@ def run(model: nn.Module, batch: Batch) -> Any:
         return model(*batch.args, **batch.kwargs)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         shapes = [tuple(t.shape) for t in batch.tensors]
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableData(
-            f"the model can't run on a batch of shapes {shapes} ({first}); give the loader inputs of the size and kind "
-            "that the model takes"
+            f"the model can't run on a batch of shapes {shapes} ({first_line(error)}); give the loader inputs of "
+            "the size and kind that the model takes"
         ) from error
 
 
