@@ -74,8 +74,8 @@ def relative_(
     try:
         with ExitStack() as stack:
             for name, (norm, whole) in pairs.items():
-                stack.callback(whole.register_forward_pre_hook(tracks[name].see_dense(kept.get(name))).remove)
-                stack.callback(norm.register_forward_pre_hook(tracks[name].see_pruned).remove)
+                stack.enter_context(whole.register_forward_pre_hook(tracks[name].see_dense(kept.get(name))))
+                stack.enter_context(norm.register_forward_pre_hook(tracks[name].see_pruned))
             model.eval()
             dense.eval()
             for batch in images:
