@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from infoprune.depth.units import removals_or_error
 from infoprune.errors import UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
-from infoprune.estimators.hsic import pairwise_hsic, sketch
+from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.hooks import hooked
 from infoprune.graph.wrapped import bare
-from infoprune.observe import nhsic_of
 from infoprune.observe.surroundings import undisturbed
 from infoprune.surgery.blocks import DropBlock
 
