@@ -36,7 +36,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from infoprune.estimators.entropy import gaussian_gram, kernel_distance_entropy, renyi
+from infoprune.estimators.entropy import kernel_distance_entropy, renyi
 from infoprune.importance.base import kernels_of
 from infoprune.importance.capacity_independence import capacity, independence
 
@@ -186,6 +186,15 @@ def output_of(module: nn.Module, model: nn.Module, images: Tensor) -> Tensor:
         model(image[None])
     handle.remove()
     return torch.cat(seen)
+
+
+def gaussian_gram(samples: Tensor) -> Tensor:
+    """exp(-|x_i - x_j|^2 / 2 s^2), *batch x n x n; s is the median distance, ones where all samples are equal."""
+    squares = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist").square()
+    n = samples.shape[-2]
+    i, j = torch.triu_indices(n, n, 1, device=samples.device)
+    median = squares[..., i, j].median(-1).values[..., None, None]
+    return torch.where(squares == 0, 0.0, squares / (-2 * median)).exp()
 
 
 def row_entropy(features: Tensor) -> Tensor:

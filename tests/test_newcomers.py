@@ -120,6 +120,6 @@ def test_groups_of_entry_points_are_those_of_the_registries():
 
 
 def test_the_fast_selection_names_files_that_are_there():
-    import conftest
+    from tests import conftest
 
     assert all((ROOT / "tests" / name).is_file() for name in conftest.FAST)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infoprune.errors import ExportFailed, MissingExtra
+from infoprune.errors import ExportFailed, MissingExtra, first_line
 from infoprune.files import replacing
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.packed import outputs_of
@@ -106,8 +106,8 @@ def _program(model: nn.Module, inputs: Arguments) -> tuple[torch.export.Exported
             return _exported(model, inputs, None), None
         except Exception as error:
             raise ExportFailed(
-                f"torch.export can't follow {type(model).__name__} ({_first_line(error)}); rewrite what depends on "
-                "values of tensors, or export a part of the model"
+                f"torch.export can't follow {type(model).__name__} ({type(error).__name__}: {first_line(error):.200}); "
+                "rewrite what depends on values of tensors, or export a part of the model"
             ) from error
 
 
@@ -141,7 +141,8 @@ def _write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str |
             )  # fmt: skip
     except Exception as error:
         raise ExportFailed(
-            f"the ONNX exporter can't translate the model ({_first_line(error)}); try another opset, or .pt2"
+            f"the ONNX exporter can't translate the model ({type(error).__name__}: {first_line(error):.200}); "
+            "try another opset, or .pt2"
         ) from error
     model = onnx.load(draft, load_external_data=False)
     found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
@@ -247,10 +248,6 @@ def _like(example: Tensor, size: int, generator: torch.Generator) -> Tensor:
     spread = float(example.std()) if example.numel() > 1 else 0.0
     drawn = torch.randn((size, *example.shape[1:]), generator=generator) * (spread or 1.0) + float(example.mean())
     return drawn.to(example)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]:.200}"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, candidates, custom, same_modules, shapes_of, tried
 from infoprune.artifact.grown import grown, host_widths, initial_widths
-from infoprune.errors import StalePlan
+from infoprune.errors import StalePlan, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.settled import evaluating
 from infoprune.graph.slicing import attributes_in_use, named_tensors
@@ -172,7 +172,7 @@ def _failure(model: nn.Module, tensor: Tensor) -> str | None:
         with torch.no_grad(), evaluating(model):
             model(torch.zeros_like(tensor))
     except Exception as error:  # an input of an inner layer, one of several inputs, or a model that pruning broke
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return None
 
 

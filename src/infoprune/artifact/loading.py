@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
+from infoprune.artifact.story import tied_names
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, StalePlan, first_line
 from infoprune.files import digest_of
@@ -183,11 +184,9 @@ def read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tens
 
 def _fill(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Assign the tensors, and tie again what shares one parameter."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
+    tied = tied_names(model)
     nn.Module.load_state_dict(model, state, strict=True, assign=True)  # a model's own may take other arguments
-    for first, *others in names.values():
+    for first, (_, *others) in tied.items():
         for other in others:
             owner, _, leaf = other.rpartition(".")
             setattr(model.get_submodule(owner), leaf, model.get_parameter(first))

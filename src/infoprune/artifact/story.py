@@ -41,7 +41,7 @@ def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
 
 def shapes_before(model: nn.Module, shapes: Shapes, plan: Plan) -> dict[str, torch.Size]:
     """The shapes that the tensors had before the plan; edits tell the first of several names of one parameter."""
-    added, tied = added_by(plan.edits), _tied(model)
+    added, tied = added_by(plan.edits), tied_names(model)
     grown = {name: shape for name, shape in shapes.items() if name not in added}
     for name, axes in removal_of(plan.edits).indices.items():
         for alias in (alias for alias in tied.get(name, (name,)) if alias in grown):
@@ -49,7 +49,7 @@ def shapes_before(model: nn.Module, shapes: Shapes, plan: Plan) -> dict[str, tor
     return {**grown, **{name: torch.Size(shape) for edit in plan.edits for name, shape in edit.lost.items()}}
 
 
-def _tied(model: nn.Module) -> dict[str, list[str]]:
+def tied_names(model: nn.Module) -> dict[str, list[str]]:
     """The first name of every parameter -> all its names."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -46,12 +46,9 @@ class Bits(Counted):
         if self._layer not in modules:
             raise UnknownName(f"the model has no layer {self.at!r}; {nearest(self._layer, list(modules))}")
         heard: list[Any] = []
-        handle = modules[self._layer].register_forward_hook(lambda *args: heard.append(args[2]))
-        try:
-            with torch.no_grad(), evaluating(model):
-                Arguments.of(inputs).run(model)
-        finally:
-            handle.remove()
+        hearing = modules[self._layer].register_forward_hook(lambda *args: heard.append(args[2]))
+        with hearing, torch.no_grad(), evaluating(model):
+            Arguments.of(inputs).run(model)
         return BITS_A_VALUE * sum(t.numel() // len(t) for t in heard if isinstance(t, Tensor))
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.hooks import hooked
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.settled import evaluating, uncompiled
 from infoprune.graph.tape import Extent
@@ -62,16 +63,10 @@ class Call:
 def calls_of(model: nn.Module, example_inputs: Any) -> tuple[Call, ...]:
     """Every run of a convolution or linear layer in one forward pass, in order."""
     found: list[Call] = []
-    handles = []
-    with torch.no_grad(), evaluating(model), uncompiled(model):
-        try:
-            for name, layer in model.named_modules():
-                if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
-                    handles.append(layer.register_forward_hook(_noting(found, name)))
-            Arguments.of(example_inputs).run(model)
-        finally:
-            for handle in handles:
-                handle.remove()
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.modules.conv._ConvNd | nn.Linear)]
+    noting = hooked(layer.register_forward_hook(_noting(found, name)) for name, layer in layers)
+    with torch.no_grad(), evaluating(model), uncompiled(model), noting:
+        Arguments.of(example_inputs).run(model)
     return tuple(found)
 
 

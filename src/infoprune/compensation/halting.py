@@ -7,14 +7,15 @@ whoever lets a pass go on waits until it halts again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.watching import run
+from infoprune.graph.hooks import hooked
 from infoprune.observe.batches import Batch
 
 _thread = threading.local()
@@ -86,8 +87,7 @@ class Pass:
             self._halted.release()
 
 
-@contextmanager
-def halting(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+def halting(model: nn.Module, names: Collection[str]) -> AbstractContextManager[None]:
     """While this lasts, passes halt at the calls of these layers."""
     modules = dict(model.named_modules())
 
@@ -100,9 +100,7 @@ def halting(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
 
         return told
 
-    with ExitStack() as stack:
-        for name in names:
-            before, behind = called(name, after=False), called(name, after=True)
-            stack.callback(modules[name].register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(modules[name].register_forward_hook(behind, with_kwargs=True).remove)
-        yield
+    before = [modules[n].register_forward_pre_hook(called(n, after=False), with_kwargs=True) for n in names]
+    return hooked(
+        [*before, *(modules[n].register_forward_hook(called(n, after=True), with_kwargs=True) for n in names)]
+    )

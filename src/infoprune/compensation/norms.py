@@ -11,39 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.workers import over_workers
+from infoprune.observe.norms import Norm, tracking_norms
+from infoprune.observe.norms import reestimate_ as reestimate_
 
 Forward = Callable[[nn.Module, Any], Any]
-Norm = Any  # a batch norm with running statistics; type checkers take those for optional
-
-
-@torch.no_grad()
-def reestimate_(
-    model: nn.Module, images: Iterable[Tensor], forward: Callable[[Tensor], Any] | None = None
-) -> nn.Module:
-    """Set the running statistics of all batch norms to their plain means over the batches, in place.
-
-    Right for pictures like those that the model was trained on; `agreement_when_renewed` tells. Every other module is
-    in evaluation mode meanwhile; modes and momenta are restored.
-    """
-    norms = list(tracking_norms(model).values())
-    if not norms:
-        return model
-    modes = [(m, m.training) for m in model.modules()]
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for batch in images:
-            (forward or model)(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
-    return model
 
 
 @torch.no_grad()
@@ -74,8 +45,8 @@ def relative_(
     try:
         with ExitStack() as stack:
             for name, (norm, whole) in pairs.items():
-                stack.callback(whole.register_forward_pre_hook(tracks[name].see_dense(kept.get(name))).remove)
-                stack.callback(norm.register_forward_pre_hook(tracks[name].see_pruned).remove)
+                stack.enter_context(whole.register_forward_pre_hook(tracks[name].see_dense(kept.get(name))))
+                stack.enter_context(norm.register_forward_pre_hook(tracks[name].see_pruned))
             model.eval()
             dense.eval()
             for batch in images:
@@ -113,15 +84,6 @@ def agreement_when_renewed(model: nn.Module, images: Iterable[Tensor]) -> float:
         for module, training in modes:
             module.training = training
     return float(torch.cat(same).mean())
-
-
-def tracking_norms(model: nn.Module) -> dict[str, Norm]:
-    """The batch norms with running statistics, by name."""
-    return {
-        name: m
-        for name, m in model.named_modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
-    }
 
 
 class _Statistics(NamedTuple):

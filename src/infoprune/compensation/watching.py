@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from infoprune.compensation.pictures import Part, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.compensation.workers import over_workers
-from infoprune.errors import UnusableData
+from infoprune.errors import UnusableData, first_line
 from infoprune.estimators.covariance import Comoments
+from infoprune.graph.hooks import hooked
 from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
 
@@ -28,15 +29,15 @@ def run(model: nn.Module, batch: Batch) -> Any:
         return model(*batch.args, **batch.kwargs)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         shapes = [tuple(t.shape) for t in batch.tensors]
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableData(
-            f"the model can't run on a batch of shapes {shapes} ({first}); give the loader inputs of the size and kind "
-            "that the model takes"
+            f"the model can't run on a batch of shapes {shapes} ({first_line(error)}); give the loader inputs of "
+            "the size and kind that the model takes"
         ) from error
 
 
-@contextmanager
-def noting(layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+def noting(
+    layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None]
+) -> AbstractContextManager[None]:
     """While this lasts, `note` gets name, input and output of every call of these layers."""
 
     def hook(name: str) -> Callable[..., None]:
@@ -47,10 +48,7 @@ def noting(layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor]
 
         return told
 
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(layer.register_forward_hook(hook(name), with_kwargs=True).remove)
-        yield
+    return hooked(layer.register_forward_hook(hook(name), with_kwargs=True) for name, layer in layers.items())
 
 
 # ------------------------------------------------------------------------------------------------- who is called

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from infoprune.depth.units import removals_or_error
 from infoprune.errors import UnusableData
 from infoprune.estimators.energy import FeatureSample, distances
-from infoprune.estimators.hsic import pairwise_hsic, sketch
+from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.hooks import hooked
 from infoprune.graph.wrapped import bare
-from infoprune.observe import nhsic_of
 from infoprune.observe.surroundings import undisturbed
 from infoprune.surgery.blocks import DropBlock
 
@@ -139,9 +139,5 @@ def _branches(model: nn.Module, edits: Sequence[DropBlock], width: float, seed: 
         return hook
 
     modules = dict(model.named_modules())
-    handles = [modules[e.unit.branch_end].register_forward_hook(keep(e.unit.name)) for e in edits]
-    try:
+    with hooked(modules[e.unit.branch_end].register_forward_hook(keep(e.unit.name)) for e in edits):
         yield features
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -17,6 +17,7 @@ from infoprune.estimators.distances import (
     sorted_rises,
     sorted_sums,
 )
+from infoprune.estimators.hsic import gaussian_gram as gaussian_gram  # the name it had here
 
 ROWS = 2**18  # numbers sorted at once: 1 MiB of float32
 NEGLIGIBLE = -80.0  # logit whose share vanishes; numbers too small for float32 are slow to compute with
@@ -92,25 +93,6 @@ def renyi(gram: Tensor, *, alpha: float = 1.01) -> Tensor:
     shares = spectrum / spectrum.sum(-1, keepdim=True)
     entropy = shares.pow(alpha).sum(-1).log2() / (1 - alpha)
     return entropy.to(gram.dtype)
-
-
-def gaussian_gram(samples: Tensor, *, bandwidth: float | None = None) -> Tensor:
-    """exp(-|x_i - x_j|^2 / 2 s^2), [*batch, n, n] from [*batch, n, d]; s is the median distance by default.
-
-    The samples of a feature map are its values on n images, [images, pixels]. The diagonal is one, so `renyi`
-    divides by n. All samples equal give a matrix of ones.
-
-    >>> gaussian_gram(torch.tensor([[0.0], [2.0]]), bandwidth=2.0)
-    tensor([[1.0000, 0.6065],
-            [0.6065, 1.0000]])
-    """
-    squares = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist").square()
-    if bandwidth is not None:
-        return (squares / (-2 * bandwidth**2)).exp()
-    n = samples.shape[-2]
-    i, j = torch.triu_indices(n, n, 1, device=samples.device)
-    median = squares[..., i, j].median(-1).values[..., None, None]
-    return torch.where(squares == 0, 0.0, squares / (-2 * median)).exp()
 
 
 def _line_entropy(values: Tensor, nearest: int | None) -> Tensor:

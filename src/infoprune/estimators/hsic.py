@@ -182,13 +182,19 @@ def pairwise_hsic(grams: Tensor, *, unbiased: bool = False) -> Tensor:
     return flat @ flat.mT / _norm(grams.shape[-1], unbiased)
 
 
+def nhsic_of(hsic_matrix: Tensor) -> Tensor:
+    """HSIC_ij / sqrt(HSIC_ii HSIC_jj) of *batch x L x L matrices; NaN for layers that are constant."""
+    size = hsic_matrix.diagonal(dim1=-2, dim2=-1)
+    return hsic_matrix / (size.unsqueeze(-1) * size.unsqueeze(-2)).sqrt()
+
+
 def normalise(hsic_matrix: Tensor) -> Tensor:
-    """nHSIC_ij = HSIC_ij / sqrt(HSIC_ii HSIC_jj) of *batch x L x L matrices; refuses constant layers."""
+    """`nhsic_of`, which refuses constant layers."""
     size = hsic_matrix.diagonal(dim1=-2, dim2=-1)
     constant = (size <= 0).reshape(-1, max(1, size.shape[-1])).any(0).nonzero().flatten().tolist()
     if constant:
         raise ValueError(f"layers {constant} are constant over the samples; leave them out of nHSIC")
-    return hsic_matrix / (size.unsqueeze(-1) * size.unsqueeze(-2)).sqrt()
+    return nhsic_of(hsic_matrix)
 
 
 def pairwise_nhsic(grams: Tensor, *, unbiased: bool = False) -> Tensor:

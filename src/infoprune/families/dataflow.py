@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.hooks import hooked
 from infoprune.graph.packed import outputs_of
 from infoprune.graph.rules import tensors
 from infoprune.graph.settled import FEW_BOXES, settled
@@ -122,18 +122,11 @@ class _Recorder(TorchDispatchMode):
         return out
 
 
-@contextmanager
-def _calls(model: nn.Module, flow: Dataflow) -> Iterator[None]:
+def _calls(model: nn.Module, flow: Dataflow) -> AbstractContextManager[None]:
     begun: list[tuple[tuple[int, ...], bool, int]] = []
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(_enter(flow, begun, name), with_kwargs=True))
-        handles.append(module.register_forward_hook(_leave(flow, begun, name)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    named = list(model.named_modules())
+    entering = [m.register_forward_pre_hook(_enter(flow, begun, name), with_kwargs=True) for name, m in named]
+    return hooked([*entering, *(m.register_forward_hook(_leave(flow, begun, name)) for name, m in named)])
 
 
 def _enter(flow: Dataflow, begun: list, name: str):

@@ -32,12 +32,8 @@ def output_of(graph: Graph, layer: str) -> Output:
     if layer not in modules:
         raise UnknownName(f"the model has no layer {layer!r}; {nearest(layer, list(modules))}")
     heard: list[Any] = []
-    handle = modules[layer].register_forward_hook(lambda *args: heard.append(args[2]))
-    try:
-        with settled(graph.model):
-            tape, _ = record(graph.model, graph.inputs, streams=graph.streams)
-    finally:
-        handle.remove()
+    with modules[layer].register_forward_hook(lambda *args: heard.append(args[2])), settled(graph.model):
+        tape, _ = record(graph.model, graph.inputs, streams=graph.streams)
     if len(heard) != 1 or not isinstance(heard[0], Tensor) or heard[0].dim() < 2:
         raise Untraceable(f"{layer} does not give out one tensor with channels, once; name a layer that does")
     return _output(graph, heard[0], tape.marks(heard[0]).layers)

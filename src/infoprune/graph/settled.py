@@ -80,10 +80,10 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
         for module, name in found:
             stack.enter_context(_instead(module, name, STAND_INS[name](module, raw, boxes)))
             for head in (h for h in HEADS if isinstance(getattr(module, h, None), nn.Module)):
-                stack.enter_context(_removed(getattr(module, head).register_forward_hook(_collecting(raw))))
+                stack.enter_context(getattr(module, head).register_forward_hook(_collecting(raw)))
         if found:
-            stack.enter_context(_removed(model.register_forward_pre_hook(lambda *_: raw.clear())))
-            stack.enter_context(_removed(model.register_forward_hook(lambda *_: list(raw))))
+            stack.enter_context(model.register_forward_pre_hook(lambda *_: raw.clear()))
+            stack.enter_context(model.register_forward_hook(lambda *_: list(raw)))
             stack.enter_context(_unset_levels(model))
         yield
 
@@ -217,14 +217,6 @@ def _instead(module: nn.Module, name: str, value: Any) -> Iterator[None]:
     finally:
         del own[name]
         own.update(before)
-
-
-@contextmanager
-def _removed(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _collecting(raw: list[Any]) -> Callable[..., None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
+from infoprune.graph.hooks import hooked
 from infoprune.graph.labels import Ledger, Marks, compact, varying
 from infoprune.graph.packed import numbers_of, outputs_of
 from infoprune.graph.rules import find_rule, moves, tensors
@@ -231,8 +232,7 @@ def paused() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
+def _module_stack(model: nn.Module, tape: Tape) -> AbstractContextManager[None]:
     """Keep the name of the module that is running on top of the tape's stack, and of all that ever were."""
     names = {module: name for name, module in model.named_modules()}
 
@@ -249,13 +249,8 @@ def _module_stack(model: nn.Module, tape: Tape) -> Iterator[None]:
         with paused():
             tape.note_in_sight([*args, kwargs])
 
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
-    handles += [module.register_forward_pre_hook(see, with_kwargs=True) for module in names]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    everywhere = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    return hooked([*everywhere, *(module.register_forward_pre_hook(see, with_kwargs=True) for module in names)])
 
 
 def record(

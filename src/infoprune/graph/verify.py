@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from infoprune.errors import Untraceable, first_line
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.copies import structural_copy as structural_copy
+from infoprune.graph.hooks import hooked
 from infoprune.graph.labels import Statistic
 from infoprune.graph.other_ways import on_other_numbers
 from infoprune.graph.passes import Pass, smaller
@@ -193,29 +194,18 @@ def _touches(coupling: Coupling, module: str) -> bool:
     )
 
 
-@contextmanager
-def _failing_module(model: nn.Module, stack: list[str]) -> Iterator[None]:
+def _failing_module(model: nn.Module, stack: list[str]) -> AbstractContextManager[None]:
     """The last entry of `stack` names the innermost module of `model` that did not return."""
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(_push(stack, name)))
-        handles.append(module.register_forward_hook(_pop(stack)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    entering = [module.register_forward_pre_hook(_push(stack, name)) for name, module in model.named_modules()]
+    return hooked([*entering, *(module.register_forward_hook(leave) for module in model.modules())])
 
 
 def _push(stack: list[str], name: str) -> Callable[..., None]:
     return lambda *_: stack.append(name)
-
-
-def _pop(stack: list[str]) -> Callable[..., None]:
-    def leave(*_: Any) -> None:
-        stack.pop()
-
-    return leave
 
 
 def restless(model: nn.Module) -> nn.Module:

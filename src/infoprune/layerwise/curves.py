@@ -25,6 +25,7 @@ from infoprune.graph.verify import evaluating
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
+from infoprune.observe.norms import reestimate_, tracking_norms
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -182,21 +183,10 @@ class _Trial:
         with evaluating(model):
             return [_first_output(batch.run(model)) for batch in self.batches]
 
-    @torch.no_grad()
     def _reestimate(self, model: nn.Module) -> None:
-        """Statistics of all batch norms as plain means over the batches."""
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        norms = [norm for norm in norms if norm.track_running_stats]
-        if not norms:
-            return
-        self.passes += 1
+        self.passes += bool(tracking_norms(model))
         with evaluating(model):
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None
-                norm.train()
-            for batch in self.batches:
-                batch.run(model)
+            reestimate_(model, self.batches, forward=lambda batch: batch.run(model))
 
 
 def _first_output(output: Any) -> Tensor:

@@ -9,11 +9,12 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
+from infoprune.estimators.hsic import nhsic_of
 from infoprune.estimators.moments import Estimate
 from infoprune.graph import Graph
 from infoprune.layerwise.base import LayerImportance, Written, written
 from infoprune.layerwise.uniform import layerwise
-from infoprune.observe import Observations, nhsic_of
+from infoprune.observe import Observations
 
 Word = TypeVar("Word", bound=str)
 Scale = Literal["shares", "printed"]

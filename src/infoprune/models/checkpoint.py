@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoprune.errors import BadCheckpoint
+from infoprune.errors import BadCheckpoint, first_line
 
 State = dict[str, Tensor]
 HOLDERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net")  # the first one counts
@@ -69,7 +69,8 @@ def _read(path: Path) -> Any:
             f"{path} holds {what} and is not unpickled; save the weights alone: torch.save(model.state_dict(), path)"
         ) from error
     except Exception as error:
-        raise BadCheckpoint(f"{path} cannot be read as a checkpoint ({_first_line(error)}); copy it again") from error
+        why = f"{first_line(error):.200}"
+        raise BadCheckpoint(f"{path} cannot be read as a checkpoint ({why}); copy it again") from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -146,7 +147,3 @@ def _sizes(odd: Mapping[str, tuple[torch.Size, torch.Size]]) -> str:
         )
     told = "; ".join(f"{name} is {list(a)} in it and {list(b)} in the model" for name, (a, b) in list(odd.items())[:3])
     return f"does not hold this model's weights: {told}; build the model that was trained"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

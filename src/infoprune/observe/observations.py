@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact, StaleObservations, UnusableData
-from infoprune.estimators.hsic import MinibatchHSIC
+from infoprune.estimators.hsic import MinibatchHSIC, nhsic_of
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.files import replacing
 from infoprune.observe.moments import Moments
@@ -163,12 +163,6 @@ class Observations:
                 f"{', '.join(constant[:5])} ({len(constant)} in all) did not vary between samples, so "
                 "nHSIC is not defined; give varied samples, and put layers that are dead in ignored_layers"
             )
-
-
-def nhsic_of(hsic: Tensor) -> Tensor:
-    """HSIC_ij / sqrt(HSIC_ii HSIC_jj) of *batch x rows x rows; NaN for rows that are constant."""
-    size = hsic.diagonal(dim1=-2, dim2=-1)
-    return hsic / (size.unsqueeze(-1) * size.unsqueeze(-2)).sqrt()
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:

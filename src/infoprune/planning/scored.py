@@ -205,14 +205,19 @@ def _plan(graph: Graph, scores: Mapping[str, np.ndarray], counts: Mapping[str, i
         for name, count in counts.items()
         if count < graph.couplings[name].site.size
     )
-    sizes = np.array([site.size for site in graph.sites])
-    kept = np.array([counts.get(site.name, site.size) for site in graph.sites])
-    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
-    prices = {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
+    prices = prices_of(graph, counts)
     assert prices["macs"].before == graph.counted, "the price of the whole model is not what was counted"
     if graph.quarantined:
         notes["quarantined"] = [f"{name}: {why}" for name, why in list(graph.quarantined.items())[:1000]]
     return Plan(edits, notes, prices, described(graph.inputs))
+
+
+def prices_of(graph: Graph, counts: Mapping[str, int]) -> dict[str, Price]:
+    """What the network costs, and what it costs with `counts` of units at these sites and all at the others."""
+    sizes = np.array([site.size for site in graph.sites])
+    kept = np.array([counts.get(site.name, site.size) for site in graph.sites])
+    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
+    return {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
 
 
 def _notes(importance: ScoreGroup) -> dict[str, Any]:

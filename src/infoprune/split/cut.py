@@ -54,7 +54,7 @@ class Cut:
                 replies = iter(_without_numbers(outputs))
                 standing_in.enter_context(_replaced(model.get_submodule(name), partial(_next, replies)))
             standing_in.enter_context(_replaced(layer, lambda *_, **__: features))
-            standing_in.callback(layer.register_forward_hook(inject).remove)
+            standing_in.enter_context(layer.register_forward_hook(inject))
             yield
 
 

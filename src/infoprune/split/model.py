@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
 
@@ -173,8 +173,7 @@ def _listening(layer: nn.Module, *, stop: bool) -> Iterator[list[Any]]:
             raise Reached
         heard.append(output.clone() if isinstance(output, Tensor) else output)  # what follows may work in place
 
-    with ExitStack() as stack:
-        stack.callback(layer.register_forward_hook(hook).remove)
+    with layer.register_forward_hook(hook):
         yield heard
 
 

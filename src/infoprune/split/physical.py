@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from infoprune.graph import Graph
 from infoprune.graph.outputs import Output, output_of
+from infoprune.planning.scored import prices_of
 from infoprune.surgery.channels import KeepChannels
 from infoprune.surgery.inputs import described
-from infoprune.surgery.plan import Plan, Price
+from infoprune.surgery.plan import Plan
 
 
 def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Collection[int]) -> Plan:
@@ -32,7 +32,8 @@ def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Co
     edits = tuple(KeepChannels.of(graph.couplings[site], units) for site, units in kept.items())
     stay = [i for i, owner in enumerate(output.owners) if owner is None or owner[1] in kept.get(owner[0], (owner[1],))]
     made_by = {"at": at, "unneeded": len(unneeded), "features": stay}
-    return Plan(edits, made_by, _prices(graph, kept), described(graph.inputs))
+    prices = prices_of(graph, {site: len(units) for site, units in kept.items()})
+    return Plan(edits, made_by, prices, described(graph.inputs))
 
 
 def _checked(unneeded: Collection[int], count: int) -> frozenset[int]:
@@ -60,10 +61,3 @@ def _leaving(output: Output, unneeded: Collection[int]) -> dict[str, set[int]]:
 def _kept(size: int, leaving: set[int]) -> tuple[int, ...]:
     """The units that stay: at least one, since a layer of none is no layer."""
     return tuple(unit for unit in range(size) if unit not in leaving) or (0,)
-
-
-def _prices(graph: Graph, kept: Mapping[str, tuple[int, ...]]) -> dict[str, Price]:
-    before = np.array([site.size for site in graph.sites])
-    after = np.array([len(kept.get(site.name, range(site.size))) for site in graph.sites])
-    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
-    return {unit: Price(round(float(cost(before))), round(float(cost(after)))) for unit, cost in costs.items()}

@@ -8,8 +8,8 @@ the price is a posynomial of widths and shares, and one geometric program alloca
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from infoprune.budgets import Budget, Counted
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
+from infoprune.graph.hooks import hooked
 from infoprune.graph.verify import evaluating, structural_copy
 from infoprune.planning import Planned, Scored, spent
 from infoprune.planning.shares import usual
@@ -231,15 +232,9 @@ def _terms(price: Posynomial) -> dict[tuple, float]:
 # ------------------------------------------------------------------------------------------------ hooks, for a while
 
 
-@contextmanager
-def first_tokens(model: nn.Module, tokens: Mapping[str, int]) -> Iterator[None]:
+def first_tokens(model: nn.Module, tokens: Mapping[str, int]) -> AbstractContextManager[None]:
     """The first `tokens[block]` tokens alone go on into the block: what passes costs as much as any choice."""
-    handles = [model.get_submodule(b).register_forward_pre_hook(partial(_first, n)) for b, n in tokens.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hooked(model.get_submodule(b).register_forward_pre_hook(partial(_first, n)) for b, n in tokens.items())
 
 
 def _first(tokens: int, _: nn.Module, args: tuple) -> tuple:
@@ -248,10 +243,7 @@ def _first(tokens: int, _: nn.Module, args: tuple) -> tuple:
 
 def _arriving(model: nn.Module, inputs: Arguments, layout: TokenLayout) -> Tensor:
     seen: list[Any] = []
-    handle = model.get_submodule(layout.blocks[0]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try:
-        with torch.no_grad(), evaluating(model):
-            inputs.run(model)
-    finally:
-        handle.remove()
+    seeing = model.get_submodule(layout.blocks[0]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with seeing, torch.no_grad(), evaluating(model):
+        inputs.run(model)
     return seen[0]
