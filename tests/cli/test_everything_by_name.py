@@ -52,7 +52,7 @@ def test_the_hosts_importances_go_by_name(capsys, name):
 
 
 def test_every_name_that_is_listed_can_be_used_or_says_that_it_needs_data():
-    assert set(of_host) == {*HOST, "random", "taylor"}
+    assert set(of_host) == {*HOST, "taylor"}
     assert all(rankings[name].about.needs_data == (name == "taylor") for name in of_host)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -31,8 +31,9 @@ from infoprune.graph.wrapped import is_compiled
 
 FEW_BOXES = 4  # enough to reach each of a pyramid's four levels
 BOX_SIZES = (64, 128, 256, 512)  # pixels; a pyramid sends each to another level (Lin et al. 2017, eq. 1)
-OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
-CONTAINERS = (list, deque, dict, set)
+HOOKS = frozenset(name for name in vars(nn.Module()) if name.startswith("_forward_"))
+OF_MODULES = frozenset(vars(nn.Module())) - HOOKS - {"training"}
+CONTAINERS = (list, deque, dict, set, OrderedDict)
 HEADS = ("head", "box_predictor", "mask_predictor", "keypoint_predictor")
 
 
@@ -137,7 +138,10 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """What a module keeps of its own: each value, and a copy of what a container of these holds."""
+    """What a module keeps of its own: each value, and a copy of what a container of these holds.
+
+    Its hooks are among them: models that hook themselves at their first call keep a note that they have done so.
+    """
     own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
     return {name: (value, copy.copy(value) if type(value) in CONTAINERS else None) for name, value in own.items()}
 
