@@ -104,9 +104,10 @@ def test_rates_by_layer_take_the_place_of_a_budget(capsys):
     assert [(e.site.name, e.keeps) for e in plan.edits] == [(f"layer3.{i}.conv1", 32) for i in range(3)]
 
 
-def test_a_latency_budget_is_priced_here(here, capsys):
+def test_a_latency_budget_is_priced_and_measured_here(here, capsys):
     plan = planned(capsys, "net.py:Net", "--input", "1x3x64x64", "--latency", "0.9")
     assert "latency" in plan.made_by["budgets"][0]
+    assert plan.made_by["latency_verdict"] in ("met", "not met", "cannot tell")
     assert plan.edits
 
 
