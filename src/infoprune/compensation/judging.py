@@ -42,7 +42,7 @@ def errors(
         reader = solutions[name][0].reader
         sums[name] += squares([standing(reader), *solutions[name]], y, reader.selected(x))
 
-    for _, batch in pictures.parts(("held out",), "held out"):
+    for _, batch in pictures.parts(("held out",), "compare outputs"):
         with noting({name: modules[name] for name in solutions}, note):
             run(dense, batch)
     totals = {name: over_workers(total) for name, total in sums.items()}
