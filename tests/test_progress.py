@@ -15,6 +15,7 @@ def test_a_line_tells_what_is_done_how_far_how_fast_and_how_long_it_will_take():
     lines = Lines(100, "observe", "sample", done=25)
     assert lines.at(10.0) == "observe: 25 of 100 samples, 2.5 samples/s, 30 s left"
     assert Lines(None, "observe", "sample", done=25).at(10.0) == "observe: 25 samples, 2.5 samples/s"
+    assert "12,000 samples/s" in Lines(None, "observe", "sample", done=24_000).at(2.0)
     assert Lines(20, "observe", "sample", done=25).at(10.0).endswith(" 0 s left")  # fewer were announced
 
 

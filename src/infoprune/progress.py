@@ -46,7 +46,8 @@ class Lines:
 
     def at(self, seconds: float) -> str:
         """What is to be said after so many seconds."""
-        speed = f"{self.done / max(seconds, 1e-9):,.2g} {self.unit}s/s"
+        rate = self.done / max(seconds, 1e-9)
+        speed = f"{rate:,.0f} {self.unit}s/s" if rate >= 10 else f"{rate:.2g} {self.unit}s/s"
         if self.total is None:
             return f"{self.doing}: {self.done:,} {self.unit}s, {speed}"
         return f"{self.doing}: {self.done:,} of {self.total:,} {self.unit}s, {speed}, {self._left(seconds):.0f} s left"

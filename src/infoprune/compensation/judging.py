@@ -78,7 +78,7 @@ def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictu
     Over all floating point outputs of held-out samples; NaN where there is none to compare, or their shapes differ.
     """
     seen = _Outputs(torch.zeros(len(others), dtype=torch.float64))
-    for _, batch in pictures.parts(("held out",), "outputs"):
+    for _, batch in pictures.parts(("held out",), "compare outputs"):
         seen.note(_floats(run(dense, batch)), [_floats(run(other, batch)) for other in others])
     return over_workers(seen).errors()
 
