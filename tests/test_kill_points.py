@@ -18,7 +18,7 @@ import infoprune as ip
 from infoprune import files
 from infoprune.cli import main
 from infoprune.models import resnet20_cifar
-from tests.kill_points import draws, writes_before
+from tests.kill_points import draws, fails_when_full, writes_before
 
 latency, entrance = (import_module(f"infoprune.{name}") for name in ("budgets.latency", "cli.main"))
 DEFAULT, SLOW = (8, 2, 6, 4), (60, 30, 80, 30)  # kills of the latency cache, export, observe and finetune
@@ -157,6 +157,15 @@ def test_two_hundred_kill_points_of_what_verbs_write(artefact, tmp_path_factory,
 
 
 # ----------------------------------------------------------------------------------------------------- a full disk
+
+
+def test_tensors_that_find_no_room_are_an_error_of_the_system_as_text_is(tmp_path):
+    def written():
+        (tmp_path / "first").touch()  # a step, which compiled code that writes is not
+        files.write_tensors(tmp_path / "a", {"a": torch.zeros(1000)})
+
+    assert fails_when_full(written, 0, room=100)
+    assert not fails_when_full(written, 0, room=10_000)
 
 
 def test_a_full_cache_does_not_cost_the_measurement(tmp_path, monkeypatch, caplog):

@@ -22,7 +22,7 @@ LAYERS = (
     ("graph",),
     ("estimators", "allocation", "models", "data"),
     ("own_code",),
-    ("registry", "files", "require"),
+    ("registry", "files", "require", "progress"),
     ("errors",),
 )
 LEVEL = {name: len(LAYERS) - i for i, names in enumerate(LAYERS) for name in names}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from infoprune.errors import InfopruneError
 
@@ -33,6 +34,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     """The file holds all of `data`, or is as it was."""
     with replacing(path) as draft:
         draft.write_bytes(data)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], about: Mapping[str, str] | None = None) -> None:
+    """A safetensors file; like any other it raises OSError where the system refuses to write it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # loads torch
+
+    try:
+        save_file(dict(tensors), path, None if about is None else dict(about))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 @contextmanager

@@ -152,7 +152,7 @@ def test_loading_draws_no_random_numbers(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-STEPS = ("save_file", "identify", "ask", "content_digest", "_check_loads", "replace_directory")
+STEPS = ("write_tensors", "identify", "ask", "content_digest", "_check_loads", "replace_directory")
 
 
 @pytest.mark.parametrize("step", STEPS)

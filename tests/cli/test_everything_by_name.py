@@ -53,7 +53,7 @@ def test_the_hosts_importances_go_by_name(capsys, name):
 
 def test_every_name_that_is_listed_can_be_used_or_says_that_it_needs_data():
     assert set(of_host) == {*HOST, "taylor"}
-    assert all(rankings[name].about.needs_data == (name == "taylor") for name in of_host)
+    assert all(rankings[name].about.needs_data == (name == "taylor") for name in (*of_host, "random"))
 
 
 def test_random_is_the_same_for_the_same_seed_alone(capsys):
@@ -104,9 +104,10 @@ def test_rates_by_layer_take_the_place_of_a_budget(capsys):
     assert [(e.site.name, e.keeps) for e in plan.edits] == [(f"layer3.{i}.conv1", 32) for i in range(3)]
 
 
-def test_a_latency_budget_is_priced_here(here, capsys):
+def test_a_latency_budget_is_priced_and_measured_here(here, capsys):
     plan = planned(capsys, "net.py:Net", "--input", "1x3x64x64", "--latency", "0.9")
     assert "latency" in plan.made_by["budgets"][0]
+    assert plan.made_by["latency_verdict"] in ("met", "not met", "cannot tell")
     assert plan.edits
 
 

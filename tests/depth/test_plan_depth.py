@@ -408,3 +408,35 @@ def test_plan_takes_a_depth_path_and_gives_the_same_plan(model):
 def test_a_depth_path_needs_budgets(model):
     with pytest.raises(ValueError, match="depth needs budgets"):
         ip.plan(model, X, ip.importance.IndependenceImportance(), rates=0.5, depth=ip.DepthPath(ENERGIES))
+
+
+TOLD = {
+    "floor": {"layers.1": 0.9, "layers.2.conv2": 1.0, "layers.4.conv1": 15},
+    "ignored_layers": ["layers.1.conv1", "layers.0.*", "layers.2.conv2", "layers.4.conv1"],
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+@pytest.mark.parametrize("as_modules", [False, True])
+def test_what_is_told_of_blocks_that_leave_does_not_keep_them_and_holds_elsewhere(model, what, as_modules):
+    def named(key):
+        return model.get_submodule(key) if as_modules and "*" not in key else key
+
+    told = TOLD[what]
+    told = {named(key): share for key, share in told.items()} if what == "floor" else [*map(named, told)]
+    path, budget = ip.DepthPath(ENERGIES, depths=[3], strategy="largest"), [ip.budgets.macs(keep=0.3)]
+    plan = ip.plan(model, X, ip.importance.CapacityImportance(), budgets=budget, depth=path, **{what: told})
+    assert plan.made_by["dropped"] == ["layers.0", "layers.1", "layers.2"]
+    kept = {name: plan.widths.get(name, size) for name, size in {"layers.2.down.0": 8, "layers.4.conv1": 16}.items()}
+    assert kept["layers.4.conv1"] == (15 if what == "floor" else 16)
+    if what == "floor":
+        assert kept["layers.2.down.0"] == 8  # the site to which the layer wrote
+        assert plan.made_by["floor"] == [f"{key}={share}" for key, share in TOLD["floor"].items()]
+    ip.prune_(model, X, plan)
+
+
+def test_what_is_told_of_no_block_at_all_is_an_error_still(model):
+    budget, path = [ip.budgets.macs(keep=0.3)], ip.DepthPath(ENERGIES, depths=[3])
+    for told in ({"floor": {"layers.9": 0.5}}, {"ignored_layers": ["layers.9"]}):
+        with pytest.raises(ip.errors.UnknownName, match=r"layers\.9"):
+            ip.plan(model, X, ip.importance.CapacityImportance(), budgets=budget, depth=path, **told)

@@ -120,7 +120,7 @@ def test_a_truncated_checkpoint_costs_one_interval_and_is_told(tmp_path, uninter
     assert told[2] == "going on from step 8 of 24"
 
 
-@pytest.mark.parametrize("target", ["save_file", "sync"])
+@pytest.mark.parametrize("target", ["write_tensors", "sync"])
 def test_a_full_disk_is_told_and_training_goes_on(tmp_path, uninterrupted, monkeypatch, target):
     kept, calls, told = getattr(checkpoints, target), iter(range(1, 1000)), []
 

@@ -84,7 +84,7 @@ def left_behind(folder):
     import net
 
     x, dense = torch.zeros(1, 3, 32, 32), net.Net(num_classes=3)
-    assert "at the same widths" in (folder / "runs" / "recipe" / "report.html").read_text()
+    assert "Against simpler choices" in (folder / "runs" / "recipe" / "report.html").read_text()
     assert (folder / "sensitivity" / "sensitivity.html").is_file()
     assert (folder / "small.onnx").is_file()
     for place, keep in (("runs/recipe/artefact", 0.5), ("quarter", 0.25), ("tuned", 0.25), ("from_script", 0.5)):

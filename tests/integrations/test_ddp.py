@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import statistics
 import subprocess
 import sys
 import traceback
@@ -71,7 +72,8 @@ def test_workers_go_on_with_one_pruned_network(told):
     assert all(one["weights"][name] == other["weights"][name] for name in one["weights"] if name not in averages)
     assert one["losses"] != other["losses"]
     assert one["fits"]
-    assert sum(one["losses"][-4:]) < sum(one["losses"][:4]) / 2
+    before, after = one["losses"][6:10], one["losses"][12:]  # two steps after the cut at the tenth it has recovered
+    assert statistics.mean(after) < statistics.mean(before) < statistics.mean(one["losses"][:4])
     module = script()
     model = ip.load(folder / "out", factory=module.Net)
     dense, x = module.Net(), torch.zeros(1, 3, 16, 16)

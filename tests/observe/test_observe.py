@@ -267,7 +267,8 @@ def test_keeps_nothing_that_grows_with_the_samples():
     assert a.statistic.batches.sums.shape == b.statistic.batches.sums.shape
 
 
-def test_progress_goes_to_stderr_and_can_be_silenced(capsys):
+def test_progress_goes_to_stderr_and_can_be_silenced(capsys, monkeypatch):
+    monkeypatch.setattr("infoprune.progress.QUIET_SECONDS", 0.0)
     ip.observe(Small(), batches())
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -49,7 +49,8 @@ def test_a_recipe_is_read_as_it_was_written(name, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(KEPT.rglob("plan.json")), ids=lambda path: path.parent.name)
 def test_a_plan_is_read_as_it_was_written(path):
-    assert ip.Plan.from_json(path.read_text()).to_json() == path.read_text()
+    again = ip.Plan.from_json(path.read_text()).to_json()
+    assert json.loads(again) == json.loads(path.read_text())  # in whatever order keys are written
 
 
 def test_an_artefact_loads_and_computes_what_it_computed():

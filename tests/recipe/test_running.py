@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.kill_points import writes_before
+from tests.kill_points import fails_when_full, writes_before
 
 from infoprune.cli import main
 from infoprune.data import First, datasets
@@ -176,6 +176,29 @@ def test_a_run_goes_on_whatever_write_it_was_killed_in(tmp_path):
 @pytest.mark.slow
 def test_a_run_goes_on_after_two_hundred_kills(tmp_path):
     killed_over_and_over(tmp_path, 200)
+
+
+def full_over_and_over(tmp_path, times):
+    """Out of room from a random step on, and gone on with once there is room, `times` times."""
+    made = short(tmp_path)
+    steps, failed = writes_before(lambda: run(made, tmp_path / "whole")), 0
+    for seed in range(times):
+        draw, out = random.Random(seed), tmp_path / f"out-{seed}"
+        failed += fails_when_full(lambda out=out: run(made, out), draw.randrange(steps), draw.choice([0, 1000, 20_000]))
+        assert not list(tmp_path.rglob("*.partial*")), seed
+        assert writes_before(lambda out=out: run(made, out)) > 0
+        assert weights(out) == weights(tmp_path / "whole"), seed
+        assert (out / "report.html").is_file()
+    assert failed > times // 2
+
+
+def test_a_run_that_met_a_full_disk_goes_on_once_there_is_room(tmp_path):
+    full_over_and_over(tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_forty_full_disks(tmp_path):
+    full_over_and_over(tmp_path, 40)
 
 
 def test_the_second_of_two_runs_is_told_who_holds_the_directory(tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
@@ -22,7 +21,7 @@ from infoprune.artifact.story import check_built, check_history, check_lengths, 
 from infoprune.compensation import Compensation
 from infoprune.compensation.history import compensations_of
 from infoprune.errors import InfopruneError
-from infoprune.files import digest_of, replace_directory
+from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrapped import bare
 from infoprune.require import require_model
@@ -112,7 +111,7 @@ def _write(
     compensations: Sequence[Compensation],
 ) -> None:
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(directory / WEIGHTS, state, {"format": "pt"})
     config: dict[str, Any] = {
         "schema": SCHEMA,
         "architecture": _described(architecture),

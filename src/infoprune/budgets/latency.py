@@ -28,7 +28,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import elements
@@ -42,6 +41,7 @@ from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
 from infoprune.graph.verify import evaluating
 from infoprune.observe import present
+from infoprune.progress import counting
 from infoprune.timing import LatencyComparison, compare_latency, interleaved_ms, milliseconds
 
 log = logging.getLogger("infoprune")
@@ -198,8 +198,12 @@ def _measured_shapes(
 ) -> Mapping[str, Sequence[float]]:
     """key -> q, a, b, d of its time in microseconds."""
     distinct = {shape.key: shape for shape in shapes}
-    bar = tqdm(distinct.items(), desc="time layers", unit="shape", delay=1, disable=not progress)
-    return {key: _cached(["layer", key], device, lambda s=shape: _fit_layer(s, device)) for key, shape in bar}
+    fits = {}
+    with counting(len(distinct), "time layers", "shape", shown=progress) as done:
+        for key, shape in distinct.items():
+            fits[key] = _cached(["layer", key], device, lambda s=shape: _fit_layer(s, device))
+            done(1)
+    return fits
 
 
 def _fit_layer(shape: _Shape, device: torch.device) -> list[float]:

@@ -67,7 +67,7 @@ class Asked:
     @property
     def evidence(self) -> Evidence:
         task: Any = self.task
-        return Evidence(Scene(self.recipe, self.model, self.x, task))
+        return Evidence(Scene(self.recipe, self.model, self.x, task, progress=True))
 
 
 def asked(arguments: argparse.Namespace, *extra: str) -> Asked:

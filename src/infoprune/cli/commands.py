@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from infoprune.artifact import read_config, save
 from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
+from infoprune.budgets import Budget, Counted
 from infoprune.cli.artefacts import artefact_in
 from infoprune.cli.asked import Asked, asked
 from infoprune.cli.doctor import diagnose
@@ -34,7 +35,9 @@ def plan_command(arguments: argparse.Namespace) -> Result:
     asks = asked(arguments)
     with steps(2) as step:
         made = _planned(asks, step)
-    result = Result(f"{made.plan}{_left_alone(made)}", json.loads(made.plan.to_json()))
+    timed = made.plan.made_by.get("latency")
+    told = f"{made.plan}{_left_alone(made)}" + (f"\nlatency  {timed}" if timed else "")
+    result = Result(told, json.loads(made.plan.to_json()))
     if arguments.out:
         with kept_if_unwritten(result):
             write_atomically(arguments.out, made.plan.to_json().encode())
@@ -114,10 +117,15 @@ def _planned(asks: Asked, step: Step) -> Planned:
     step(f"building {asks.recipe.model.name}")
     model, x, evidence = asks.model, asks.x, asks.evidence
     step("tracing, scoring and allocating")
-    limits = {"budgets": [*budget.budgets.values()]}
+    limits = {"budgets": [_measured(limit) for limit in budget.budgets.values()]}
     wanted: dict[str, Any] = {"rates": budget.rates} if budget.rates is not None else limits
     layers = layers_of(asks, evidence)
     return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
+
+
+def _measured(budget: Budget) -> Budget:
+    """Held to what is built, where its price is only a prediction."""
+    return budget if isinstance(budget, Counted) else replace(budget, refine=True)
 
 
 def _left_alone(made: Planned) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -74,7 +73,7 @@ def refitted(
     samples = (recipe.compensate or CompensateSection()).samples
     plans = None if config is None else config.plans
     loader = KINDS[task.kind].calibration(first_of(recipe, task, samples))
-    return compensate_(model, dense, loader, samples=samples, plan=plans, progress=sys.stderr.isatty())
+    return compensate_(model, dense, loader, samples=samples, plan=plans, progress=True)
 
 
 def _dense(config: Config, factory: Callable[[], nn.Module] | None, arguments: argparse.Namespace) -> nn.Module:

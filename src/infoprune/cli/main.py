@@ -38,7 +38,11 @@ REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
 BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison.html"
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
-SENSITIVITY_EXAMPLE = "example: infoprune sensitivity resnet20_cifar --weights r20.pth --data digits --out sensitivity"
+SENSITIVITY_EXAMPLE = """\
+Measured is how far the outputs are from the dense network's on calibration pictures, not the loss, and without labels:
+the KL divergence of class probabilities in nats, or of other outputs the squared error over their variance.
+
+example: infoprune sensitivity resnet20_cifar --weights r20.pth --data digits --out sensitivity"""
 PRUNE_EXAMPLE = """example: infoprune prune resnet18 --macs 0.5 --out runs/r18
 with pictures: infoprune prune resnet18 --pretrained --macs 0.7 --data imagenet --compensate --out runs/r18"""
 COMPENSATE_EXAMPLE = """\

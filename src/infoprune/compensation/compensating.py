@@ -128,7 +128,7 @@ def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictur
     names = [f"{name}.{of}" for name in norms for of in ("running_mean", "running_var")]
     put(trial, {name: tensors[name].clone() for name in names})
     kept = {n: survivors.along(f"{n}.running_mean", 0, len(whole[f"{n}.running_mean"])) for n in norms}
-    batches = (batch for _, batch in pictures.parts(("held out",), "norms")) if norms else ()
+    batches = (batch for _, batch in pictures.parts(("held out",), "move norms")) if norms else ()
     relative_(trial, dense, batches, kept=kept, forward=run)
     return len(norms)
 

@@ -42,7 +42,7 @@ def errors(
         reader = solutions[name][0].reader
         sums[name] += squares([standing(reader), *solutions[name]], y, reader.selected(x))
 
-    for _, batch in pictures.parts(("held out",), "held out"):
+    for _, batch in pictures.parts(("held out",), "compare outputs"):
         with noting({name: modules[name] for name in solutions}, note):
             run(dense, batch)
     totals = {name: over_workers(total) for name, total in sums.items()}
@@ -78,7 +78,7 @@ def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictu
     Over all floating point outputs of held-out samples; NaN where there is none to compare, or their shapes differ.
     """
     seen = _Outputs(torch.zeros(len(others), dtype=torch.float64))
-    for _, batch in pictures.parts(("held out",), "outputs"):
+    for _, batch in pictures.parts(("held out",), "compare outputs"):
         seen.note(_floats(run(dense, batch)), [_floats(run(other, batch)) for other in others])
     return over_workers(seen).errors()
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infoprune.compensation.halting import Pass, halting
 from infoprune.compensation.judging import Solution, ratio, squares, standing
@@ -28,6 +27,7 @@ from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
+from infoprune.progress import counting
 
 AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
 
@@ -72,14 +72,14 @@ def refit_in_lockstep(
         stack.enter_context(halting(dense, by_name))
         stack.enter_context(halting(trial, by_name))
         passes = []
-        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "pictures")):
+        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "read pictures")):
             passes.append((part, Pass(dense, batch, after=part == "held out"), Pass(trial, batch)))
             stack.callback(passes[-1][1].cancel)
             stack.callback(passes[-1][2].cancel)
-        bar = stack.enter_context(tqdm(total=len(readers), unit="reader", disable=not pictures.progress))
+        done = stack.enter_context(counting(len(readers), "refit", "reader", shown=pictures.progress))
         for name, told in _side_by_side(passes, by_name):
             yield from _refitted(trial, dense, by_name[name], told, pictures.device)
-            bar.update()
+            done(1)
 
 
 def _gathered(parts: Iterator[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch]]:

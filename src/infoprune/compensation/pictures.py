@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData
 from infoprune.observe.batches import Batch, first, read
 from infoprune.observe.surroundings import kept_randomness
+from infoprune.progress import counting
 
 Part = Literal["first", "second", "held out"]
 TURNS: tuple[Part, ...] = ("first", "second", "first", "held out", "second", "first", "second", "held out")
@@ -54,15 +54,14 @@ class Pictures:
     def parts(self, wanted: Iterable[Part], about: str) -> Iterator[tuple[Part, Batch]]:
         """One pass over the loader: of every batch the samples of each wanted part, by turns."""
         seen, wanted = 0, set(wanted)
-        bar = tqdm(total=self.samples, unit="sample", desc=about, disable=not self.progress)
-        with kept_randomness(), bar:
+        with kept_randomness(), counting(self.samples, about, "sample", shown=self.progress) as done:
             for batch in first(read(self.batches), self.samples):
                 for part in sorted(wanted):
                     places = [i for i in range(len(batch)) if TURNS[(seen + i) % len(TURNS)] == part]
                     if places:
                         yield part, batch.map(_picked(places)).to(self.device)
                 seen += len(batch)
-                bar.update(len(batch))
+                done(len(batch))
         self._seen[:] = [seen]
         if seen < FEWEST:
             found = f"gave {seen} samples" if seen else "is empty"

@@ -64,7 +64,7 @@ def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> t
     calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # in the order of the first calls
     watched = norms | {reader.name: modules[reader.name] for reader in readers}
     with noting(watched, lambda name, x, y: calls[name].append((x, y))):
-        for _, batch in pictures.parts(("first",), "readers"):
+        for _, batch in pictures.parts(("first",), "find readers"):
             run(dense, batch.map(lambda t: t[:1]))  # all that any layer reads of it is held at once
             break
     behind = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -82,7 +82,15 @@ class First:
     def total(self) -> int:
         return min(self.samples, len(self.examples))
 
-    def __iter__(self) -> Iterator[Batch]:
+    @property
+    def dataset(self) -> range:
+        """As many as this worker gets, where loaders say it."""
+        return range(sum(map(len, self._parts())))
+
+    def _parts(self) -> Sequence[Tensor]:
         order = shuffled(len(self.examples), self.seed, 0)[: self.total].split(self.batch)
-        for part in order[self.rank :: self.world]:
+        return order[self.rank :: self.world]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for part in self._parts():
             yield self.examples.batch(0, part.tolist())

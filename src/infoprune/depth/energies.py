@@ -18,7 +18,9 @@ from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.hooks import hooked
 from infoprune.graph.wrapped import bare
+from infoprune.observe.batches import total_of
 from infoprune.observe.surroundings import undisturbed
+from infoprune.progress import counting
 from infoprune.surgery.blocks import DropBlock
 
 WIDTH = 2048  # numbers that are kept of a map
@@ -56,6 +58,7 @@ def unit_energies(
     width: float = WIDTH,
     correlations: bool = False,
     seed: int = 0,
+    progress: bool = True,
 ) -> UnitEnergies:
     """The energy dependence D(T_l, Y) of every skip unit's branch on integer labels, in one pass.
 
@@ -69,9 +72,8 @@ def unit_energies(
     The model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
     what they were.
     """
-    return _energies(
-        branch_samples(model, loader, example_inputs, samples=samples, width=width, seed=seed), correlations
-    )
+    how: Any = {"samples": samples, "width": width, "seed": seed, "progress": progress}
+    return _energies(branch_samples(model, loader, example_inputs, **how), correlations)
 
 
 def branch_samples(
@@ -82,6 +84,7 @@ def branch_samples(
     samples: int = 2048,
     width: float = WIDTH,
     seed: int = 0,
+    progress: bool = True,
 ) -> dict[str, FeatureSample]:
     """What `unit_energies` rests on: for every skip unit, the same samples of its branch, with their labels."""
     model = bare(model)
@@ -89,12 +92,14 @@ def branch_samples(
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
-    with undisturbed(model), _branches(model, edits, width, seed) as features:
+    bar = counting(total_of(loader, None), "energies of blocks", "sample", shown=progress)
+    with undisturbed(model), _branches(model, edits, width, seed) as features, bar as done:
         for inputs, labels in loader:
             features.clear()
             Arguments.of(inputs).map(lambda t: t.to(place)).run(model)
             for name, value in features.items():
                 seen[name] = seen[name].update(value, labels.to(place), generators[name])
+            done(len(labels))
     return seen
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from infoprune.allocation import utility_of
 from infoprune.budgets import Budget
+from infoprune.depth.carrying import carried, carried_layers, same_sites
 from infoprune.depth.choosing import Energy, Strategy, nested_path
 from infoprune.depth.prices import params_of, price_of, without
 from infoprune.depth.units import removals_or_error
@@ -21,7 +22,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.wrapped import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
-from infoprune.planning.shares import LEAST, Shares, usual
+from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, shown, told_floors, usual
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
 
@@ -107,6 +108,8 @@ def plan_depth_and_width(
     - `utility`, `floor` and further `options`: as in `plan`.
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
+    check_floor(floor := by_name(model, floor, "floor"))
+    options = {name: tuple(v) if name in ("ignored_layers", "head_dims") else v for name, v in options.items()}
     wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
@@ -114,19 +117,27 @@ def plan_depth_and_width(
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
     dense = Graph.trace(model, inputs, **_followed(options))
     weights = site_weights(dense, layer_importance)
-    kept = None if layer_importance is None else lambda graph: _carried(weights, dense, graph)
-    shared = {"budgets": limits, "layer_importance": kept, "utility": utility, "floor": floor, **options}
+    told = told_floors(dense, floor)
+    floor_of = {site.name: told.get(site.name, usual(floor)) for site in dense.sites}
+    shared = {
+        "budgets": limits,
+        "layer_importance": None if layer_importance is None else lambda graph: carried(weights, dense, graph),
+        "utility": utility,
+        "floor": (lambda graph: carried(told, dense, graph)) if told else floor,
+    }
     found: list[Depth] = []
     unreachable: dict[int, str] = {}
     for count in counts:
         gone = [edit for edit in edits if edit.unit.name not in path[count]]
         try:
-            widths = planned(without(model, gone), example_inputs, importance, **shared)
+            rest = without(model, gone)
+            followed = carried_layers(options, model, rest)
+            widths = planned(rest, example_inputs, importance, **shared, **followed)
         except Infeasible as error:
             unreachable[count] = str(error)
             continue
-        plan = _joined(model, inputs, gone, widths.plan, strategy)
-        worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor)
+        plan = _joined(model, inputs, gone, widths.plan, {"depth": strategy, "floor": shown(floor)})
+        worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor_of)
         found.append(Depth(count, worth, plan, _width(widths)))
     if not found:
         reach = f"no depth from {counts[-1]} to {counts[0]} units meets the budgets"
@@ -150,29 +161,19 @@ def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
     return counts
 
 
-def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widths: Plan, strategy: str) -> Plan:
+def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widths: Plan, notes: dict) -> Plan:
     """Blocks and channels as one plan for the dense model."""
     macs, params = count_macs(model, inputs), params_of(model)
     prices = {
         "macs": Price(macs, widths.prices["macs"].after),
         "params": Price(params, widths.prices["params"].after),
     }
-    notes = {**widths.made_by, "depth": strategy, "dropped": [edit.unit.name for edit in gone]}
+    notes = {**widths.made_by, **notes, "dropped": [edit.unit.name for edit in gone]}
     return Plan((*gone, *widths.edits), notes, prices, widths.inputs)
 
 
 def _followed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("ignored_layers", "num_heads", "head_dims", "also") if name in options}
-
-
-def _same(shallow: Graph, dense: Graph) -> dict[str, str]:
-    """Site by site, the dense one: a site may be called after a layer that left."""
-    return {name: dense.places[place] for place, name in shallow.places.items() if place in dense.places}
-
-
-def _carried(weights: Mapping[str, float], dense: Graph, shallow: Graph) -> dict[str, float]:
-    """What the dense network's sites weigh, by the names that they have now."""
-    return {name: weights[dense_name] for name, dense_name in _same(shallow, dense).items()}
 
 
 def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float]) -> float:
@@ -181,13 +182,15 @@ def _probed(model: nn.Module, plan: Plan, probe: Callable[[nn.Module], float]) -
     return float(probe(pruned))
 
 
-def _utility(dense: Graph, weights: Mapping[str, float], widths: Planned, power: float, floor: Shares) -> float:
+def _utility(
+    dense: Graph, weights: Mapping[str, float], widths: Planned, power: float, floor: Mapping[str, Share]
+) -> float:
     """sum_g w_g (a_g^p - 1) / p over the dense model's sites."""
-    now = {dense_name: name for name, dense_name in _same(widths.graph, dense).items()}
+    now = {dense_name: name for name, dense_name in same_sites(widths.graph, dense).items()}
     kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
-    total, floor = 0.0, usual(floor)
+    total = 0.0
     for site in dense.sites:
-        least = floor if isinstance(floor, float) else min(1.0, floor / site.size)
+        least = told if isinstance(told := floor[site.name], float) else min(1.0, told / site.size)
         share = kept[now[site.name]] / site.size if site.name in now else least
         total += weights[site.name] * utility_of(share, power)
     return float(total) + widths.token_utility

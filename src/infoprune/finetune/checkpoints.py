@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from infoprune.errors import InfopruneError
-from infoprune.files import digest_of, remove, replacing, sync
+from infoprune.files import digest_of, remove, replacing, sync, write_tensors
 
 TENSORS, FACTS = "state.safetensors", "state.json"
 KEPT = 2
@@ -77,7 +77,7 @@ class Checkpoints:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """One safetensors file, whole or absent."""
     with replacing(path) as draft:
-        save_file(_storable(tensors), draft)
+        write_tensors(draft, _storable(tensors))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _write_parts(folder: Path, state: State) -> None:
-    save_file(_storable(state.tensors), folder / TENSORS)
+    write_tensors(folder / TENSORS, _storable(state.tensors))
     facts = {"step": state.step, "sha256": digest_of(folder / TENSORS), "facts": dict(state.facts)}
     (folder / FACTS).write_text(json.dumps(facts))
     for name in (TENSORS, FACTS):

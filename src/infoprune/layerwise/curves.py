@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infoprune.errors import StaleObservations, Untraceable, UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, nhsic
@@ -26,6 +25,7 @@ from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
 from infoprune.observe.norms import reestimate_, tracking_norms
+from infoprune.progress import counting
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -93,9 +93,12 @@ def curves(
         raise Untraceable(f"the model has no site that can be measured: {graph.why_fixed()}")
     trial = _Trial(graph, batches, divergence)
     jobs = list(product(graph.sites, levels))
-    with kept_randomness(), tqdm(jobs, "information curves", unit="trial", disable=not progress) as bar:
+    rows = []
+    with kept_randomness(), counting(len(jobs), "information curves", "trial", shown=progress) as done:
         ranks = {site.name: _ranked(graph, site.name, importance) for site in graph.sites}
-        rows = [trial.divergences(site, ranks[site.name][: counted(level, site.size)]) for site, level in bar]
+        for site, level in jobs:
+            rows.append(trial.divergences(site, ranks[site.name][: counted(level, site.size)]))
+            done(1)
     table = torch.stack(rows).view(len(graph.sites), len(levels), len(batches))
     measured = GroupedMean.empty(len(graph.sites), len(levels))
     for batch, values in zip(batches, table.unbind(-1), strict=True):

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
 from infoprune.estimators.moments import GroupedMean
-from infoprune.files import replacing
+from infoprune.files import replacing, write_tensors
 from infoprune.layerwise.curves import Curves, counted
 from infoprune.observe.batches import Batch
 
@@ -27,7 +26,7 @@ def save_curves(curves: Curves, path: Path) -> None:
     """Write what was measured to one safetensors file."""
     about = {"sizes": dict(curves.sizes), "passes": curves.passes}
     with replacing(path) as draft:
-        save_file({**vars(curves.measured), "shares": curves.shares}, draft, {ABOUT: json.dumps(about)})
+        write_tensors(draft, {**vars(curves.measured), "shares": curves.shares}, {ABOUT: json.dumps(about)})
 
 
 def load_curves(path: Path, *, utility: float = -1.0, trust: float = 1.0) -> Curves:

@@ -11,13 +11,12 @@ from typing import Any, Literal, get_args
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact, StaleObservations, UnusableData
 from infoprune.estimators.hsic import MinibatchHSIC, nhsic_of
 from infoprune.estimators.moments import Estimate, GroupedMean
-from infoprune.files import replacing
+from infoprune.files import replacing, write_tensors
 from infoprune.observe.moments import Moments
 from infoprune.observe.responses import Responses
 
@@ -122,7 +121,7 @@ class Observations:
         tensors = vars(self.statistic.batches) | (self.responses.tensors() if self.responses else {})
         tensors |= self.moments.tensors() if self.moments else {}
         with replacing(Path(path)) as draft:
-            save_file(tensors, draft, {"infoprune.observations": json.dumps(about)})
+            write_tensors(draft, tensors, {"infoprune.observations": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Observations:

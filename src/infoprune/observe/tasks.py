@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infoprune.errors import StaleObservations, UnknownName, UnusableData
 from infoprune.estimators import mutual_information as mi
@@ -30,6 +29,7 @@ from infoprune.observe.patches import (
     patches_of,
 )
 from infoprune.observe.surroundings import undisturbed
+from infoprune.progress import counting
 from infoprune.registry import nearest
 
 PILOT = 64  # images that bins and clusters are fixed on
@@ -136,17 +136,17 @@ def observe_tasks(
     with (
         undisturbed(model),
         _Taps(model, names, outputs) as taps,
-        tqdm(total=total_of(loader, samples), unit="image", desc="observe tasks", disable=not progress) as bar,
+        counting(total_of(loader, samples), "observe tasks", "image", shown=progress) as done,
     ):
         seen = taps.run(first(read(loader), samples))
         pilot = list(_until(seen, PILOT))
         if not pilot:
             raise UnusableData("the loader is empty; give at least one batch")
-        counting = _Counting.fitted(pilot, taps, view, clusters, seed)
+        counts = _Counting.fitted(pilot, taps, view, clusters, seed)
         for batch in chain(pilot, seen):
-            counting = counting.update(batch, taps)
-            bar.update(batch.images)
-    return counting.compute()
+            counts = counts.update(batch, taps)
+            done(batch.images)
+    return counts.compute()
 
 
 class Seen(NamedTuple):

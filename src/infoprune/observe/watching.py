@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
@@ -20,6 +19,7 @@ from infoprune.observe.moments import Reading, is_read
 from infoprune.observe.observations import Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.surroundings import placed_on, undisturbed
+from infoprune.progress import counting
 from infoprune.require import require_model
 
 
@@ -55,12 +55,11 @@ def observe(
     model = bare(model)
     with undisturbed(model), placed_on(model, device) as place, _Watch(model, moments) as watch:
         batches = enough_at_once(first(read(loader), samples))
-        bar = tqdm(total=total_of(loader, samples), unit="sample", desc="observe", disable=not progress)
         seen: Observations | None = None
-        with bar:
+        with counting(total_of(loader, samples), "observe", "sample", shown=progress) as done:
             for batch in batches:
                 seen = watch.see(batch.to(place), seen)
-                bar.update(len(batch))
+                done(len(batch))
     if seen is None:
         raise UnusableData("the loader is empty; give at least one batch")
     return replace(seen, moments=watch.reading.moments()) if watch.reading else seen

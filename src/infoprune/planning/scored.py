@@ -18,7 +18,7 @@ from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
 from infoprune.importance.units import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
-from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site
+from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site, shown
 from infoprune.planning.untrained import tell_if_untrained
 from infoprune.surgery.channels import KeepChannels, best
 from infoprune.surgery.inputs import described
@@ -82,7 +82,7 @@ class Scored:
         if not graph.sites:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
-        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": _shown(terms.floor)}
+        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": shown(terms.floor)}
         tell_if_untrained(model)
         return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
 
@@ -121,7 +121,7 @@ class Scored:
 
     def at_rates(self, rates: float | Mapping[str, float]) -> Planned:
         counts = _at_rates(self.graph, self.scores, rates, self._steps)
-        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": _shown(rates)})
+        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": shown(rates)})
         return Planned(plan, self.graph, self.scores, None)
 
     @property
@@ -222,11 +222,6 @@ def prices_of(graph: Graph, counts: Mapping[str, int]) -> dict[str, Price]:
 
 def _notes(importance: ScoreGroup) -> dict[str, Any]:
     return {"infoprune": version("infoprune"), "torch": torch.__version__, "importance": _described(importance)}
-
-
-def _shown(shares: Shares) -> Any:
-    """As a plan can hold it."""
-    return [f"{name}={share}" for name, share in shares.items()] if isinstance(shares, Mapping) else shares
 
 
 def spent(budgets: Sequence[Budget], allocation: Allocation) -> dict[str, Any]:

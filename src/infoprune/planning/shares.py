@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from infoprune.registry import nearest
 
 LEAST = 0.1  # share of the units that stays where nothing is said
 Share = float | int
-Shares = Share | Mapping[Any, Share]
+Shares = Share | Mapping[Any, Share] | Callable[[Graph], Mapping[str, Share]]  # called: site by site, no keys
 Value = TypeVar("Value")
 
 
@@ -61,7 +61,9 @@ def matches(name: str, key: str) -> bool:
 
 
 def check_floor(floor: Any) -> None:
-    """Raise ValueError unless it is a share or a number, or a mapping to such."""
+    """Raise ValueError unless it is a share or a number, or a mapping to such; what is called was checked before."""
+    if callable(floor):
+        return
     for one in floor.values() if isinstance(floor, Mapping) else [floor]:
         if not (0 < one <= 1 if isinstance(one, float) else isinstance(one, int) and one >= 1):
             raise ValueError(
@@ -71,14 +73,26 @@ def check_floor(floor: Any) -> None:
 
 def usual(floor: Shares) -> Share:
     """The floor of what no key means."""
-    return LEAST if isinstance(floor, Mapping) else floor
+    return floor if isinstance(floor, float | int) else LEAST
+
+
+def told_floors(graph: Graph, floor: Shares) -> Mapping[str, Share]:
+    """site -> its floor, where one was told of it in particular."""
+    if callable(floor):
+        return floor(graph)
+    return per_site(graph, floor, "floor") if isinstance(floor, Mapping) else {}
 
 
 def floors(graph: Graph, floor: Shares) -> dict[str, int]:
     """site -> the least number of units that stays; `LEAST` of them where a mapping says nothing."""
-    told = per_site(graph, floor, "floor") if isinstance(floor, Mapping) else {}
+    told = told_floors(graph, floor)
     return {site.name: least(told.get(site.name, usual(floor)), site) for site in graph.sites}
 
 
 def least(floor: Share, site: Site) -> int:
     return max(1, math.ceil(floor * site.size - 1e-9) if isinstance(floor, float) else min(floor, site.size))
+
+
+def shown(shares: Shares) -> Any:
+    """As a plan can hold it."""
+    return [f"{name}={share}" for name, share in shares.items()] if isinstance(shares, Mapping) else shares

@@ -13,14 +13,13 @@ from typing import Protocol
 from tqdm import tqdm
 
 from infoprune.finetune import Progress
-
-QUIET_SECONDS = 10.0
+from infoprune.progress import QUIET_SECONDS
 
 
 class Display(Protocol):
-    """Told what is being done; `terminal`: where bars can be drawn."""
+    """Told what is being done; `counts`: whether long steps may count on stderr what they have done."""
 
-    terminal: bool
+    counts: bool
 
     def say(self, message: str) -> None: ...
 
@@ -30,7 +29,7 @@ class Display(Protocol):
 class Silent:
     """For callers that look at the files instead."""
 
-    terminal = False
+    counts = False
 
     def say(self, message: str) -> None:
         """Nothing."""
@@ -41,6 +40,8 @@ class Silent:
 
 class OnStderr:
     """A bar a phase on a terminal; elsewhere a line when ten seconds have passed, or the phase ends."""
+
+    counts = True
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()

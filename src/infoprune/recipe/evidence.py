@@ -62,16 +62,17 @@ class Evidence:
         """One pass; workers share the batches and merge what they saw."""
         us = Workers.now()
         moments = rankings[self.recipe.importance.name].about.needs_moments
-        found = observe(self.scene.model, self.loader(us.rank, us.world), progress=False, moments=moments)
+        found = observe(self.scene.model, self.loader(us.rank, us.world), progress=self.scene.progress, moments=moments)
         return found.all_reduce() if us.world > 1 else found
 
     @cached_property
     def tasks_seen(self) -> TaskObservations:
         """One pass that sets layers beside what the network gives out; all workers see all pictures."""
         outputs, seed = KINDS[self.scene.task.kind].outputs, self.recipe.seed
-        loader = pictures(self._first())
+        first = self._first()
+        told: Any = {"samples": first.total, "progress": self.scene.progress}
         with kept_randomness():
-            return observe_tasks(self.scene.model, loader, outputs=outputs, seed=seed, progress=False)
+            return observe_tasks(self.scene.model, pictures(first), outputs=outputs, seed=seed, **told)
 
     def loader(self, rank: int = 0, world: int = 1) -> Iterable[Any]:
         """This worker's share of the calibration pictures, with their labels where these are classes."""

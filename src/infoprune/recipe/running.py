@@ -108,7 +108,7 @@ class _Run:
             return
         self._pause()
         self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
-        scene = self.results.scene(cut, progress=self.display.terminal)
+        scene = self.results.scene(cut, progress=self.display.counts)
         made = cut.decide(scene)
         certificate = certificate_of(scene.model, scene.x, made.plan)
         if certificate.verdict == "failed":
@@ -182,7 +182,7 @@ class _Run:
     def _refit(self, cut: Cut, phase: str, section: CompensateSection, model: nn.Module, plan: Plan) -> None:
         self._pause()
         self.display.say(f"{phase}: refitting the readers of what left, from {section.samples:,} pictures at most")
-        scene = self.results.scene(cut, progress=self.display.terminal)
+        scene = self.results.scene(cut, progress=self.display.counts)
         done = compensate(scene, section.samples, model, plan)
         self.display.say(f"{phase}: {done.in_short()}")
         self.results.write_compensation(phase, model, done)

@@ -53,7 +53,8 @@ def energies(scene: Scene, section: DepthSection) -> Mapping[str, Energy]:
     data, seed = scene.recipe.data, scene.recipe.seed
     loader: Any = First(scene.task.train, section.samples, data.batch, seed)
     greedy = section.strategy == "greedy"
-    return unit_energies(scene.model, loader, scene.x, samples=section.samples, correlations=greedy, seed=seed)
+    how: Any = {"samples": section.samples, "correlations": greedy, "seed": seed, "progress": scene.progress}
+    return unit_energies(scene.model, loader, scene.x, **how)
 
 
 def _unit_counts(depth: DepthSection, units: int) -> list[int]:
