@@ -9,6 +9,7 @@ import yaml
 import infoprune as ip
 from infoprune.data import View
 from infoprune.errors import BadOwnCode, BadRecipe, UnknownName
+from infoprune.own_code import named_in
 from infoprune.recipe import build_network, read_recipe, recipe_of, run, to_yaml
 from infoprune.recipe.networks import view_of
 from infoprune.recipe.sections import ModelSection
@@ -71,8 +72,7 @@ def test_a_run_of_own_things_ends_with_an_artefact_that_asks_for_its_factory(pro
     recipe, out = read_recipe(recipe_in(project)), project / "out"
     report = run(recipe, out)
     assert "factory=" in report.load
-    from net import Net
-
+    Net = named_in(project / "net.py", "Net")
     model = ip.load(out / "artefact", factory=lambda: Net(width=6, num_classes=3))
     assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
     assert report.after.macs <= 0.5 * report.before.macs
