@@ -125,8 +125,8 @@ def finetuned(artefact, kills):
 
 def in_a_process_of_its_own(artefact, kills):
     """Autograd, once its threads have run, as exporters let them, can't go on in forked children."""
-    command = [sys.executable, "-W", "ignore", __file__, str(artefact), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.test_kill_points", str(artefact), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
 
 
