@@ -88,11 +88,12 @@ def test_the_table_s_plain_error_is_what_the_slice_does_to_the_dense_input():
     assert row.plain == pytest.approx(float(error / spread), rel=1e-4)
 
 
-def test_refits_that_leave_the_network_further_from_the_dense_one_are_undone(monkeypatch):
+@pytest.mark.parametrize("worse", [1.5, float("nan")])
+def test_refits_that_leave_the_network_further_from_the_dense_one_are_undone(monkeypatch, worse):
     dense = network()
     pruned = pruned_network(dense)
     before = state(pruned)
-    further = iter([[1.0, 1.5], [1.2]])  # plain and refitted, then with norms moved
+    further = iter([[1.0, worse], [1.2]])  # plain and refitted, then with norms moved
     monkeypatch.setattr("infoprune.compensation.compensating.output_errors", lambda *_: next(further))
     table = ip.compensate_(pruned, dense, images(), progress=False)
     assert not any(row.taken for row in table.rows)

@@ -1,13 +1,9 @@
 """Two processes on one batch train like one that has all of it, whether they keep whole copies or parts."""
 
-import json
-import os
-import traceback
-
 import pytest
 import torch
-import torch.distributed as dist
 from tests.finetune.test_resume import examples
+from tests.two_workers import by_two
 from torch import nn
 
 from infoprune.finetune import Surroundings, Training, Workers, train
@@ -30,26 +26,6 @@ def trained(training, checkpoints=None, stop=lambda: False):
     around = Surroundings(note=lambda p: losses.append(p.loss), checkpoints=checkpoints, stop=stop)
     train(model, examples(), training, batch=16, seed=5, classes=4, teacher=net(1), around=around)
     return {"losses": losses, "weights": {name: value.tolist() for name, value in model.state_dict().items()}}
-
-
-def by_two(folder, work):
-    """What each of two forked processes gives for `work(rank)`."""
-    children = []
-    for rank in range(2):
-        child = os.fork()
-        if child == 0:
-            try:
-                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
-                (folder / f"{rank}.json").write_text(json.dumps(work(rank)))
-                dist.destroy_process_group()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 @pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "sgd", "shard": True},

@@ -1,18 +1,15 @@
 """Pruning in the middle of a DDP training: two workers, one network."""
 
 import importlib.util
-import json
-import os
 import statistics
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
+from tests.two_workers import by_two
 from torch import nn
 
 import infoprune as ip
@@ -46,30 +43,14 @@ def refused(ddp):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    folder, children = tmp_path_factory.mktemp("ddp"), []
-    for rank in range(2):
-        child = os.fork()
-        if child == 0:
-            try:
-                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
-                (folder / f"{rank}.json").write_text(json.dumps(work(rank, folder)))
-                dist.destroy_process_group()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    folder = tmp_path_factory.mktemp("ddp")
+    return folder, by_two(folder, lambda rank: work(rank, folder))
 
 
 def test_workers_go_on_with_one_pruned_network(told):
     folder, (one, other) = told
-    averages = [
-        name for name in one["weights"] if "running" in name
-    ]  # of each worker's own pictures until the next step
-    assert all(one["weights"][name] == other["weights"][name] for name in one["weights"] if name not in averages)
+    learned = [name for name in one["weights"] if "running" not in name]  # averages are each worker's own till it steps
+    assert all(one["weights"][name] == other["weights"][name] for name in learned)
     assert one["losses"] != other["losses"]
     assert one["fits"]
     before, after = one["losses"][6:10], one["losses"][12:]  # two steps after the cut at the tenth it has recovered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def _told_by_readers(
     plain, refitted = output_errors(dense, [pruned, trial], pictures)
     if not rows:
         return (), {"plain": plain}
-    if refitted > plain:
+    if isfinite(plain) and not refitted <= plain:  # NaN is no better
         put(trial, before)
         rows = [replace(row, taken=False) for row in rows]
     return tuple(rows), {"plain": plain, "readers": refitted}
