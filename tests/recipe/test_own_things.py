@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from tests.cli import own_project
 
 import infoprune as ip
 from infoprune.data import View
@@ -14,35 +15,13 @@ from infoprune.recipe import build_network, read_recipe, recipe_of, run, to_yaml
 from infoprune.recipe.networks import view_of
 from infoprune.recipe.sections import ModelSection
 
-NET = """
+NET = f"""
 from pathlib import Path
-from torch import nn
-
 Path(__file__).with_name("ran").touch()
-
-class Net(nn.Module):
-    pretrained_cfg = {"input_size": (3, 16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-
-    def __init__(self, width=8, num_classes=10):
-        super().__init__()
-        self.one, self.norm = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width)
-        self.two, self.head = nn.Conv2d(width, 2 * width, 3, 2), nn.Linear(2 * width, num_classes)
-
-    def forward(self, x):
-        return self.head(self.two(self.norm(self.one(x)).relu()).relu().mean((2, 3)))
-
+{own_project.NET}
+Net.pretrained_cfg = {{"input_size": (3, 16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}
 ready = Net()
 def nothing(): return 3
-"""
-DATA = """
-import torch
-from torch.utils.data import Dataset
-
-class Mine(Dataset):
-    classes = ["a", "b", "c"]
-    def __init__(self, train, noise=0.5): self.n, self.noise = (24 if train else 12), noise
-    def __len__(self): return self.n
-    def __getitem__(self, i): return torch.randn(3, 16, 16) * self.noise + i % 3, i % 3
 """
 RECIPE = {
     "schema": 1,
@@ -58,7 +37,7 @@ RECIPE = {
 @pytest.fixture
 def project(tmp_path):
     (tmp_path / "net.py").write_text(NET)
-    (tmp_path / "data.py").write_text(DATA)
+    (tmp_path / "data.py").write_text(own_project.DATA)
     (tmp_path / "recipes").mkdir()
     return tmp_path
 
