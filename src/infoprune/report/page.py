@@ -247,7 +247,7 @@ def sentence(report: Report) -> str:
     told = [f"Better than {_listed(beaten)}."] if beaten else []
     told += [f"Worse than {_listed(lost)}."] if lost else []
     told += [f"There is no evidence of a gain over {_listed(open_)}."] if open_ else []
-    after = f"All after the same tuning: {report.tuning}." if report.tuning else ""
+    after = f"All after {report.tuning}." if report.tuning else ""
     return escape(" ".join([*told, after]).strip())
 
 
