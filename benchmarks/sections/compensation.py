@@ -10,7 +10,7 @@ from results_file import interval
 from sections.rows import Row, newest, table
 
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
-KEY = ("case", "way", "draw", "samples", "compensation")
+KEY = ("case", "way", "allocation", "draw", "samples", "compensation")
 
 
 def fields() -> dict[str, str]:
@@ -46,12 +46,16 @@ def compared(rows: Sequence[Row], what: str) -> str:
     """A line for each cut and choice of units, a column for each way to make up."""
     columns = [how for how in HOW if any(row["compensation"] == how for row in rows)]
     lines = []
-    for case, way, samples in dict.fromkeys((r["case"], r["way"], r["samples"]) for r in rows):
-        here = [r for r in rows if (r["case"], r["way"], r["samples"]) == (case, way, samples)]
+    for key in dict.fromkeys(map(compared_as, rows)):
+        here = [r for r in rows if compared_as(r) == key]
         cells = [cell([figure(r["after"], what) for r in here if r["compensation"] == how], what) for how in columns]
-        lines.append((case, way, samples, *cells, cell([figure(here[0]["dense"], what)], what)))
-    header = ("network and MACs that stay", "units chosen by", "pictures", *columns, "dense")
-    return table(header, lines, "ll" + "r" * (len(columns) + 2))
+        lines.append((*key, *cells, cell([figure(here[0]["dense"], what)], what)))
+    header = ("network and MACs that stay", "units chosen by", "widths", "pictures", *columns, "dense")
+    return table(header, lines, "lll" + "r" * (len(columns) + 2))
+
+
+def compared_as(row: Row) -> tuple[str, str, str, int]:
+    return row["case"], row["way"], row["allocation"], row["samples"]
 
 
 def figure(judged: Row, what: str) -> float:
