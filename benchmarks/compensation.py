@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 import torch
 import torch_pruning as tp
+from allocations import host
 from results_file import ResultsFile, arguments
 from task_digits import Contest, accuracy, dense
 from task_stamps import MEAN, SIZE, STD, pretrained
@@ -53,7 +54,8 @@ BATCH = 32
 TEST = 100  # pictures that the ViT is judged by
 ALIKE, EACH = 512, 12  # pictures like those of calibration that others are judged by; pictures of every cut-out
 PLOTTED = ("mobilenetv2, 75 %", "vit, half of the MLPs")
-WAYS = ("conditional", "l1", "capacity+independence", "random")
+STOCK = {"stock l1": host(), "stock isomorphic": host(global_pruning=True, isomorphic=True)}  # widths are theirs too
+WAYS = ("conditional", "l1", "capacity+independence", "random", *STOCK)
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
 ALLOCATIONS = ("default", "curves")
 TRIALS = 128  # pictures by which curves are measured
@@ -232,6 +234,9 @@ def planned(case: Case, us: Subject, way: str, draw: int, allocation: str) -> tu
     if case.rates is not None and not case.rates:
         return Plan(), 0.0
     torch.manual_seed(draw)
+    if way in STOCK:
+        plan = ip.plan_between(us.model, STOCK[way](us.model, case.keep, us), us.example)
+        return plan, time.process_time() - begun
     rated = importance(way, us.model, us.loader(draw))
     asked: dict[str, Any] = {"rates": case.rates} if case.rates else {"budgets": [ip.budgets.macs(keep=case.keep)]}
     if allocation == "curves":
@@ -290,12 +295,20 @@ def measured(us: Subject, draw: int, how: str, plan: Plan) -> dict[str, Any]:
 def tasks(options: argparse.Namespace, case: str) -> Iterator[dict[str, Any]]:
     """Whatever cuts nothing is compensated once, and without norms there are none to move."""
     nothing, net = case.endswith("nothing"), CASES[case].net
-    ways = list(product(options.ways, ["default"] if CASES[case].rates else options.allocations))
+    ways = ways_and_widths(options, CASES[case])
     for draw in options.draws[: 1 if nothing else None]:
         for way, allocation in ways[: 1 if nothing else None]:
             for how in ["ours"] if nothing else options.compensations:
                 if net != "vit" or "norms" not in how:
                     yield {"case": case, "way": way, "allocation": allocation, "draw": draw, "compensation": how}
+
+
+def ways_and_widths(options: argparse.Namespace, case: Case) -> list[tuple[str, str]]:
+    """Where rates are given there are no other widths; stock pruners choose theirs."""
+    ours = [way for way in options.ways if way not in STOCK]
+    if case.rates is not None:
+        return [(way, "default") for way in ours]
+    return [*product(ours, options.allocations), *((way, "stock") for way in options.ways if way in STOCK)]
 
 
 def main() -> None:
