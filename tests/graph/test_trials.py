@@ -73,20 +73,32 @@ def test_rounding_alone_is_no_difference():
     assert set(Graph.trace(made(Rounded), rows()).couplings) == {"wide"}
 
 
+class Scaled(nn.Module):
+    """The scale of attention follows a number that the view names, so that it changes when the view is repaired."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.value = 16, nn.Linear(8, 3)
+        self.query, self.key = (nn.Linear(8, 16, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key = (layer(x).view(len(x), -1, 1, self.size).transpose(1, 2) for layer in (self.query, self.key))
+        return (query @ key.transpose(-2, -1) / self.size**0.5).softmax(-1)[:, 0] @ self.value(x)
+
+
 def test_a_wrong_scale_of_attention_over_small_numbers_is_found():
-    """The scale follows a number that the view names, so that it changes when the view is repaired."""
-
-    class Small(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.size, self.value = 16, nn.Linear(8, 3)
-            self.query, self.key = (nn.Linear(8, 16, bias=False) for _ in range(2))
-            for layer in (self.query, self.key):
-                nn.init.normal_(layer.weight, std=1e-4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            query, key = (layer(x).view(len(x), -1, 1, self.size).transpose(1, 2) for layer in (self.query, self.key))
-            return (query @ key.transpose(-2, -1) / self.size**0.5).softmax(-1)[:, 0] @ self.value(x)
-
+    model = made(Scaled)
+    for layer in (model.query, model.key):
+        nn.init.normal_(layer.weight, std=1e-4)
     x = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(1))
-    assert "differ by" in Graph.trace(made(Small), x).quarantined["query"]
+    assert "differ by" in Graph.trace(model, x).quarantined["query"]
+
+
+def test_a_wrong_scale_is_found_where_larger_weights_would_turn_all_attention_to_one_place(monkeypatch):
+    model = made(Scaled)
+    nn.init.normal_(model.query.weight, std=0.02)
+    model.key.weight = nn.Parameter(model.query.weight.detach().clone())  # every token looks at itself
+    x = 20 * torch.eye(6, 8).expand(4, 6, 8)
+    assert "differ by" in Graph.trace(model, x).quarantined["query"]
+    monkeypatch.setattr(verify, "TURNS", 1)
+    assert not Graph.trace(model, x).quarantined

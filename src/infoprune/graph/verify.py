@@ -30,7 +30,7 @@ from infoprune.graph.slots import Coupling, Site
 TURNS = 2  # each site is tried with two numbers of units
 HALF_ROUNDING = 0.1  # relative to the outputs: what half precision may lose in a deep network
 LEAST_GAIN = 0.5  # of a matrix; layers that are drawn as torch draws them have 0.6
-DOUBT = 2e-6  # relative to the outputs; above, double precision is asked whether a difference is rounding
+DOUBT = 1e-6  # relative to the outputs; above, double precision is asked whether a difference is rounding
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Trials:
     """Try sets of sites on copies of the model; find the few that break it."""
 
     def __init__(self, model: nn.Module, passes: Sequence[Pass], *, tolerance: float = 1e-3):
-        self.model = restless(model)
+        self.model, self.calmer = restless(model), restless(model, least_gain=0.0)
         self.passes = [_halved(self.model, shown) for shown in passes]
         self.others = [on_other_numbers(self.model, self.passes[0]) or self.passes[0], *self.passes[1:]]
         self.tolerance = tolerance
@@ -62,6 +62,7 @@ class Trials:
             )
         bad: dict[str, str] = {}
         for self.turn in range(TURNS):
+            self.model = self.calmer if self.turn else self.model
             bad.update(self._search([c for c in couplings if c.site.name not in bad]))
         return bad
 
@@ -208,10 +209,11 @@ def _push(stack: list[str], name: str) -> Callable[..., None]:
     return lambda *_: stack.append(name)
 
 
-def restless(model: nn.Module) -> nn.Module:
+def restless(model: nn.Module, least_gain: float = LEAST_GAIN) -> nn.Module:
     """A copy in which everything shows: zeros and ones would hide a wrong index, and small weights a wrong scale.
 
-    Attention over small numbers is nearly uniform, whatever its scale is.
+    Attention over small numbers is nearly uniform, whatever its scale is. Over large ones it is all at one place, so
+    that the second turn takes matrices as they are, with `least_gain=0`.
     """
     generator = torch.Generator().manual_seed(0)
     moved = structural_copy(model)
@@ -220,7 +222,7 @@ def restless(model: nn.Module) -> nn.Module:
         if tensor.is_floating_point() and _is_constant(tensor.detach()):
             noise = (torch.rand(tensor.shape, generator=generator) + 0.5).to(tensor)
             changed[id(tensor)] = nn.Parameter(noise, False) if isinstance(tensor, nn.Parameter) else noise
-        elif isinstance(tensor, nn.Parameter) and (gain := _gain(tensor.detach())) < LEAST_GAIN:
+        elif isinstance(tensor, nn.Parameter) and (gain := _gain(tensor.detach())) < least_gain:
             changed[id(tensor)] = nn.Parameter(tensor.detach() / gain, False)
     put(moved, changed)
     return moved
