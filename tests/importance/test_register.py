@@ -8,7 +8,7 @@ import torch_pruning as tp
 from infoprune.errors import InfopruneError
 from infoprune.importance import CapacityIndependenceImportance, Importance, importances
 from infoprune.importance import register as register_as
-from infoprune.importance.host import register
+from infoprune.importance.register_with_host import register
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from infoprune.finetune.loss import TOKENS, loss_of
 from infoprune.models import small_three_task
 from infoprune.recipe import recipe_of, run
 from infoprune.recipe.display import OnStderr
-from infoprune.recipe.goals import ThreeMaps, three_errors
 from infoprune.recipe.judging import from_sums, groups_of, judged_maps
 from infoprune.recipe.quality import Judged
-from infoprune.recipe.splitting import judged_over_the_wire
+from infoprune.recipe.split_features import judged_over_the_wire
+from infoprune.recipe.training_goals import ThreeMaps, three_errors
 from infoprune.split import PSNR
 from infoprune.wire import Selection
 

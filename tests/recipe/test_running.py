@@ -25,7 +25,7 @@ from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
-from infoprune.recipe.scene import Scene
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Report
 
 

@@ -14,8 +14,8 @@ from infoprune.budgets.base import Amounts, Counted, budgets, numbers
 from infoprune.errors import UnknownName
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.evaluating import evaluating
 from infoprune.graph.outputs import output_of
-from infoprune.graph.verify import evaluating
 from infoprune.registry import nearest
 
 BITS_A_VALUE = 8

@@ -14,9 +14,9 @@ from torch import nn
 from infoprune.artifact import read_config, save
 from infoprune.artifact.saving import require_free
 from infoprune.cli.artefacts import loaded, section_of
-from infoprune.cli.asked import asked, for_data
+from infoprune.cli.default_paths import default_out
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
-from infoprune.cli.places import default_out
+from infoprune.cli.sections import asked, for_data
 from infoprune.data import First, Task
 from infoprune.errors import Interrupted
 from infoprune.files import held
@@ -26,13 +26,13 @@ from infoprune.observe import observe
 from infoprune.recipe import OnStderr, read_recipe, run
 from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.display import stopping
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
-from infoprune.report.back import summary
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
+from infoprune.report.recovery import summary
 from infoprune.report.svg import number
 
 

@@ -23,7 +23,7 @@ from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.verify import structural_copy
-from infoprune.observe.surroundings import undisturbed
+from infoprune.observe.undisturbed import undisturbed
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 

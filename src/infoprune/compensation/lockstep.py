@@ -26,7 +26,7 @@ from infoprune.compensation.weights import put, shifted, weights_of
 from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
-from infoprune.observe.reading import samples_of
+from infoprune.observe.reader_layers import samples_of
 from infoprune.progress import counting
 
 AT_ONCE = 16  # samples of a forward pass, at least: each is a thread

@@ -11,7 +11,7 @@ import torch
 from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData
 from infoprune.observe.batches import Batch, first, read
-from infoprune.observe.surroundings import kept_randomness
+from infoprune.observe.undisturbed import kept_randomness
 from infoprune.progress import counting
 
 Part = Literal["first", "second", "held out"]

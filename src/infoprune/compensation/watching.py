@@ -18,7 +18,7 @@ from infoprune.errors import UnusableData, first_line
 from infoprune.estimators.covariance import Comoments
 from infoprune.graph.hooks import hooked
 from infoprune.observe.batches import Batch
-from infoprune.observe.reading import samples_of
+from infoprune.observe.reader_layers import samples_of
 
 Norm = nn.modules.batchnorm._BatchNorm
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from infoprune.data.base import Examples, Targets
-from infoprune.data.draws import shuffled
+from infoprune.data.randomness import shuffled
 
 Batch = tuple[Tensor, Targets]
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from infoprune.budgets import Budget, Counted
 from infoprune.budgets.base import Counts
-from infoprune.depth.choosing import Energy, Strategy, chooser
 from infoprune.depth.prices import prices_of, without
+from infoprune.depth.strategies import Energy, Strategy, chooser
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan

@@ -14,20 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
 from infoprune.data import Examples, First, Steps
-from infoprune.data.draws import mixed
+from infoprune.data.randomness import mixed
+from infoprune.finetune.callbacks import Ended, Progress, Surroundings, Trained
 from infoprune.finetune.checkpoints import Checkpoints, State
 from infoprune.finetune.domain import ASKED, domain_of
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
-from infoprune.finetune.machine import autocast, layout_for, precision_on
 from infoprune.finetune.norms import freeze_norms, reestimate_, shared_norms
+from infoprune.finetune.number_format import autocast, layout_for, precision_on
 from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
 from infoprune.finetune.options import Norms, Training
 from infoprune.finetune.probing import FEWEST, JUDGED, mean_loss, probed
 from infoprune.finetune.schedule import rate_at
 from infoprune.finetune.sharding import sharded, whole
-from infoprune.finetune.surroundings import Ended, Progress, Surroundings, Trained
-from infoprune.finetune.workers import Workers
 from infoprune.observe import kept_randomness
+from infoprune.processes import Workers
 
 LOGS_PER_EPOCH, LEAST_STEPS = 10, 5  # how often progress is told
 

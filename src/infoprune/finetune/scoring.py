@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from infoprune.data import Examples, InOrder
-from infoprune.finetune.machine import autocast
+from infoprune.finetune.number_format import autocast
 from infoprune.finetune.options import Precision
-from infoprune.finetune.workers import Workers
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
+from infoprune.processes import Workers
 
 
 @torch.no_grad()

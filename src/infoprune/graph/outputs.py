@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from infoprune.errors import UnknownName, Untraceable
-from infoprune.graph.settled import settled
+from infoprune.graph.detectors import settled
 from infoprune.graph.tape import Extent, record
 from infoprune.graph.trace import Graph
 from infoprune.registry import nearest

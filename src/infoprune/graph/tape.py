@@ -19,12 +19,12 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.hooks import hooked
 from infoprune.graph.labels import Ledger, Marks, compact, varying
-from infoprune.graph.packed import numbers_of, outputs_of
+from infoprune.graph.nested import numbers_of, outputs_of
+from infoprune.graph.parameter_use import Use
 from infoprune.graph.rules import find_rule, moves, tensors
 from infoprune.graph.rules.multihead import dimensions_of, multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
 from infoprune.graph.rules.weight_norms import note_norms
-from infoprune.graph.use import Use
 
 
 @dataclass(frozen=True)

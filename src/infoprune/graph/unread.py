@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from infoprune.graph.sites import Sorting
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.slots import Coupling
-from infoprune.graph.sorting import Sorting
 from infoprune.graph.tape import Tape
 
 Fits = Callable[[frozenset[int]], bool]

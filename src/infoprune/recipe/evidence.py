@@ -17,9 +17,9 @@ from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.observe import Observations, kept_randomness, observe
 from infoprune.observe.tasks import TaskObservations, observe_tasks
-from infoprune.recipe.kinds import KINDS
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.task_kinds import KINDS
 
 OFFERED = ("seen", "model", "loader", "importance")  # evidence that a recipe can give, by the parameter's name
 SEEN = (Observations, TaskObservations)

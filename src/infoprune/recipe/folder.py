@@ -12,9 +12,9 @@ from infoprune.errors import InfopruneError
 from infoprune.files import write_atomically
 from infoprune.finetune import Progress, Workers
 from infoprune.finetune.checkpoints import save_tensors
-from infoprune.recipe.board import Board
 from infoprune.recipe.reading import changed, kept_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.tensorboard import Board
 from infoprune.recipe.yaml_text import read
 from infoprune.surgery import Plan
 

@@ -13,9 +13,9 @@ from infoprune.data.coco import AtSize, precisions, results
 from infoprune.data.coco_objects import Objects
 from infoprune.errors import UnusableData
 from infoprune.finetune import Workers, hits
-from infoprune.finetune.machine import autocast
+from infoprune.finetune.number_format import autocast
 from infoprune.finetune.options import Precision
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.recipe.quality import Hits, Judged, Scores
 from infoprune.split import PSNR, RMSE, MeanIoU, Metric
 

@@ -14,9 +14,9 @@ from infoprune.finetune import Workers
 from infoprune.finetune.domain import ASKED
 from infoprune.observe import kept_randomness
 from infoprune.recipe.evidence import first_of
-from infoprune.recipe.kinds import KINDS
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.surgery import Plan
 
 

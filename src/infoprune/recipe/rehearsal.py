@@ -13,8 +13,8 @@ from infoprune.errors import BadRecipe, InfopruneError
 from infoprune.finetune import Workers
 from infoprune.planning.untrained import known_to_be_untrained
 from infoprune.recipe.cuts import Cut
-from infoprune.recipe.scene import Scene, example
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene, example
 from infoprune.surgery import prune_
 
 BATCH, BATCHES = 4, 4  # pictures of noise; every worker sees at least one batch

@@ -14,7 +14,7 @@ from torch import nn
 from infoprune.artifact import read_config
 from infoprune.budgets import Comparison, Counted
 from infoprune.finetune import Workers
-from infoprune.finetune.machine import layout_for, precision_on
+from infoprune.finetune.number_format import layout_for, precision_on
 from infoprune.measure import Measurement, measure
 from infoprune.recipe.cuts import Cut
 from infoprune.recipe.folder import RECIPE

@@ -22,16 +22,16 @@ from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
 from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.recovery import check_pictures, compensate, move_norms_
 from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, SURGERY, report_of
 from infoprune.recipe.results import DENSE, WEIGHTS, Results
-from infoprune.recipe.scene import example
 from infoprune.recipe.sections import CompensateSection, Recipe
-from infoprune.recipe.splitting import judged_over_the_wire, sent
+from infoprune.recipe.situation import example
+from infoprune.recipe.split_features import judged_over_the_wire, sent
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan, certificate_of, prune_

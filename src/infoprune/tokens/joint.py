@@ -23,8 +23,9 @@ from infoprune.budgets import Budget, Counted
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
+from infoprune.graph.evaluating import evaluating
 from infoprune.graph.hooks import hooked
-from infoprune.graph.verify import evaluating, structural_copy
+from infoprune.graph.verify import structural_copy
 from infoprune.planning import Planned, Scored, spent
 from infoprune.planning.shares import usual
 from infoprune.surgery.plan import Plan, Price, carry_out

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infoprune.budgets import Budget, macs
 from infoprune.errors import Infeasible, UnknownName
 from infoprune.families.tokens import TokenLayout, token_layout
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.registry import nearest
 from infoprune.surgery.plan import Plan, Price, check_all
 from infoprune.surgery.prune import prune_

@@ -13,8 +13,8 @@ from infoprune.data import First
 from infoprune.depth import Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
 from infoprune.recipe.cuts.base import Cut, Decision
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import DepthSection, Recipe
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Interval, SiteChange
 from infoprune.surgery import Plan
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infoprune.data import First, InOrder, Task
 from infoprune.finetune import Workers
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.observe import kept_randomness
 from infoprune.recipe.evidence import pictures
 from infoprune.recipe.judging import in_order, metrics_of, scores_of, three_maps, with_and_without

@@ -12,7 +12,7 @@ from infoprune.allocation.geometric import geometric
 from infoprune.allocation.linear import linear
 from infoprune.allocation.prices import reachable
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
+from infoprune.allocation.solvers import solvers
 
 Solver = Callable[[Problem], Solution]
 
