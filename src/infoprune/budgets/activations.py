@@ -23,7 +23,7 @@ class Activations(Counted):
     same elements again and are not counted a second time.
     """
 
-    unit: ClassVar[str] = "activations"
+    resource: ClassVar[str] = "activations"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 

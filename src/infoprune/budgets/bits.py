@@ -31,7 +31,7 @@ class Bits(Counted):
     bits of real streams, `keep` is a share of the same 8-bit price, and `at` is not needed.
     """
 
-    unit: ClassVar[str] = "bits"
+    resource: ClassVar[str] = "bits"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 

@@ -85,7 +85,7 @@ def latency(
 class Latency(Budget):
     """Predicted median time of one forward pass here and now, on `device` at `batch` samples, in microseconds."""
 
-    unit: ClassVar[str] = "latency_us"
+    resource: ClassVar[str] = "latency_us"
     amounts: ClassVar[Amounts] = Amounts("a duration such as 8ms", _duration_us)
 
     device: torch.device | str | None = None

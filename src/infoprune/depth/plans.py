@@ -132,7 +132,7 @@ def _within(
 
     def why_not(count: int) -> str:
         reduced = reduced_to(count)
-        counts = [Counts(b.unit, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
+        counts = [Counts(b.resource, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
         over = ", ".join(str(count) for count in counts if count.verdict != "met")
         return over or next((told for b in timed if (told := _unmet(b, model, reduced, inputs))), "")
 

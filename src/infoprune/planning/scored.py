@@ -152,7 +152,7 @@ def _problem(
         step=step[scored],
         utility=utility,
         names=[site.name for site in graph.sites if site.name in scores],
-        units=[budget.unit for budget in budgets],
+        resources=[budget.resource for budget in budgets],
     )
 
 

@@ -138,7 +138,7 @@ class Stages:
             step=np.append(widths.step, [1] * count),
             utility=widths.utility,
             names=[*(widths.names or ()), *(f"tokens before {block}" for block in self.blocks)],
-            units=widths.units,
+            resources=widths.resources,
         )
 
     def price(self, scored: Scored, budget: Budget) -> Posynomial:

@@ -1,0 +1,48 @@
+"""Names of the last release work, tell their new names, and what was written with them is read."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+import infoprune as ip
+from infoprune.allocation import Posynomial, Problem
+from infoprune.budgets.base import Counted
+from infoprune.registry import Registry
+
+
+def test_a_budget_that_names_its_unit_is_a_budget_of_that_resource():
+    with pytest.deprecated_call(match="Joules.unit is called resource now"):
+
+        @dataclass(frozen=True, kw_only=True)
+        class Joules(Counted):
+            unit: ClassVar[str] = "joules"
+
+            def cost(self, graph: ip.Graph) -> Posynomial:
+                return graph.cost("macs")
+
+            def measure(self, model, inputs) -> float:
+                return 1.0
+
+    assert (Joules.resource, str(Joules(keep=0.5))) == ("joules", "joules keep=0.5")
+    with pytest.deprecated_call(match="Joules.unit is called resource now"):
+        assert Joules(keep=0.5).unit == "joules"
+
+
+def test_units_of_a_problem_are_its_resources():
+    price = Posynomial.quadratic([[0.0]], [1.0])
+    with pytest.deprecated_call(match=r"Problem\(units=\) is called resources= now"):
+        problem = Problem(weights=[1.0], sizes=[4], costs=[price], limits=[3.0], units=["MACs"])
+    assert list(problem.resources) == ["MACs"]
+    with pytest.deprecated_call(match="Problem.units is called resources now"):
+        assert list(problem.units) == ["MACs"]
+
+
+def test_a_name_that_a_registry_files_otherwise_now_finds_the_same():
+    made = Registry("test thing")
+    made.register("new_name")(dict)
+    made.rename("old+name", "new_name")
+    with pytest.deprecated_call(match=r"test thing 'old\+name' is called 'new_name' now"):
+        assert made["old+name"] is dict
+    assert made.current("old+name") == made.current("new_name") == "new_name"
+    assert list(made) == ["new_name"]
