@@ -51,7 +51,7 @@ BATCH = 32
 TEST = 100  # pictures that the ViT is judged by
 ALIKE, EACH = 512, 12  # pictures like those of calibration that others are judged by; pictures of every cut-out
 PLOTTED = ("mobilenetv2, 75 %", "vit, half of the MLPs")
-WAYS = ("conditional", "l1", "capacity+independence", "random")
+WAYS = ("conditional", "l1", "capacity_independence", "random")
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
 
 
@@ -215,7 +215,7 @@ def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable
     if way == "conditional":
         seen = ip.observe(model, loader, samples=sum(map(len, loader)), moments=True, progress=False)
         return ip.importance.ConditionalImportance(seen)
-    if way == "capacity+independence":
+    if way == "capacity_independence":
         return ip.importance.CapacityIndependenceImportance()
     if way == "random":
         return tp.importance.RandomImportance()

@@ -8,7 +8,11 @@ import pytest
 import infoprune as ip
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
+from infoprune.recipe import recipe_of
 from infoprune.registry import Registry
+from infoprune.surgery import KeepTokens
+
+STAYS = {"epochs": 0, "reestimate": 0}
 
 
 def test_a_budget_that_names_its_unit_is_a_budget_of_that_resource():
@@ -46,3 +50,22 @@ def test_a_name_that_a_registry_files_otherwise_now_finds_the_same():
         assert made["old+name"] is dict
     assert made.current("old+name") == made.current("new_name") == "new_name"
     assert list(made) == ["new_name"]
+
+
+def test_old_words_of_a_recipe_are_read_as_the_new_ones():
+    sections = {"schema": 1, "model": {"name": "deit_tiny_patch16_224"}, "data": {"name": "digits"}}
+    for old, new in (("corrected", "excess"), ("plug-in", "value")):
+        told = recipe_of({**sections, "split": {"at": "blocks", "share": 0.5, "estimate": old}, "finetune": STAYS})
+        assert told.split.estimate == new
+    told = recipe_of({**sections, "tokens": {"keep": 0.5, "score": "capacity+independence"}})
+    assert told.tokens.score == "capacity_independence"
+
+
+def test_a_plan_that_was_written_with_an_old_score_is_read_as_the_new_one():
+    edit = KeepTokens("blocks.0", 16, 8, 1, "capacity_independence", 4)
+    assert KeepTokens.from_json({**edit.to_json(), "score": "capacity+independence"}) == edit
+
+
+def test_an_edit_by_an_old_score_is_by_the_new_one():
+    with pytest.deprecated_call(match="called 'class_attention' now"):
+        assert KeepTokens("blocks.0", 16, 8, 1, "class-attention", 4).score == "class_attention"

@@ -47,10 +47,9 @@ def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task)
     """The features best first, by information ("ours"), at random, and by l2; and why information gives no order."""
     seen = _seen(recipe, split, model, task)
     weights = dict.fromkeys(split.tasks or seen.tasks, 1.0)
-    estimate = "excess" if split.estimate == "corrected" else "value"
-    ours = rank(seen, weights, estimate=estimate, tied=1)
+    ours = rank(seen, weights, estimate=split.estimate, tied=1)
     orders = {"ours": ours, "random": random_order(len(ours), seed=recipe.seed), "l2": rank(seen, by=l2)}
-    share = tied_share(seen, weights, estimate=estimate)
+    share = tied_share(seen, weights, estimate=split.estimate)
     if share <= TIED:
         return orders, ""
     told = f"information ({split.estimate}, patches of {split.patch}) is the same for {share:.0%} of the features"
@@ -96,7 +95,7 @@ def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selec
 
 def _seen(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> TaskObservations:
     """All workers see all samples: what is counted is not merged."""
-    view = PrincipalAxes(split.patch) if split.estimate == "corrected" else WholePatches(split.patch)
+    view = WholePatches(split.patch) if split.estimate == "value" else PrincipalAxes(split.patch)
     loader = pictures(First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed))
     with kept_randomness():
         return observe_tasks(

@@ -44,7 +44,7 @@ class TokenPath:
     """
 
     blocks: Sequence[int | str] = ()
-    score: str = "capacity+independence"
+    score: str = "capacity_independence"
     fuse: bool = False
 
     def within(self, scored: Scored, budgets: Sequence[Budget]) -> Planned:
@@ -58,7 +58,11 @@ class TokenPath:
             widths = scored.retraced().within(exact)
         lost, notes = stages.utility(edits, scored), dict(widths.plan.made_by)
         assert widths.allocation is not None
-        notes |= {**spent(budgets, widths.allocation), "token_score": self.score, "token_utility": lost}
+        notes |= {
+            **spent(budgets, widths.allocation),
+            "token_score": token_scores.current(self.score),
+            "token_utility": lost,
+        }
         plan = stages.counted(Plan((*widths.plan.edits, *edits), notes, inputs=widths.plan.inputs))
         return replace(widths, plan=plan, graph=scored.graph, token_utility=lost)
 
