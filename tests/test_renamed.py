@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 
 import infoprune as ip
+from infoprune import finetune, importance
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
 from infoprune.recipe import recipe_of
@@ -69,3 +70,14 @@ def test_a_plan_that_was_written_with_an_old_score_is_read_as_the_new_one():
 def test_an_edit_by_an_old_score_is_by_the_new_one():
     with pytest.deprecated_call(match="called 'class_attention' now"):
         assert KeepTokens("blocks.0", 16, 8, 1, "class-attention", 4).score == "class_attention"
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [(finetune, "Workers", finetune.Processes), (importance, "register", importance.importances.register)],
+)
+def test_old_names_of_a_package_are_the_new_things(package, old, new):
+    with pytest.deprecated_call(match=f"{package.__name__}.{old} is called"):
+        assert getattr(package, old) == new
+    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
+        _ = package.nobody

@@ -1,5 +1,6 @@
 """Training what is left: one plain loop that can be killed at any moment."""
 
+from infoprune.deprecated import renamed
 from infoprune.finetune.callbacks import Progress as Progress
 from infoprune.finetune.callbacks import Surroundings as Surroundings
 from infoprune.finetune.callbacks import Trained as Trained
@@ -12,5 +13,7 @@ from infoprune.finetune.loss import Naming as Naming
 from infoprune.finetune.norms import reestimate_ as reestimate_
 from infoprune.finetune.options import Training as Training
 from infoprune.finetune.scoring import hits as hits
-from infoprune.processes import Workers as Workers
+from infoprune.processes import Processes as Processes
 from infoprune.processes import joined as joined
+
+__getattr__ = renamed(__name__, {"Workers": "Processes"})

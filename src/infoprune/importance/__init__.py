@@ -1,5 +1,6 @@
 """What a unit is worth. Every class here is a `tp.importance.Importance`."""
 
+from infoprune.deprecated import renamed
 from infoprune.importance.base import About as About
 from infoprune.importance.base import GroupImportance as GroupImportance
 from infoprune.importance.base import Importance as Importance
@@ -21,4 +22,4 @@ from infoprune.importance.mutual_information import MutualInformationImportance 
 from infoprune.importance.saturation import Saturation as Saturation
 from infoprune.importance.saturation import saturation as saturation
 
-register = importances.register
+__getattr__ = renamed(__name__, {"register": "importances.register"})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.data import First, InOrder, Task
-from infoprune.finetune import Workers
+from infoprune.finetune import Processes
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.observe import kept_randomness
@@ -77,7 +77,7 @@ def sent(plan: Plan | None) -> Selection | None:
 @torch.no_grad()
 def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selection | None, *, batch: int) -> Scores:
     """Every task's score and the bytes an image, when features travel as `selection` says; as floats without it."""
-    us, split, metrics = Workers.now(), SplitModel(model, at=at), metrics_of(task.classes)
+    us, split, metrics = Processes.now(), SplitModel(model, at=at), metrics_of(task.classes)
     device, found = next(model.parameters()).device, {}
     with evaluating(model):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
@@ -94,7 +94,7 @@ def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selec
 
 
 def _seen(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> TaskObservations:
-    """All workers see all samples: what is counted is not merged."""
+    """All processes see all samples: what is counted is not merged."""
     view = WholePatches(split.patch) if split.estimate == "value" else PrincipalAxes(split.patch)
     loader = pictures(First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed))
     with kept_randomness():

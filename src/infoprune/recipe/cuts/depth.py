@@ -49,7 +49,7 @@ class Depth(Cut):
 
 
 def energies(scene: Scene, section: DepthSection) -> Mapping[str, Energy]:
-    """What every block knows of the labels. All workers see all samples: energies are not merged."""
+    """What every block knows of the labels. All processes see all samples: energies are not merged."""
     data, seed = scene.recipe.data, scene.recipe.seed
     loader: Any = First(scene.task.train, section.samples, data.batch, seed)
     greedy = section.strategy == "greedy"
