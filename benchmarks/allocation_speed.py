@@ -50,7 +50,7 @@ def main() -> None:
 def times(results: ResultsFile, cases: tuple) -> None:
     cpu_ms(lambda: importlib.import_module("cvxpy"))
     for name, step, units in cases:
-        problem = NETWORKS[name]().problem(keep=0.5, step=step, units=units)
+        problem = NETWORKS[name]().problem(keep=0.5, step=step, resources=units)
         found = interleaved({solver: lambda p=problem, s=solver: allocate(p, s) for solver in SOLVERS}, 3)
         left = {solver: round(100 * allocate(problem, solver).relative_gap, 4) for solver in SOLVERS}
         about = {"what": "times", "network": name, "step": step, "units": units, "keep": 0.5, "utility": -1.0}

@@ -55,7 +55,7 @@ TEST = 100  # pictures that the ViT is judged by
 ALIKE, EACH = 512, 12  # pictures like those of calibration that others are judged by; pictures of every cut-out
 PLOTTED = ("mobilenetv2, 75 %", "vit, half of the MLPs")
 STOCK = {"stock l1": host(), "stock isomorphic": host(global_pruning=True, isomorphic=True)}  # widths are theirs too
-WAYS = ("conditional", "l1", "capacity+independence", "random", *STOCK)
+WAYS = ("conditional", "l1", "capacity_independence", "random", *STOCK)
 HOW = ("none", "mean shift", "norms anew", "norms relative", "ours")
 ALLOCATIONS = ("default", "curves")
 TRIALS = 128  # pictures by which curves are measured
@@ -221,7 +221,7 @@ def importance(way: str, model: nn.Module, loader: Sequence[Tensor]) -> Callable
     if way == "conditional":
         seen = ip.observe(model, loader, samples=sum(map(len, loader)), moments=True, progress=False)
         return ip.importance.ConditionalImportance(seen)
-    if way == "capacity+independence":
+    if way == "capacity_independence":
         return ip.importance.CapacityIndependenceImportance()
     if way == "random":
         return tp.importance.RandomImportance()

@@ -105,7 +105,7 @@ def tokens(count: int) -> Jobs:
 
     block = nn.Identity()
     arriving = Arriving(torch.randn(1, count + 1, 384), 1, block, 6)
-    return {name: lambda s=name: infoprune.tokens.scores[s](arriving) for name in ("capacity+independence", "paper")}
+    return {name: lambda s=name: infoprune.tokens.scores[s](arriving) for name in ("capacity_independence", "paper")}
 
 
 def features(count: int) -> Jobs:

@@ -23,7 +23,7 @@ from infoprune.surgery.tokens import TokenSelection
 from infoprune.timing import compare_latency
 
 MODEL, SCHEDULE = "deit_small_patch16_224", {3: 0.7, 6: 0.7, 9: 0.7}
-DEFAULT, GATHERED = "capacity+independence", "choose and gather"
+DEFAULT, GATHERED = "capacity_independence", "choose and gather"
 RUNS = 2
 
 

@@ -28,13 +28,13 @@ import infoprune.tokens
 
 IMAGES, SEED, BATCH = 32, 3, 16
 STAGES = (3, 6, 9)
-SCORES = ("capacity+independence", "capacity", "independence", "class-attention", "l2", "random", "paper")
+SCORES = ("capacity_independence", "capacity", "independence", "class_attention", "l2", "random", "paper")
 KEEPS = (0.7, 0.9, 0.5)
 WIDTHS = {"heads": (2 / 6, 1 / 6, 3 / 6), "mlp": (0.25, 0.1, 0.5)}  # rates
 SITE = {"heads": ".attn.qkv", "mlp": ".mlp.fc1"}
 BUDGETS = {0.854: 0.9, 0.624: 0.7}  # of MACs, with the keep ratio at which tokens alone cost as much
 IMPORTANCES = {
-    "capacity+independence": lambda: ip.importance.CapacityIndependenceImportance(),
+    "capacity_independence": lambda: ip.importance.CapacityIndependenceImportance(),
     "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
     "random": lambda: tp.importance.RandomImportance(),
 }
@@ -51,7 +51,7 @@ def tasks() -> Iterator[dict]:
                 yield {"what": what, "how": name, "keep": 1 - rates[place]}
     for keep in BUDGETS:
         yield {"what": "one budget", "how": "heads and MLPs", "keep": keep}
-        for score in ("capacity+independence", "random"):
+        for score in ("capacity_independence", "random"):
             yield {"what": "one budget", "how": f"heads, MLPs, tokens by {score}", "keep": keep}
 
 
@@ -72,7 +72,7 @@ def thinned(vit: nn.Module, task: dict) -> nn.Module:
 
 def within(vit: nn.Module, keep: float, *, score: str) -> nn.Module:
     """Heads and MLP widths share a budget of MACs, and tokens too where a score is named."""
-    image, importance = torch.randn(1, 3, SIZE, SIZE), IMPORTANCES["capacity+independence"]()
+    image, importance = torch.randn(1, 3, SIZE, SIZE), IMPORTANCES["capacity_independence"]()
     tokens = ip.TokenPath(STAGES, score=score) if score else None
     plan = ip.plan(vit, image, importance, budgets=[ip.budgets.macs(keep=keep)], tokens=tokens)
     print(plan, file=sys.stderr)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import infoprune as ip
 from infoprune.cli import main
 from infoprune.errors import MissingExtra
-from infoprune.recipe.board import Board
+from infoprune.recipe.tensorboard import Board
 
 VERBS = (
     *("run", "finetune", "compensate", "observe", "completion", "report", "bench"),

@@ -22,7 +22,8 @@ LAYERS = (
     ("graph",),
     ("estimators", "allocation", "models", "data"),
     ("own_code",),
-    ("registry", "files", "require", "progress"),
+    ("registry", "files", "require", "progress", "processes"),
+    ("deprecated",),
     ("errors",),
 )
 LEVEL = {name: len(LAYERS) - i for i, names in enumerate(LAYERS) for name in names}

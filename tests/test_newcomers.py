@@ -32,7 +32,7 @@ FILED_BY = {  # where the decorator of a kind comes from, and how it is written
     "importance": ("infoprune.importance.base import importances", 'importances.register("newcomer")'),
     "layer importance": ("infoprune.layerwise.uniform import layerwise", 'layerwise.register("newcomer")'),
     "budget": ("infoprune.budgets.base import budgets", 'budgets.register("newcomer")'),
-    "solver": ("infoprune.allocation.registered import solvers", 'solvers.register("newcomer")'),
+    "solver": ("infoprune.allocation.solvers import solvers", 'solvers.register("newcomer")'),
     "edit": ("infoprune.surgery.edit import edits", 'edits.register("newcomer")'),
     "token score": ("infoprune.surgery.token_scores import token_scores", 'token_scores.register("newcomer")'),
     "codec": ("infoprune.wire.codec import codecs", 'codecs.register("newcomer")'),

@@ -36,7 +36,7 @@ from infoprune.graph.counting import count_macs
 class Joules(Counted):
     """Energy."""
 
-    unit: ClassVar[str] = "joules"
+    resource: ClassVar[str] = "joules"
 
     def cost(self, graph):
         return 1e-3 * graph.cost("macs")

@@ -19,7 +19,7 @@ L2 = tp.importance.MagnitudeImportance(p=2)
 class Slow(Budget):
     """Predicted by MACs, of which a thousand take a millisecond; measured, networks take `worse` times as long."""
 
-    unit: ClassVar[str] = "macs"
+    resource: ClassVar[str] = "macs"
     worse: float = 1.0
     found: list = field(default_factory=list, compare=False)  # each comparison that was made
 

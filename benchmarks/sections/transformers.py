@@ -11,7 +11,7 @@ from sections.rows import Row, newest, row, rows, table
 
 def fields() -> dict[str, str]:
     one, many = (row("token_latency", what="models", batch=batch) for batch in (1, 16))
-    scores = [row("token_latency", what="scores", score="capacity+independence", batch=batch) for batch in (1, 16)]
+    scores = [row("token_latency", what="scores", score="capacity_independence", batch=batch) for batch in (1, 16)]
     saliency = newest("vit_saliency", ("what", "how", "keep"))
     gaps = {
         (r["what"], r["how"], r["keep"]): against_random(r, saliency)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.export import Exported as Exported
     from infoprune.export import export as export
     from infoprune.graph import Graph as Graph
-    from infoprune.importance.host import register as register
+    from infoprune.importance.register_with_host import register as register
     from infoprune.measure import Measurement as Measurement
     from infoprune.measure import measure as measure
     from infoprune.observe import Observations as Observations
@@ -54,7 +54,7 @@ NAMES = {
     "errors": ("InfopruneError",),
     "export": ("Exported", "export"),
     "graph": ("Graph",),
-    "importance.host": ("register",),
+    "importance.register_with_host": ("register",),
     "measure": ("Measurement", "measure"),
     "observe": ("Observations", "observe"),
     "planning": ("plan",),

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from infoprune.errors import ExportFailed, MissingExtra, first_line
 from infoprune.files import replacing
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of
-from infoprune.graph.verify import evaluating
-from infoprune.graph.wrapped import bare
+from infoprune.graph.evaluating import evaluating
+from infoprune.graph.nested import outputs_of
+from infoprune.graph.wrappers import bare
 from infoprune.require import require_model
 
 Form = Literal["onnx", "torch.export"]

@@ -12,8 +12,8 @@ from torch import nn
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
-from infoprune.graph.verify import evaluating
-from infoprune.graph.wrapped import bare
+from infoprune.graph.evaluating import evaluating
+from infoprune.graph.wrappers import bare
 from infoprune.require import require_model
 
 

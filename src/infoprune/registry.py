@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from infoprune.deprecated import warn
 from infoprune.errors import UnknownName
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -27,6 +28,7 @@ class Registry(Mapping[str, Factory]):
         self.kind = kind
         self.group = f"infoprune.{kind.replace(' ', '_')}"  # packaging tools refuse spaces
         self._factories: dict[str, Any] = {}
+        self._former: dict[str, str] = {}
         self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[Own], Own]:
@@ -40,8 +42,19 @@ class Registry(Mapping[str, Factory]):
 
         return file
 
+    def rename(self, former: str, name: str) -> None:
+        """What is filed under `name` was called `former` in the last release, and is still found under it."""
+        self._former[former] = name
+
+    def current(self, name: str) -> str:
+        """The name that it has now, for what was written before."""
+        return self._former.get(name, name)
+
     def __getitem__(self, name: str) -> Factory:
         self._load_plugins()
+        if name in self._former:
+            warn(f"{self.kind} {name!r}", repr(self._former[name]))
+            name = self._former[name]
         if name not in self._factories:
             raise UnknownName(f"there is no {self.kind} {name!r}; {nearest(name, list(self._factories))}")
         return self._factories[name]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 
 Verdict = Literal["met", "not met", "cannot tell"]
 Difference = Literal["faster", "slower", "no difference"]

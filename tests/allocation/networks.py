@@ -53,14 +53,14 @@ class Network:
             np.add.at(exponents[row], list(product), 1)
         return Posynomial(list(terms.values()), exponents)
 
-    def problem(self, *, keep: float, units: tuple[str, ...] = ("macs",), seed: int = 0, **options) -> Problem:
-        costs = [self.cost(unit) for unit in units]
+    def problem(self, *, keep: float, resources: tuple[str, ...] = ("macs",), seed: int = 0, **options) -> Problem:
+        costs = [self.cost(resource) for resource in resources]
         limits = [keep * cost(self.sizes) for cost in costs]
         weights = options.pop("weights", None)
         if weights is None:
             weights = np.random.default_rng(seed).uniform(0.2, 1.0, len(self.sizes))
         options = {"floor": 0.1, "step": 1, "utility": -1.0, **options}
-        return Problem(weights=weights, sizes=self.sizes, costs=costs, limits=limits, units=units, **options)
+        return Problem(weights=weights, sizes=self.sizes, costs=costs, limits=limits, resources=resources, **options)
 
 
 def _products(inputs: Width, outputs: Width) -> list[tuple[int, tuple[int, ...]]]:

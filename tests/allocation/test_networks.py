@@ -54,7 +54,7 @@ def test_uniform_weights_which_make_sites_interchangeable_are_no_harder(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_continuous_gap_is_below_a_millionth_under_three_budgets(name):
-    problem = NETWORKS[name]().problem(keep=0.4, units=("macs", "params", "activations"))
+    problem = NETWORKS[name]().problem(keep=0.4, resources=("macs", "params", "activations"))
     optimum = continuous(problem)
     assert optimum.bound - problem.value(np.exp(optimum.x)) <= 1e-6 * problem.weights.sum()
 
@@ -102,7 +102,7 @@ def test_projection_is_the_nearest_point_to_the_whole_network():
 def test_resnet50_takes_well_under_half_a_second():
     network = NETWORKS["resnet50"]()
     assert seconds(lambda: allocate(network.problem(keep=0.5))) <= 0.5
-    three = network.problem(keep=0.5, units=("macs", "params", "activations"))
+    three = network.problem(keep=0.5, resources=("macs", "params", "activations"))
     assert seconds(lambda: allocate(three)) <= 1.0
 
 

@@ -70,11 +70,11 @@ def test_bad_input_is_one_clear_error(changes, complaint):
 
 def test_an_infeasible_budget_names_the_cheapest_reachable_price():
     with pytest.raises(Infeasible, match="MACs <= 20 cannot be met: the cheapest reachable price is 24"):
-        allocate(problem(limits=[20], units=["MACs"]))
+        allocate(problem(limits=[20], resources=["MACs"]))
 
 
 def test_only_the_budgets_that_fail_are_named():
-    two = problem(costs=[LINE, LINE], limits=[40, 10], units=["MACs", "params"])
+    two = problem(costs=[LINE, LINE], limits=[40, 10], resources=["MACs", "params"])
     with pytest.raises(Infeasible, match="params <= 10") as caught:
         allocate(two)
     assert "MACs" not in str(caught.value)
@@ -114,7 +114,7 @@ def test_weights_of_zero_still_use_the_budget():
 
 
 def test_the_table_says_what_is_kept_what_it_costs_and_whether_weights_mattered():
-    text = str(allocate(problem(step=1, names=["conv1", "conv2"], units=["MACs"])))
+    text = str(allocate(problem(step=1, names=["conv1", "conv2"], resources=["MACs"])))
     assert "conv1" in text
     assert "MACs: 40 of 40" in text
     assert "gap" in text

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import infoprune as ip
-from infoprune.budgets.calls import output_elements
+from infoprune.budgets.layer_calls import output_elements
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import gone
 

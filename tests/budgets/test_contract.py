@@ -22,7 +22,7 @@ JOULES_A_MAC = 1e-3
 class Joules(Counted):
     """Energy of one forward pass, at a millijoule a multiply-add."""
 
-    unit: ClassVar[str] = "joules"
+    resource: ClassVar[str] = "joules"
 
     def cost(self, graph):
         return JOULES_A_MAC * graph.cost("macs")
@@ -51,7 +51,7 @@ def made(name, **limit):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_budget_says_what_it_is(name):
     assert budgets[name].__doc__.strip()
-    assert str(made(name, keep=0.5)) == f"{budgets[name].unit} keep=0.5"
+    assert str(made(name, keep=0.5)) == f"{budgets[name].resource} keep=0.5"
     assert made(name, keep=0.25).limit(1001) == (250 if budgets[name].whole else 250.25)
     assert made(name, at_most=123.0).limit(1000) == 123
     for wrong in ({}, {"keep": 0.5, "at_most": 5.0}, {"keep": 2}, {"keep": 0}, {"at_most": float("inf")}):

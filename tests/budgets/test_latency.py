@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import infoprune as ip
-from infoprune.budgets.calls import calls_of
 from infoprune.budgets.latency import cache_directory, non_negative_fit
+from infoprune.budgets.layer_calls import calls_of
 from infoprune.timing import milliseconds
 
 model_of_latency = importlib.import_module("infoprune.budgets.latency")

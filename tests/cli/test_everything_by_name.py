@@ -64,7 +64,7 @@ def test_random_is_the_same_for_the_same_seed_alone(capsys):
 
 
 def test_taylor_reads_the_gradients_of_the_data_and_leaves_none(here, capsys):
-    from infoprune.importance.of_host import taylor
+    from infoprune.importance.host_importances import taylor
 
     torch.manual_seed(0)
     model, x = build_network("Net", file=here / "net.py", classes=3), torch.zeros(1, 3, 16, 16)
@@ -210,7 +210,7 @@ def test_sensitivity_is_measured_once_and_plans_reuse_it(here, capsys, monkeypat
     plan = [*words, "--macs", "0.5", "--layer-importance", "curves"]
     fresh = planned(capsys, *plan, "--set", "data.calibration=24")
     assert fresh.prices["macs"].keep <= 0.5
-    monkeypatch.setattr("infoprune.cli.measured.curves", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("infoprune.cli.layer_weights.curves", lambda *_, **__: pytest.fail("measured again"))
     reused = planned(capsys, *plan)
     monkeypatch.undo()
     monkeypatch.chdir(here)
@@ -238,7 +238,7 @@ def test_curves_on_disk_are_what_was_measured(tmp_path):
     from tests.small_nets import Residual, image, make
 
     from infoprune.errors import BadArtifact
-    from infoprune.layerwise.kept import at_levels, load_curves, save_curves
+    from infoprune.layerwise.curve_files import at_levels, load_curves, save_curves
 
     model, loader = make(Residual), [torch.randn(8, *image().shape[1:]) for _ in range(2)]
     options = {"samples": 16, "progress": False}

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from infoprune.data import First, InOrder, Steps, datasets
-from infoprune.data.draws import mixed, uniform
+from infoprune.data.randomness import mixed, uniform
 from infoprune.errors import MissingData, UnusableData
 
 

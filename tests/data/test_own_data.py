@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from infoprune.data import View, datasets, examples_of, own_task, told_by
-from infoprune.data.halves import split
+from infoprune.data.held_out import split
 from infoprune.errors import BadOwnCode, MissingData, MissingExtra, UnusableData
 
 TOLD = {"view": View(), "size": 8}

@@ -16,9 +16,9 @@ import infoprune as ip
 from infoprune.graph import Graph
 from infoprune.graph.agreement import compare
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.detectors import settled
+from infoprune.graph.nested import outputs_of
 from infoprune.graph.passes import Pass
-from infoprune.graph.settled import settled
 from infoprune.graph.slicing import Removal
 from infoprune.surgery import Plan, certificate
 

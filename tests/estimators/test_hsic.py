@@ -310,7 +310,7 @@ def test_merge_equals_the_whole_beyond_the_number_of_groups():
     torch.testing.assert_close(merged.batches.sums, streamed(every).batches.sums)
 
 
-def test_adding_the_fields_of_two_workers_gives_the_mean_of_all_their_batches():
+def test_adding_the_fields_of_two_processes_gives_the_mean_of_all_their_batches():
     every = list(batches(0))
     one, two = streamed(every[:5]).batches, streamed(every[5:]).batches
     summed = moments.GroupedMean(one.sums + two.sums, one.weights + two.weights, one.batches + two.batches)

@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock
 import infoprune as ip
 from infoprune.data.tensors import task_of
 from infoprune.finetune import Training, train
-from infoprune.finetune.machine import autocast, layout_for, precision_on
+from infoprune.finetune.number_format import autocast, layout_for, precision_on
 from infoprune.recipe import recipe_of
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import infoprune as ip
 from infoprune.errors import Untraceable
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of, with_tensors
+from infoprune.graph.nested import outputs_of, with_tensors
 
 L2 = tp.importance.MagnitudeImportance(p=2)
 

@@ -7,8 +7,7 @@ import torch_pruning as tp
 
 from infoprune.errors import InfopruneError
 from infoprune.importance import CapacityIndependenceImportance, Importance, importances
-from infoprune.importance import register as register_as
-from infoprune.importance.host import register
+from infoprune.importance.register_with_host import register
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_refuses_to_shadow_a_name_that_is_not_ours(monkeypatch):
 def test_a_third_party_registers_by_decorator(monkeypatch):
     monkeypatch.setattr(importances, "_factories", dict(importances._factories))
 
-    @register_as("mine")
+    @importances.register("mine")
     @dataclass(frozen=True)
     class Mine(Importance):
         def score(self, member):
@@ -48,4 +47,4 @@ def test_a_third_party_registers_by_decorator(monkeypatch):
 
     assert importances["mine"] is Mine
     with pytest.raises(ValueError, match="already registered"):
-        register_as("mine")(CapacityIndependenceImportance)
+        importances.register("mine")(CapacityIndependenceImportance)

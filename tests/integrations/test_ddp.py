@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.two_workers import by_two
+from tests.two_processes import by_two
 from torch import nn
 
 import infoprune as ip

@@ -185,7 +185,7 @@ def test_too_few_pictures_are_told_before_anything_is_written(tmp_path):
     made = recipe(tmp_path)
     tensors = {name: t[:7] if name.startswith("train") else t for name, t in load_file(made.data.root).items()}
     save_file(tensors, made.data.root)
-    with pytest.raises(BadRecipe, match=r"every worker 7 pictures .* 8 at least; give more"):
+    with pytest.raises(BadRecipe, match=r"every process 7 pictures .* 8 at least; give more"):
         run(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -15,10 +15,10 @@ from infoprune.finetune.loss import TOKENS, loss_of
 from infoprune.models import small_three_task
 from infoprune.recipe import recipe_of, run
 from infoprune.recipe.display import OnStderr
-from infoprune.recipe.goals import ThreeMaps, three_errors
 from infoprune.recipe.judging import from_sums, groups_of, judged_maps
 from infoprune.recipe.quality import Judged
-from infoprune.recipe.splitting import judged_over_the_wire
+from infoprune.recipe.split_features import judged_over_the_wire
+from infoprune.recipe.training_goals import ThreeMaps, three_errors
 from infoprune.split import PSNR
 from infoprune.wire import Selection
 
@@ -144,7 +144,7 @@ def test_sections_that_the_data_cannot_serve_are_named_before_anything_is_writte
 def test_an_order_that_is_none_is_told_in_the_log_and_in_the_report(tmp_path, capsys):
     """Whole patches of 4 x 4 in 30 bins are all unique."""
     recipe = tiny("scenes-split", tmp_path)
-    section = replace(recipe.split, estimate="plug-in", patch=4)
+    section = replace(recipe.split, estimate="value", patch=4)
     report = run(replace(recipe, split=section), tmp_path / "run", display=OnStderr())
     told = "is the same for 100% of the features: their order is that of their indices"
     assert told in report.certificate

@@ -14,6 +14,7 @@ from infoprune.recipe import build_network, read_recipe, run, to_yaml
 from infoprune.recipe.yaml_text import parsed
 
 KEPT = Path(__file__).parent / "kept"
+NEW_WORDS = {"split": {"estimate": "excess"}}  # "corrected" when they were kept
 RUNS = sorted(path.name for path in KEPT.iterdir())
 MODELS = {"widths": ("resnet20_cifar", 4, 16), "joint": ("resnet20_cifar", 4, 16), "split": ("small_three_task", 8, 32)}
 
@@ -44,7 +45,7 @@ def test_a_recipe_is_read_as_it_was_written(name, tmp_path):
     before, now = (parsed(text, name) for text in (path.read_text(), to_yaml(read_recipe(path))))
     for section, told in before.items():
         same = {key: now[section][key] for key in told} if isinstance(told, dict) else now[section]
-        assert same == told  # keys may be added
+        assert same == (told | NEW_WORDS.get(section, {}) if isinstance(told, dict) else told)  # keys may be added
 
 
 @pytest.mark.parametrize("path", sorted(KEPT.rglob("plan.json")), ids=lambda path: path.parent.name)

@@ -25,7 +25,7 @@ from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
-from infoprune.recipe.scene import Scene
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Report
 
 
@@ -291,7 +291,7 @@ run(read_recipe(sys.argv[1]), sys.argv[2])
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("compensate", "tolerance"), [(False, 1e-5), (True, 1e-3)])
-def test_two_workers_plan_and_train_like_one(tmp_path, compensate, tolerance):
+def test_two_processes_plan_and_train_like_one(tmp_path, compensate, tolerance):
     # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5; what readers are
     # refitted on and judged by are other pictures of the same ones, which moves losses by some 1e-4
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}

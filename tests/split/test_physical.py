@@ -5,7 +5,7 @@ import torch
 from tests.small_nets import Concatenated, Dense, Depthwise, Residual, features_at, image, make
 
 import infoprune as ip
-from infoprune.split.physical import plan_without
+from infoprune.split.removal import plan_without
 from infoprune.surgery import Plan, SendFeatures
 from infoprune.wire import Selection, encode
 

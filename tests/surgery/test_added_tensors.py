@@ -136,7 +136,7 @@ def test_an_artefact_gives_the_same_logits_by_name_alone(tmp_path):
 )
 def test_plans_that_did_not_make_the_model_are_refused(tmp_path, monkeypatch, wrong, says):
     model, _ = halved(make(Residual))
-    monkeypatch.setattr("infoprune.artifact.story.plans_of", lambda _: ())
+    monkeypatch.setattr("infoprune.artifact.provenance.plans_of", lambda _: ())
     with pytest.raises(StalePlan, match=says):
         ip.save(tmp_path / "a", model, wrong, factory=lambda: make(Residual))
     assert not (tmp_path / "a").exists()

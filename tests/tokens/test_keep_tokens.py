@@ -19,7 +19,7 @@ from infoprune.tokens.schedule import edits_for
 SCHEDULE = {1: 0.7, 2: 0.6, 3: 0.5}
 
 
-def planned(model, score="capacity+independence", *, fuse=False, keep=None):
+def planned(model, score="capacity_independence", *, fuse=False, keep=None):
     """The edits alone, without prices."""
     layout = token_layout(model)
     keep = {layout.blocks[i]: share for i, share in (keep or SCHEDULE).items()}
@@ -74,7 +74,7 @@ def test_fusing_adds_the_mean_of_those_that_leave():
 
 def test_gradients_reach_the_kept_tokens_and_no_others():
     x = torch.randn(1, 12, 6, requires_grad=True)
-    TokenSelection(10, 4, prefix=2, score="capacity+independence", kernels=2, fuse=False)(
+    TokenSelection(10, 4, prefix=2, score="capacity_independence", kernels=2, fuse=False)(
         x, vit().blocks[0]
     ).sum().backward()
     assert x.grad.abs().sum(-1).count_nonzero() == 6
@@ -189,7 +189,7 @@ def test_heads_mlps_and_tokens_are_cut_by_one_plan():
     assert ip.certificate_of(model, image_of(model), both).verdict == "exact"
 
 
-@pytest.mark.parametrize(("family", "score"), [("deit", "capacity+independence"), ("lv-vit", "paper")])
+@pytest.mark.parametrize(("family", "score"), [("deit", "capacity_independence"), ("lv-vit", "paper")])
 def test_the_width_of_the_tokens_is_cut_by_the_same_plan(family, score):
     """A score looks at the channels that are there, so the masked original's looks at those that stay."""
     model = FAMILIES[family]()
@@ -267,7 +267,7 @@ def test_a_plan_of_tokens_has_no_ratio_in_the_hosts_words():
         plan.pruning_ratios(vit())
 
 
-def thinned(score="capacity+independence", *, fuse=False, **options):
+def thinned(score="capacity_independence", *, fuse=False, **options):
     model = vit(**options)
     return ip.prune_(model, image_of(model), planned(model, score, fuse=fuse), certify=False)
 

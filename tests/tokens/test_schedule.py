@@ -71,7 +71,7 @@ def test_unknown_scores_name_the_nearest():
 def test_class_attention_needs_a_class_token():
     with pytest.raises(ValueError, match="class token"):
         infoprune.tokens.sparsify_(
-            vit(class_token=False, global_pool="avg"), schedule={1: 0.5}, score="class-attention"
+            vit(class_token=False, global_pool="avg"), schedule={1: 0.5}, score="class_attention"
         )
 
 

@@ -115,7 +115,7 @@ def test_a_constant_image_has_no_important_token():
 def test_a_token_that_differs_from_all_others_stays():
     tokens = torch.ones(1, 50, 24)
     tokens[0, 17, 3] = 5.0
-    selection = TokenSelection(49, 1, prefix=1, score="capacity+independence", kernels=3, fuse=False)
+    selection = TokenSelection(49, 1, prefix=1, score="capacity_independence", kernels=3, fuse=False)
     assert selection.choice(tokens, vit().blocks[0]).item() == 16
 
 
@@ -123,7 +123,7 @@ def test_a_token_that_differs_from_all_others_stays():
 def test_scoring_takes_under_three_percent_of_the_multiply_adds_of_a_block(dim, heads):
     block = timm_block(dim, heads)
     x = torch.zeros(1, 197, dim)
-    selection = TokenSelection(196, 137, prefix=1, score="capacity+independence", kernels=heads, fuse=False)
+    selection = TokenSelection(196, 137, prefix=1, score="capacity_independence", kernels=heads, fuse=False)
     assert count_macs(selection, (x, block)) < 0.03 * count_macs(block, (x,))
 
 
@@ -138,7 +138,7 @@ def test_class_attention_is_the_attention_of_the_class_token():
     x = torch.randn(2, 9, 24, dtype=torch.double)
     qkv = block.attn.qkv(block.norm1(x)).reshape(2, 9, 3, 3, 8).permute(2, 0, 3, 1, 4)
     attention = (qkv[0][:, :, :1] @ qkv[1].mT * block.attn.scale).softmax(-1).mean(1)[:, 0, 1:]
-    torch.testing.assert_close(scores["class-attention"](Arriving(x, 1, block, 3)), attention)
+    torch.testing.assert_close(scores["class_attention"](Arriving(x, 1, block, 3)), attention)
 
 
 def test_random_does_not_follow_the_places():

@@ -8,8 +8,8 @@ from infoprune.allocation.geometric import continuous
 from infoprune.allocation.linear import linear
 from infoprune.allocation.prices import reachable
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import followed
+from infoprune.allocation.solvers import solvers
 
 
 @solvers.register("uniform")

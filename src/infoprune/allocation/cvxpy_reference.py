@@ -14,7 +14,7 @@ from infoprune.allocation.interior_point import Optimum
 from infoprune.allocation.lagrangian import lagrangian_bound
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
+from infoprune.allocation.solvers import solvers
 
 
 @solvers.register("geometric-cvxpy")

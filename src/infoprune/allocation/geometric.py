@@ -8,8 +8,8 @@ from infoprune.allocation.grid import Bracket, Tangents, tightened
 from infoprune.allocation.interior_point import Optimum, maximise
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import rounded
+from infoprune.allocation.solvers import solvers
 
 
 @solvers.register("geometric")

@@ -29,8 +29,8 @@ from infoprune.allocation.interior_point import Optimum, maximise
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.posynomial import Posynomial
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import rounded
+from infoprune.allocation.solvers import solvers
 
 if TYPE_CHECKING:
     from scipy.optimize import LinearConstraint

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from infoprune.allocation.posynomial import Posynomial
+from infoprune.deprecated import renamed_argument
 from infoprune.errors import Infeasible
 
 ROUNDING = 1e-9  # 0.1 * 30 is 3 units, not 4
@@ -20,6 +21,7 @@ def utility_of(kept: Any, p: float) -> Any:
     return np.log(kept) if p == 0 else (kept**p - 1) / p
 
 
+@renamed_argument("units", "resources")
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
     """Maximise U_p(a) = sum_g I_g (a_g^p - 1)/p over counts k = a K, while every price_b(k) <= limit_b.
@@ -29,7 +31,7 @@ class Problem:
     all of its units if the ceiling allows: a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20. An
     integer `floor` counts units, a float is a fraction of the site; both are at least one unit and are
     rounded up to the step. `utility` is p: from -64 to 0, where p = 0 means sum_g I_g log a_g, or p = 1.
-    `names` and `units` name sites and budgets in messages.
+    `names` and `resources` name sites and budgets in messages.
 
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
     >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2000], floor=0.1, step=4)
@@ -46,7 +48,7 @@ class Problem:
     utility: float = -1.0
     ceiling: Any = None
     names: Sequence[str] | None = None
-    units: Sequence[str] | None = None
+    resources: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         sizes = _counts("sizes", self.sizes, np.size(self.sizes))
@@ -61,7 +63,7 @@ class Problem:
         _set(self, weights=_weights(self.weights, sites), sizes=sizes, step=step, floor=lowest, ceiling=highest)
         _set(self, costs=_costs(self.costs, sites), utility=_utility(self.utility), names=names)
         _set(self, limits=_limits(self.limits, len(self.costs)))
-        _set(self, units=_names("units", self.units, "budget", len(self.costs)))
+        _set(self, resources=_names("resources", self.resources, "budget", len(self.costs)))
 
     def price(self, counts: Any) -> np.ndarray:
         """What these counts cost, one number per budget."""
@@ -91,8 +93,8 @@ class Problem:
         if (cheapest <= self.limits).all():
             return
         told = [
-            f"{unit} <= {limit:.15g} cannot be met: the cheapest reachable price is {price:.15g}"
-            for unit, limit, price in zip(self.units or (), self.limits, cheapest, strict=True)
+            f"{resource} <= {limit:.15g} cannot be met: the cheapest reachable price is {price:.15g}"
+            for resource, limit, price in zip(self.resources or (), self.limits, cheapest, strict=True)
             if price > limit
         ]
         raise Infeasible("; ".join(told) + "; raise the limit or lower the floors")

@@ -6,8 +6,8 @@ import numpy as np
 
 from infoprune.allocation.baselines import bound_of, budget_room, pulled_inside
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
 from infoprune.allocation.rounding import rounded
+from infoprune.allocation.solvers import solvers
 
 
 @solvers.register("slsqp")

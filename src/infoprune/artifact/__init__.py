@@ -1,6 +1,6 @@
 """A pruned model as a directory: config.json and model.safetensors, never pickle."""
 
-from infoprune.artifact.between import plan_between as plan_between
 from infoprune.artifact.loading import load as load
 from infoprune.artifact.loading import read_config as read_config
+from infoprune.artifact.plans_between import plan_between as plan_between
 from infoprune.artifact.saving import save as save

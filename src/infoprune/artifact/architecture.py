@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from infoprune.artifact import hugging_face
 from infoprune.errors import BadArtifact
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.models import models
 from infoprune.surgery.stand_ins import Replacement
 

@@ -11,13 +11,13 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, candidates, custom, same_modules, shapes_of, tried
-from infoprune.artifact.grown import grown, host_widths, initial_widths
+from infoprune.artifact.dense_from_pruned import grown, host_widths, initial_widths
 from infoprune.errors import StalePlan, first_line
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.settled import evaluating
+from infoprune.graph.evaluating import evaluating
+from infoprune.graph.sites import integers
 from infoprune.graph.slicing import attributes_in_use, named_tensors
 from infoprune.graph.slots import Attribute
-from infoprune.graph.sorting import integers
 from infoprune.surgery.inputs import InputSpec, described
 from infoprune.surgery.plan import Plan
 from infoprune.surgery.widths import Axis, KeepWidths, Number, value_of

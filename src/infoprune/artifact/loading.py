@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture, Source, check_architecture
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
-from infoprune.artifact.story import tied_names
+from infoprune.artifact.provenance import tied_names
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, StalePlan, first_line
 from infoprune.files import digest_of

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import numbers_of, outputs_of
-from infoprune.graph.settled import FEW_BOXES, settled
+from infoprune.graph.detectors import FEW_BOXES, settled
+from infoprune.graph.nested import numbers_of, outputs_of
 from infoprune.surgery.inputs import DICT, KEYWORDS, LIST, OBJECT, TUPLE, VALUE, Described, InputSpec, unpacked
 from infoprune.surgery.inputs import reproducible as reproducible
 

@@ -17,13 +17,13 @@ from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
 from infoprune.artifact.loading import load, read_config
 from infoprune.artifact.probe import SEED, ask, reproducible
-from infoprune.artifact.story import check_built, check_history, check_lengths, shapes_before
+from infoprune.artifact.provenance import check_built, check_history, check_lengths, shapes_before
 from infoprune.compensation import Compensation
 from infoprune.compensation.history import compensations_of
 from infoprune.errors import InfopruneError
 from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.require import require_model
 from infoprune.surgery.plan import Plan
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from infoprune.allocation import Posynomial
 from infoprune.budgets.base import Amounts, Counted, budgets, numbers
-from infoprune.budgets.calls import calls_of, output_elements
+from infoprune.budgets.layer_calls import calls_of, output_elements
 from infoprune.graph import Graph
 
 
@@ -23,7 +23,7 @@ class Activations(Counted):
     same elements again and are not counted a second time.
     """
 
-    unit: ClassVar[str] = "activations"
+    resource: ClassVar[str] = "activations"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 

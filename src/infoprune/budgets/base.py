@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final
 from torch import nn
 
 from infoprune.allocation import Posynomial
+from infoprune.deprecated import Renamed, warn
 from infoprune.graph import Graph
 from infoprune.registry import Registry
 from infoprune.timing import Verdict
@@ -22,7 +23,7 @@ Some = TypeVar("Some", bound="Budget")
 
 
 class Amounts(NamedTuple):
-    """How amounts of something are written: `read` gives them in the budget's unit, or ValueError; `words` says how."""
+    """How amounts of something are written: `read` gives them as the budget counts, or ValueError; `words` says how."""
 
     words: str
     read: Callable[[Limit], float]
@@ -54,7 +55,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(ABC):
-    """At most the share `keep` of what the dense model costs, or at most `at_most` of `unit`.
+    """At most the share `keep` of what the dense model costs, or at most `at_most` of `resource`.
 
     With `refine` a plan is made again with a smaller limit until what it builds is found to meet this one, which pays
     where prices are predictions.
@@ -63,7 +64,7 @@ class Budget(ABC):
     choices cost and what a network costs. It can then be named in recipes and on the command line.
     """
 
-    unit: ClassVar[str]  # of prices, limits and `at_most`, for messages
+    resource: ClassVar[str]  # what is spent, and in what it is counted: macs, latency_us
     amounts: ClassVar[Amounts] = numbers()
     whole: ClassVar[bool] = False  # prices are whole numbers
 
@@ -71,13 +72,25 @@ class Budget(ABC):
     at_most: float | None = None
     refine: bool = False
 
+    unit = Renamed("resource")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        named = vars(cls).get("unit")
+        if isinstance(named, str):
+            warn(f"{cls.__name__}.unit", "resource")
+            cls.resource = named
+            del cls.unit
+
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.at_most is None):
-            raise ValueError(f"{self.unit} takes either keep= or at_most=; give exactly one of them")
+            raise ValueError(f"{self.resource} takes either keep= or at_most=; give exactly one of them")
         if self.keep is not None and not 0 < self.keep <= 1:
-            raise ValueError(f"{self.unit} keep is {self.keep}; it is the fraction that remains, above 0 and at most 1")
+            raise ValueError(
+                f"{self.resource} keep is {self.keep}; it is the fraction that remains, above 0 and at most 1"
+            )
         if self.at_most is not None and not 0 < self.at_most < math.inf:
-            raise ValueError(f"{self.unit} at_most is {self.at_most}; give a positive finite amount")
+            raise ValueError(f"{self.resource} at_most is {self.at_most}; give a positive finite amount")
 
     @abstractmethod
     def cost(self, graph: Graph) -> Posynomial:
@@ -107,7 +120,7 @@ class Budget(ABC):
             raise ValueError(f"{told!r:.80}; give {need}") from error
 
     def __str__(self) -> str:
-        return f"{self.unit} at_most={self.at_most}" if self.keep is None else f"{self.unit} keep={self.keep}"
+        return f"{self.resource} at_most={self.at_most}" if self.keep is None else f"{self.resource} keep={self.keep}"
 
 
 def _number(told: Any) -> float:
@@ -121,7 +134,7 @@ def _number(told: Any) -> float:
 class Counts:
     """What was counted, and what was allowed."""
 
-    unit: str
+    resource: str
     count: float
     limit: float
 
@@ -134,7 +147,7 @@ class Counts:
         return self.count / self.limit
 
     def __str__(self) -> str:
-        return f"{self.count:,.0f} {self.unit} of {self.limit:,.0f} allowed"
+        return f"{self.count:,.0f} {self.resource} of {self.limit:,.0f} allowed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,4 +161,4 @@ class Counted(Budget):
     @final
     def compare(self, dense: nn.Module, pruned: nn.Module, inputs: Any) -> Counts:
         """Counting is sure, so that it is met or not."""
-        return Counts(self.unit, self.measure(pruned, inputs), self.limit(self.measure(dense, inputs)))
+        return Counts(self.resource, self.measure(pruned, inputs), self.limit(self.measure(dense, inputs)))

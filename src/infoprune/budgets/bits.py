@@ -14,8 +14,8 @@ from infoprune.budgets.base import Amounts, Counted, budgets, numbers
 from infoprune.errors import UnknownName
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.evaluating import evaluating
 from infoprune.graph.outputs import output_of
-from infoprune.graph.verify import evaluating
 from infoprune.registry import nearest
 
 BITS_A_VALUE = 8
@@ -31,7 +31,7 @@ class Bits(Counted):
     bits of real streams, `keep` is a share of the same 8-bit price, and `at` is not needed.
     """
 
-    unit: ClassVar[str] = "bits"
+    resource: ClassVar[str] = "bits"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 

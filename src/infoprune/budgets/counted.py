@@ -18,7 +18,7 @@ from infoprune.graph.counting import count_macs
 class Macs(Counted):
     """Multiply-adds for the example inputs: one multiply-add is one MAC (papers that say FLOPs mean these)."""
 
-    unit: ClassVar[str] = "macs"
+    resource: ClassVar[str] = "macs"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 
@@ -34,7 +34,7 @@ class Macs(Counted):
 class Params(Counted):
     """Elements of all parameters."""
 
-    unit: ClassVar[str] = "params"
+    resource: ClassVar[str] = "params"
     amounts: ClassVar[Amounts] = numbers(1000)
     whole: ClassVar[bool] = True
 

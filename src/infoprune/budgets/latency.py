@@ -32,14 +32,14 @@ from torch import Tensor, nn
 from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import elements
 from infoprune.budgets.base import Amounts, Budget, Limit, budgets
-from infoprune.budgets.calls import Call, calls_of
+from infoprune.budgets.layer_calls import Call, calls_of
 from infoprune.files import remove
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.evaluating import evaluating
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
-from infoprune.graph.verify import evaluating
 from infoprune.observe import present
 from infoprune.progress import counting
 from infoprune.timing import LatencyComparison, compare_latency, interleaved_ms, milliseconds
@@ -85,7 +85,7 @@ def latency(
 class Latency(Budget):
     """Predicted median time of one forward pass here and now, on `device` at `batch` samples, in microseconds."""
 
-    unit: ClassVar[str] = "latency_us"
+    resource: ClassVar[str] = "latency_us"
     amounts: ClassVar[Amounts] = Amounts("a duration such as 8ms", _duration_us)
 
     device: torch.device | str | None = None

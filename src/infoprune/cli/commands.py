@@ -16,11 +16,11 @@ from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
 from infoprune.budgets import Budget, Counted
 from infoprune.cli.artefacts import artefact_in
-from infoprune.cli.asked import Asked, asked
 from infoprune.cli.doctor import diagnose
-from infoprune.cli.measured import layers_of
+from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
+from infoprune.cli.sections import Asked, asked
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, BadRecipe
 from infoprune.files import write_atomically

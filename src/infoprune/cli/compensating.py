@@ -12,20 +12,20 @@ from infoprune.artifact import read_config, save
 from infoprune.artifact.loading import Config
 from infoprune.artifact.saving import require_free
 from infoprune.cli.artefacts import loaded, section_of
-from infoprune.cli.asked import Asked, for_data
 from infoprune.cli.output import Result, kept_if_unwritten
 from infoprune.cli.progress import steps
 from infoprune.cli.running import judged_on
+from infoprune.cli.sections import Asked, for_data
 from infoprune.compensation import Compensation, compensate_
 from infoprune.data import Task
 from infoprune.errors import BadArtifact, BadRecipe
 from infoprune.models.checkpoint import load_weights
 from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.evidence import first_of
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.recovery import check_pictures
 from infoprune.recipe.sections import CompensateSection, Recipe
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 
 

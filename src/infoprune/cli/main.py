@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from infoprune.cli.default_paths import check_out
 from infoprune.cli.listing import LISTS
 from infoprune.cli.options import (
     changes,
@@ -25,7 +26,6 @@ from infoprune.cli.options import (
     planning_options,
 )
 from infoprune.cli.output import NotWritten, Result, in_words_of_the_command
-from infoprune.cli.places import check_out
 from infoprune.errors import BadOwnCode, BadRecipe, Infeasible, InfopruneError, UnknownName
 
 RUN_EXAMPLE = "example: infoprune run recipes/quickstart.yaml --set seed=1 --out runs/quickstart"

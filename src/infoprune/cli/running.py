@@ -14,25 +14,25 @@ from torch import nn
 from infoprune.artifact import read_config, save
 from infoprune.artifact.saving import require_free
 from infoprune.cli.artefacts import loaded, section_of
-from infoprune.cli.asked import asked, for_data
+from infoprune.cli.default_paths import default_out
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
-from infoprune.cli.places import default_out
+from infoprune.cli.sections import asked, for_data
 from infoprune.data import First, Task
 from infoprune.errors import Interrupted
 from infoprune.files import held
-from infoprune.finetune import Surroundings, Workers, joined, train
+from infoprune.finetune import Processes, Surroundings, joined, train
 from infoprune.models.checkpoint import load_weights
 from infoprune.observe import observe
 from infoprune.recipe import OnStderr, read_recipe, run
 from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.display import stopping
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.pricing import price
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
-from infoprune.report.back import summary
 from infoprune.report.model import FILE, Interval, Report
 from infoprune.report.page import PAGE, gained
+from infoprune.report.recovery import summary
 from infoprune.report.svg import number
 
 
@@ -60,7 +60,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     if arguments.dense:
         teacher = config.architecture.build(factory).eval()
         load_weights(teacher, arguments.dense)
-    with joined() as workers, stopping(display.say) as wish, held(out) if workers.first else nullcontext():
+    with joined() as processes, stopping(display.say) as wish, held(out) if processes.first else nullcontext():
         around = Surroundings(
             checkpoints=out.with_name(f"{out.name}.checkpoints"),
             workers=recipe.data.workers,
@@ -77,10 +77,10 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
         told, judged = judged_on(model, task, recipe)
         data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
-        if workers.first:
+        if processes.first:
             with kept_if_unwritten(Result(f"{ended.steps} steps, {told}", data)):
                 save(out, model, config.plans, factory=factory, compensation=config.compensations)
-        Workers.now().wait()
+        Processes.now().wait()
     return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
 
 

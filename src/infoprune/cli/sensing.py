@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from infoprune.cli.asked import asked
-from infoprune.cli.measured import measured_curves
+from infoprune.cli.layer_weights import measured_curves
 from infoprune.cli.output import Result, as_table, kept_if_unwritten
 from infoprune.cli.progress import steps
+from infoprune.cli.sections import asked
 from infoprune.files import write_atomically
 from infoprune.layerwise.curves import Curves
 from infoprune.report.sensitivity import Moved, levels_of, page

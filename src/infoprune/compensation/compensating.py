@@ -23,7 +23,7 @@ from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.verify import structural_copy
-from infoprune.observe.surroundings import undisturbed
+from infoprune.observe.undisturbed import undisturbed
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 
@@ -50,7 +50,7 @@ def compensate_(
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
     were, and so is `pruned` if anything fails. Memory holds what both networks hold of `samples` samples in the midst
     of a forward pass, however many the loader has. It is read several times; one that can be read once, an iterator,
-    is held in memory. Under `torchrun` every worker reads `samples` of its own, sums are taken over all workers, and
+    is held in memory. Under `torchrun` every process reads `samples` of its own, sums are taken over all processes, and
     all end with the same weights.
     """
     survivors = Survivors.of(dense, _plans(pruned, plan))

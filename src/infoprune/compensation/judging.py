@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.readers import Reader, answer, channel_axis
 from infoprune.compensation.watching import noting, run
-from infoprune.compensation.workers import over_workers
 from infoprune.graph.tape import outputs_of
+from infoprune.processes import over_processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def errors(
     for _, batch in pictures.parts(("held out",), "compare outputs"):
         with noting({name: modules[name] for name in solutions}, note):
             run(dense, batch)
-    totals = {name: over_workers(total) for name, total in sums.items()}
+    totals = {name: over_processes(total) for name, total in sums.items()}
     return {name: tuple(ratio(gap, total[0]) for gap in total[1:]) for name, total in totals.items()}
 
 
@@ -80,7 +80,7 @@ def output_errors(dense: nn.Module, others: Sequence[nn.Module], pictures: Pictu
     seen = _Outputs(torch.zeros(len(others), dtype=torch.float64))
     for _, batch in pictures.parts(("held out",), "compare outputs"):
         seen.note(_floats(run(dense, batch)), [_floats(run(other, batch)) for other in others])
-    return over_workers(seen).errors()
+    return over_processes(seen).errors()
 
 
 @dataclass

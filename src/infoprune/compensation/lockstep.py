@@ -23,10 +23,10 @@ from infoprune.compensation.result import Row
 from infoprune.compensation.solving import refit_in_place
 from infoprune.compensation.watching import MeanInput, require_finite
 from infoprune.compensation.weights import put, shifted, weights_of
-from infoprune.compensation.workers import over_workers
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
-from infoprune.observe.reading import samples_of
+from infoprune.observe.reader_layers import samples_of
+from infoprune.processes import over_processes
 from infoprune.progress import counting
 
 AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
@@ -126,14 +126,14 @@ def _refitted(
     trial: nn.Module, dense: nn.Module, reader: Reader, told: Sequence[Told], device: torch.device
 ) -> Iterator[Row]:
     """The reader's row once the trial holds the better of both weights; none for one that reads what it read before."""
-    fed = over_workers(_fed(reader, told, device))
+    fed = over_processes(_fed(reader, told, device))
     require_finite(reader.name, *(seen for half in fed.halves.values() for seen in half))
     if fed.same:
         return
     ways = _ways(reader, dense, fed)
     sums = torch.zeros(len(ways) + 2, dtype=torch.float64)
     sums += sum(squares([standing(reader), *ways], y, z) for _, _, z, y in told if y is not None)
-    total, *gaps = over_workers(sums)
+    total, *gaps = over_processes(sums)
     plain, *refitted = (ratio(gap, total) for gap in gaps)
     best = min(range(len(ways)), key=refitted.__getitem__)
     row = Row.of(ways[best], plain, refitted[best])

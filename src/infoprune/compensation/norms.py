@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infoprune.compensation.workers import over_workers
 from infoprune.observe.norms import Norm, tracking_norms
 from infoprune.observe.norms import reestimate_ as reestimate_
+from infoprune.processes import over_processes
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -140,7 +140,7 @@ class _Track:
             _set(norm, _moved(self.dense, self.seen.add(args[0]), self.batches.pop(0)))
 
     def relative(self) -> _Statistics | None:
-        seen, seen_dense = over_workers(self.seen), over_workers(self.seen_dense)
+        seen, seen_dense = over_processes(self.seen), over_processes(self.seen_dense)
         if not seen.count or seen.count != seen_dense.count:
             return None
         return _moved(self.dense, seen.statistics(), seen_dense.statistics())

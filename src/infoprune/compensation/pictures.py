@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData
 from infoprune.observe.batches import Batch, first, read
-from infoprune.observe.surroundings import kept_randomness
+from infoprune.observe.undisturbed import kept_randomness
+from infoprune.processes import over_processes
 from infoprune.progress import counting
 
 Part = Literal["first", "second", "held out"]
@@ -48,7 +48,7 @@ class Pictures:
     def counts(self) -> tuple[int, int]:
         """How many samples of the last whole pass were there to fit on, and how many held out."""
         held = sum(TURNS[i % len(TURNS)] == "held out" for i in range(self._seen[0]))
-        fitted, held = over_workers(torch.tensor([self._seen[0] - held, held])).tolist()
+        fitted, held = over_processes(torch.tensor([self._seen[0] - held, held])).tolist()
         return fitted, held
 
     def parts(self, wanted: Iterable[Part], about: str) -> Iterator[tuple[Part, Batch]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.compensation.survivors import Survivors
 from infoprune.graph.slicing import Part
-from infoprune.observe.reading import columns_of, groups_of, input_axis, is_conv1d, reads
+from infoprune.observe.reader_layers import columns_of, groups_of, input_axis, is_conv1d, reads
 from infoprune.surgery.plan import Edit
 
 MOST_COLUMNS = 8192  # 8192^2 moments are 512 MiB

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from infoprune.compensation.pictures import Part, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
-from infoprune.compensation.workers import over_workers
 from infoprune.errors import UnusableData, first_line
 from infoprune.estimators.covariance import Comoments
 from infoprune.graph.hooks import hooked
 from infoprune.observe.batches import Batch
-from infoprune.observe.reading import samples_of
+from infoprune.observe.reader_layers import samples_of
+from infoprune.processes import over_processes
 
 Norm = nn.modules.batchnorm._BatchNorm
 
@@ -142,7 +142,7 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
 
         with noting({name: modules[name] for name in by_name}, note):
             run(dense, batch)
-    found = {name: over_workers(seen) for name, seen in found.items()}
+    found = {name: over_processes(seen) for name, seen in found.items()}
     for name, seen in found.items():
         require_finite(name, *seen.halves.values())
     return found

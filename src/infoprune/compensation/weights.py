@@ -14,7 +14,7 @@ from infoprune.compensation.readers import Reader, answer
 from infoprune.compensation.solving import refit
 from infoprune.compensation.watching import Evidence, MeanInput
 from infoprune.graph.slicing import named_tensors
-from infoprune.observe.reading import weight_of
+from infoprune.observe.reader_layers import weight_of
 
 Change = Mapping[str, Tensor]  # what named tensors are to hold
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprune.data.base import Examples
-from infoprune.data.draws import uniform
+from infoprune.data.randomness import uniform
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from infoprune.data.base import Examples, Targets
-from infoprune.data.draws import shuffled
+from infoprune.data.randomness import shuffled
 
 Batch = tuple[Tensor, Targets]
 
@@ -18,7 +18,7 @@ Batch = tuple[Tensor, Targets]
 class Steps(Dataset):
     """Batch number k of an endless training: shuffled anew every epoch, the last incomplete batch left out.
 
-    Of `world` workers that share a batch, number `rank` gets every `world`-th example.
+    Of `world` processes that share a batch, number `rank` gets every `world`-th example.
     """
 
     examples: Examples
@@ -65,7 +65,7 @@ class InOrder(Dataset):
 class First:
     """The first `samples` examples of a shuffled epoch 0, in batches: what importances are calibrated on.
 
-    Can be run through any number of times. Of `world` workers, number `rank` gets every `world`-th batch.
+    Can be run through any number of times. Of `world` processes, number `rank` gets every `world`-th batch.
     """
 
     examples: Examples
@@ -84,7 +84,7 @@ class First:
 
     @property
     def dataset(self) -> range:
-        """As many as this worker gets, where loaders say it."""
+        """As many as this process gets, where loaders say it."""
         return range(sum(map(len, self._parts())))
 
     def _parts(self) -> Sequence[Tensor]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.coco import SOURCE, CocoInstances
-from infoprune.data.draws import uniform
 from infoprune.data.folders import COCO
+from infoprune.data.randomness import uniform
 
 SIZE = 550
 FACTS = Facts(classes=81, size=SIZE, kind="objects")  # 80 categories and the background

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from infoprune.data.base import Examples, Facts, Task, data_set
-from infoprune.data.draws import generators
 from infoprune.data.packaged import folder_of, packaged_photographs, square_parts
+from infoprune.data.randomness import generators
 from infoprune.errors import MissingData
 
 SCENES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket")

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from infoprune.data.base import Examples
-from infoprune.data.draws import uniform
-from infoprune.data.view import USUAL, View
+from infoprune.data.preprocessing import USUAL, View
+from infoprune.data.randomness import uniform
 from infoprune.errors import UnusableData
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}

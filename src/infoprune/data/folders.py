@@ -11,8 +11,8 @@ from PIL import Image
 
 from infoprune.data.base import Facts, Task, data_set, existing, given
 from infoprune.data.files import opened, pictures_under
-from infoprune.data.halves import HELD_OUT, TRAIN, classes_among, named_halves, picture_task, split
-from infoprune.data.view import View
+from infoprune.data.held_out import HELD_OUT, TRAIN, classes_among, named_halves, picture_task, split
+from infoprune.data.preprocessing import View
 from infoprune.errors import MissingData, first_line
 
 HALVES = "train/<class>/*.jpg and val/<class>/*.jpg"

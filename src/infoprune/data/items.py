@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, default_collat
 
 from infoprune.data.arrays import Pictures
 from infoprune.data.base import Examples
-from infoprune.data.draws import drawing, mixed, uniform
 from infoprune.data.files import pictured
-from infoprune.data.halves import Part, classes_among
-from infoprune.data.view import View
+from infoprune.data.held_out import Part, classes_among
+from infoprune.data.preprocessing import View
+from infoprune.data.randomness import drawing, mixed, uniform
 from infoprune.errors import UnusableData
 
 INPUTS = ("image", "pixel_values", "img", "images", "x", "input", "inputs", "data")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoprune.data.base import Examples
-from infoprune.data.draws import generators
+from infoprune.data.randomness import generators
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.data.base import Facts, Task, data_set, given
-from infoprune.data.halves import named_halves, size_of, split
+from infoprune.data.held_out import named_halves, size_of, split
 from infoprune.data.items import INPUTS, LABELS, examples_of
-from infoprune.data.view import USUAL, View
+from infoprune.data.preprocessing import USUAL, View
 from infoprune.errors import MissingData, MissingExtra, UnusableData, first_line
 
 FACTS = Facts(None, 224)

@@ -9,9 +9,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from infoprune.data.base import Examples, Facts, Task
-from infoprune.data.halves import HELD_OUT, size_of, split
+from infoprune.data.held_out import HELD_OUT, size_of, split
 from infoprune.data.items import Items, examples_of
-from infoprune.data.view import USUAL, View
+from infoprune.data.preprocessing import USUAL, View
 from infoprune.errors import BadOwnCode, UnusableData
 from infoprune.own_code import called, named_in, taken
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from infoprune.data.base import Facts, Task, data_set, given
 from infoprune.data.files import ENDINGS, opened
-from infoprune.data.halves import HELD_OUT, TRAIN, named_halves, picture_task, split
-from infoprune.data.view import View
+from infoprune.data.held_out import HELD_OUT, TRAIN, named_halves, picture_task, split
+from infoprune.data.preprocessing import View
 from infoprune.errors import MissingData, UnusableData
 
 FACTS = Facts(None, 224)

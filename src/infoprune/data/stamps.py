@@ -18,11 +18,11 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from infoprune.data.base import Examples, Facts, Task, data_set, given
-from infoprune.data.draws import uniform
 from infoprune.data.files import opened, pictures_under
+from infoprune.data.preprocessing import MEAN, STD
+from infoprune.data.randomness import uniform
 from infoprune.data.scene_textures import photographs
 from infoprune.data.stamp_classes import CLASSES
-from infoprune.data.view import MEAN, STD
 from infoprune.errors import MissingData
 
 LAYOUT = "the stamps of tuxpaint-stamps-default, such as animals/birds/hen.png, at any depth"

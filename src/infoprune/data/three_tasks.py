@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
-from infoprune.data.draws import uniform
+from infoprune.data.randomness import uniform
 from infoprune.data.scenes import CLASSES, SceneSet
 
 SCENES = Facts(classes=len(CLASSES), size=64, kind="maps", wide=2)

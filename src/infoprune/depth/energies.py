@@ -17,9 +17,9 @@ from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.hooks import hooked
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.observe.batches import total_of
-from infoprune.observe.surroundings import undisturbed
+from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
 from infoprune.surgery.blocks import DropBlock
 

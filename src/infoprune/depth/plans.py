@@ -12,12 +12,12 @@ from torch import nn
 
 from infoprune.budgets import Budget, Counted
 from infoprune.budgets.base import Counts
-from infoprune.depth.choosing import Energy, Strategy, chooser
 from infoprune.depth.prices import prices_of, without
+from infoprune.depth.strategies import Energy, Strategy, chooser
 from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
@@ -132,7 +132,7 @@ def _within(
 
     def why_not(count: int) -> str:
         reduced = reduced_to(count)
-        counts = [Counts(b.unit, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
+        counts = [Counts(b.resource, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
         over = ", ".join(str(count) for count in counts if count.verdict != "met")
         return over or next((told for b in timed if (told := _unmet(b, model, reduced, inputs))), "")
 

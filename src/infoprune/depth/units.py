@@ -15,7 +15,7 @@ from infoprune.graph.copies import require_own_code
 from infoprune.graph.passes import Pass
 from infoprune.graph.slots import Site
 from infoprune.graph.verify import restless, structural_copy
-from infoprune.graph.wrapped import followable
+from infoprune.graph.wrappers import followable
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original
 from infoprune.surgery.plan import carry_out, removal_of

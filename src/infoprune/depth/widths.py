@@ -12,15 +12,15 @@ from torch import nn
 
 from infoprune.allocation import utility_of
 from infoprune.budgets import Budget
-from infoprune.depth.carrying import carried, carried_layers, same_sites
-from infoprune.depth.choosing import Energy, Strategy, nested_path
 from infoprune.depth.prices import params_of, price_of, without
+from infoprune.depth.remaining_sites import carried, carried_layers, same_sites
+from infoprune.depth.strategies import Energy, Strategy, nested_path
 from infoprune.depth.units import removals_or_error
 from infoprune.errors import Infeasible
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
 from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, shown, told_floors, usual
 from infoprune.surgery.blocks import DropBlock

@@ -14,7 +14,7 @@ ROWS = 8192  # samples multiplied at once: rounding in single precision grows wi
 class Comoments:
     """Sums of x, of z and of x z' over the samples seen; every field is a plain float64 tensor.
 
-    Adding the fields of two streams gives those of both (what workers all-reduce), and memory does not grow with the
+    Adding the fields of two streams gives those of both (what processes all-reduce), and memory does not grow with the
     number of samples. Batches are centred before they are multiplied, so that single precision data keep their digits
     however far their mean is from zero.
 

@@ -254,8 +254,8 @@ class FeatureSample:
     Energies need distances between samples of different batches, so features must be stored; no sum over
     batches can replace them. Memory is capacity x d numbers. Up to `capacity` samples the result is exactly
     that of the whole; beyond, it is exactly that of a uniform sample without replacement. Each sample draws a
-    random key and the smallest keys stay, so merging workers (all-gather, then `merge`) keeps the sample
-    uniform; give each worker a generator with a seed of its own. Pool wide maps or pass them through
+    random key and the smallest keys stay, so merging processes (all-gather, then `merge`) keeps the sample
+    uniform; give each process a generator with a seed of its own. Pool wide maps or pass them through
     `hsic.sketch` first: a sketch of width w keeps each distance to a relative standard error of 1 / sqrt(2
     w), and the same seed must be used throughout.
 

@@ -22,8 +22,8 @@ class GroupedMean:
     """Weighted mean of per-batch values, sum_b w_b v_b / sum_b w_b, with an error from groups of batches.
 
     Batch b is added to group b modulo `groups`, so memory does not grow with the data. Every field is a
-    plain tensor: adding the fields of several workers (an all-reduce) gives the mean of all their batches,
-    and `merge` also gives exactly the groups that one worker would have filled, had it seen this one's
+    plain tensor: adding the fields of several processes (an all-reduce) gives the mean of all their batches,
+    and `merge` also gives exactly the groups that one process would have filled, had it seen this one's
     batches first.
 
     >>> seen = GroupedMean.empty().update(torch.tensor(1.0)).update(torch.tensor(3.0))

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.detectors import FEW_BOXES, settled
 from infoprune.graph.hooks import hooked
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.nested import outputs_of
 from infoprune.graph.rules import tensors
-from infoprune.graph.settled import FEW_BOXES, settled
 
 SOURCE = "source"  # the operation of a tensor that was there before: an input, a parameter, a constant
 

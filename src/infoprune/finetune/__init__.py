@@ -1,5 +1,9 @@
 """Training what is left: one plain loop that can be killed at any moment."""
 
+from infoprune.deprecated import renamed
+from infoprune.finetune.callbacks import Progress as Progress
+from infoprune.finetune.callbacks import Surroundings as Surroundings
+from infoprune.finetune.callbacks import Trained as Trained
 from infoprune.finetune.checkpoints import Checkpoints as Checkpoints
 from infoprune.finetune.domain import Domain as Domain
 from infoprune.finetune.domain import domain_of as domain_of
@@ -9,8 +13,7 @@ from infoprune.finetune.loss import Naming as Naming
 from infoprune.finetune.norms import reestimate_ as reestimate_
 from infoprune.finetune.options import Training as Training
 from infoprune.finetune.scoring import hits as hits
-from infoprune.finetune.surroundings import Progress as Progress
-from infoprune.finetune.surroundings import Surroundings as Surroundings
-from infoprune.finetune.surroundings import Trained as Trained
-from infoprune.finetune.workers import Workers as Workers
-from infoprune.finetune.workers import joined as joined
+from infoprune.processes import Processes as Processes
+from infoprune.processes import joined as joined
+
+__getattr__ = renamed(__name__, {"Workers": "Processes"})

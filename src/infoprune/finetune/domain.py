@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.norms import agreement_when_renewed, tracking_norms
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.observe import kept_randomness
 from infoprune.planning.untrained import looks_untrained
 

@@ -14,20 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
 from infoprune.data import Examples, First, Steps
-from infoprune.data.draws import mixed
+from infoprune.data.randomness import mixed
+from infoprune.finetune.callbacks import Ended, Progress, Surroundings, Trained
 from infoprune.finetune.checkpoints import Checkpoints, State
 from infoprune.finetune.domain import ASKED, domain_of
 from infoprune.finetune.loss import Goal, Mix, Naming, mix_of
-from infoprune.finetune.machine import autocast, layout_for, precision_on
 from infoprune.finetune.norms import freeze_norms, reestimate_, shared_norms
+from infoprune.finetune.number_format import autocast, layout_for, precision_on
 from infoprune.finetune.optimizers import named, optimizer_of, restore, state_of
 from infoprune.finetune.options import Norms, Training
 from infoprune.finetune.probing import FEWEST, JUDGED, mean_loss, probed
 from infoprune.finetune.schedule import rate_at
 from infoprune.finetune.sharding import sharded, whole
-from infoprune.finetune.surroundings import Ended, Progress, Surroundings, Trained
-from infoprune.finetune.workers import Workers
 from infoprune.observe import kept_randomness
+from infoprune.processes import Processes
 
 LOGS_PER_EPOCH, LEAST_STEPS = 10, 5  # how often progress is told
 
@@ -48,17 +48,17 @@ def train(
 
     The same arguments give bitwise the same weights on the same CPU and number of threads, however often the process
     was killed in between. `teacher`, usually the dense model, gives answers to learn from, weighted by
-    `training.distill`. `goal` is what to learn, by default the names of classes. Under torchrun the workers share each
+    `training.distill`. `goal` is what to learn, by default the names of classes. Under torchrun processes share each
     batch.
     """
     around, goal = around or Surroundings(), goal or Naming()
-    workers = Workers.now()
-    if batch % workers.world:
-        raise ValueError(f"the batch of {batch} cannot be shared by {workers.world} workers; give a multiple")
+    processes = Processes.now()
+    if batch % processes.world:
+        raise ValueError(f"the batch of {batch} cannot be shared by {processes.world} processes; give a multiple")
     with ExitStack() as stack:
         stack.enter_context(kept_randomness())
         stack.enter_context(shared_norms(model))
-        steps = Steps(examples, batch, seed, workers.rank, workers.world)
+        steps = Steps(examples, batch, seed, processes.rank, processes.world)
         try:
             run = _Run(model, steps, training, goal, mix_of(training, classes, seed), teacher, around)
         except _Stopped:
@@ -81,7 +81,7 @@ class _Run:
         self.goal, self.mix = goal, mix
         self.device = next(model.parameters()).device
         self.teacher = teacher.eval() if teacher is not None and training.distill > 0 else None
-        self.workers = Workers.now()
+        self.processes = Processes.now()
         self.total = max(0, round(training.epochs * steps.per_epoch))
         self.step, self.seconds, self.losses = 0, 0.0, torch.zeros(2, dtype=torch.float64)
         self._prepare()
@@ -90,7 +90,7 @@ class _Run:
         self._suit_the_machine()
         self.kept = None
         if self.around.checkpoints is not None:
-            self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.workers.first else _quiet)
+            self.kept = Checkpoints(self.around.checkpoints, self.around.say if self.processes.first else _quiet)
         state = self.kept.newest() if self.kept else None
         self.frozen = self._frozen(state)
         self.training = replace(self.training, lr=self._rate(state))
@@ -99,7 +99,7 @@ class _Run:
         else:
             self.model.load_state_dict(named(state.tensors, "model."))
         self.ema = _average(self.model, self.training.ema)
-        self.spread = self.training.shard and self.workers.world > 1
+        self.spread = self.training.shard and self.processes.world > 1
         self.net = sharded(self.model) if self.spread else self.model
         self.optimizer = optimizer_of(self.net, self.training, fused=not self.spread)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -135,7 +135,7 @@ class _Run:
         self.model.eval()
 
     def _one_step(self, images: Tensor, targets: Any) -> None:
-        self._seed(mixed(self.data.seed, self.step, self.workers.rank))
+        self._seed(mixed(self.data.seed, self.step, self.processes.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.training, self.step, self.total, self.data.per_epoch)
         images, targets = self._placed(images), tree_map_only(Tensor, self._moved, targets)
@@ -161,16 +161,16 @@ class _Run:
         return self.teacher(images)
 
     def _why_end(self) -> Ended:
-        """Workers agree: one that must stop stops all."""
+        """Processes agree: one that must stop stops all."""
         late = self.training.minutes is not None and self.seconds > 60 * self.training.minutes
-        asked = self.workers.mean(torch.tensor([float(self.around.stop()), float(late)], device=self.device))
+        asked = self.processes.mean(torch.tensor([float(self.around.stop()), float(late)], device=self.device))
         return "stopped" if asked[0] > 0 else "out of time" if asked[1] > 0 else "finished"
 
     def _tell(self) -> None:
         every = max(LEAST_STEPS, self.data.per_epoch // LOGS_PER_EPOCH)
         if self.step % every and self.step != self.total:
             return
-        loss = float(self.workers.mean((self.losses[0] / self.losses[1]).to(self.device)))
+        loss = float(self.processes.mean((self.losses[0] / self.losses[1]).to(self.device)))
         self.losses.zero_()
         rate = self.optimizer.param_groups[0]["lr"]
         self.around.note(Progress(self.step, self.total, self.step * self.data.batch, loss, rate, self.seconds))
@@ -178,16 +178,16 @@ class _Run:
     # ------------------------------------------------------------------------------------------------- state
 
     def _save(self) -> None:
-        if self.kept is not None and (self.workers.first or self.spread):
+        if self.kept is not None and (self.processes.first or self.spread):
             facts = {"seconds": self.seconds, "losses": self.losses.tolist(), "scaler": self.scaler.state_dict()}
             facts |= {"frozen": self.frozen, "lr": self.training.lr}
             tensors = {f"model.{name}": value for name, value in _tensors(self.net).items()}
             if self.ema is not None:
                 tensors |= {f"ema.{name}": value for name, value in _tensors(self.ema.module).items()}
             held, numbers = state_of(self.optimizer)
-            if self.workers.first:
+            if self.processes.first:
                 self.kept.write(State(self.step, tensors | held, {**facts, "optimizer": numbers}))
-        self.workers.wait()
+        self.processes.wait()
 
     def _restore(self, state: State) -> None:
         self.step, self.seconds = state.step, state.facts["seconds"]
@@ -239,7 +239,7 @@ class _Run:
         trial.hand_over()
         batches = self.data.between(self.total, self.total + JUDGED, workers=self.around.workers)
         loss = mean_loss((trial.judged(images, targets) for images, targets in batches))
-        return float(self.workers.mean(torch.tensor(loss, device=self.device)))
+        return float(self.processes.mean(torch.tensor(loss, device=self.device)))
 
     @torch.no_grad()
     def judged(self, images: Tensor, targets: Any) -> Tensor:
@@ -260,7 +260,7 @@ class _Run:
 
     def _wrapped(self) -> nn.Module:
         net: Any = self.net
-        if self.workers.world > 1 and not self.spread:
+        if self.processes.world > 1 and not self.spread:
             net = DistributedDataParallel(net, device_ids=[self.device] if self.device.type == "cuda" else None)
         made: Any = torch.compile(net) if self.training.compile else net
         return made

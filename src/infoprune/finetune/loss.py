@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from infoprune.data.draws import mixed
+from infoprune.data.randomness import mixed
 from infoprune.finetune.options import Training
 from infoprune.observe import kept_randomness
 

@@ -1,4 +1,4 @@
-"""Batch norms: how their statistics are set, and shared between workers where torch does not."""
+"""Batch norms: how their statistics are set, and shared between processes where torch does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def freeze_norms(model: nn.Module) -> None:
 
 
 class _Shared:
-    """What a batch norm computes when its batch is spread over all workers."""
+    """What a batch norm computes when its batch is spread over all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ SHARED = {nn.BatchNorm1d: _Shared1d, nn.BatchNorm2d: _Shared2d}
 
 @contextmanager
 def shared_norms(model: nn.Module) -> Iterator[None]:
-    """While this lasts, batch norms see the batches of all workers as one (torch's own does so on GPUs alone)."""
+    """While this lasts, batch norms see the batches of all processes as one (torch's own does so on GPUs alone)."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         yield
         return
@@ -78,7 +78,7 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over workers; so is its gradient."""
+    """The sum over processes; so is its gradient."""
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:

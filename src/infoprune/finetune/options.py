@@ -14,7 +14,7 @@ Norms = Literal["auto", "moving", "frozen"]
 
 @dataclass(frozen=True)
 class Training:
-    """Options of `train`. `lr` is the peak; it belongs to the whole batch, however many workers share it.
+    """Options of `train`. `lr` is the peak; it belongs to the whole batch, however many processes share it.
 
     `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
     `norms` says whether the statistics of batch norms move with the pictures or are frozen as they are; auto freezes
@@ -24,7 +24,7 @@ class Training:
     `minutes` bounds the time of training, interruptions left out; the schedule is then cut short. A checkpoint is
     written every `save_seconds`.
     `precision` auto is bf16 where the device computes in it natively, otherwise fp32; `channels_last` auto is true
-    unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over all workers (FSDP2),
+    unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over processes (FSDP2)
     for models that don't fit on one. `nesterov` looks ahead along SGD's momentum, where there is any; papers often
     don't.
     """

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from infoprune.data import Examples, InOrder
-from infoprune.finetune.machine import autocast
+from infoprune.finetune.number_format import autocast
 from infoprune.finetune.options import Precision
-from infoprune.finetune.workers import Workers
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
+from infoprune.processes import Processes
 
 
 @torch.no_grad()
@@ -18,9 +18,9 @@ def hits(
 ) -> list[bool]:
     """One entry an example: whether the model names its label, or one of them where several are right (n x k).
 
-    Workers share the examples; all get all entries.
+    Processes share the examples; all get all entries.
     """
-    us, device = Workers.now(), next(model.parameters()).device
+    us, device = Processes.now(), next(model.parameters()).device
     found: dict[int, list[bool]] = {}
     with evaluating(model), autocast(device, precision):
         for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):

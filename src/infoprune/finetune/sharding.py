@@ -1,4 +1,4 @@
-"""A network whose tensors are spread over all workers (FSDP2), and back."""
+"""A network whose tensors are spread over all processes (FSDP2), and back."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of it on every worker; every worker must ask."""
+    """All of it on every process; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """This worker's part of it, where `like` is spread."""
+    """This process's part of it, where `like` is spread."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph.detectors import FEW_BOXES
 from infoprune.graph.kept_statistics import KeptStatistics
 from infoprune.graph.labels import Statistic
-from infoprune.graph.packed import numbers_of
+from infoprune.graph.nested import numbers_of
 from infoprune.graph.passes import Pass
-from infoprune.graph.settled import FEW_BOXES
 from infoprune.graph.slicing import Removal
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from infoprune.graph.packed import tensors_in, with_tensors
+from infoprune.graph.nested import tensors_in, with_tensors
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.detectors import FEW_BOXES, settled
 from infoprune.graph.rules.base import tensors
-from infoprune.graph.settled import FEW_BOXES, settled
 from infoprune.graph.slicing import named_tensors
-from infoprune.graph.wrapped import is_compiled
+from infoprune.graph.wrappers import is_compiled
 
 LEFT_OUT = ("_compiled_call_impl",)  # compiled code, which would run the original
 OF_MODULES = frozenset(vars(nn.Module()))

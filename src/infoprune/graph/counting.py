@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.settled import settled
+from infoprune.graph.detectors import settled
 
 aten = torch.ops.aten
 

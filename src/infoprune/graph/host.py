@@ -14,10 +14,10 @@ from torch_pruning.dependency import Dependency, Group, Node
 from torch_pruning.ops import module2type
 from torch_pruning.pruner.function import PrunerBox
 
+from infoprune.graph.bare_weights import stand_in
 from infoprune.graph.member import Member, PartOf, Role
+from infoprune.graph.parameter_use import Use
 from infoprune.graph.slots import Coupling, Slot, layer_name
-from infoprune.graph.standing_in import stand_in
-from infoprune.graph.use import Use
 
 
 class _Part(NamedTuple):

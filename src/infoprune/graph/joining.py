@@ -25,12 +25,12 @@ class Operand:
 
     def has_fixed(self, letter: Letter) -> bool:
         """Whether the tensor's size along this letter stays as it is, if nothing labelled says otherwise."""
-        repeated = {self.letters[axis] for layer in self.marks.repeated for axis in varying(layer)}
+        repeated = {self.letters[axis] for plane in self.marks.repeated for axis in varying(plane)}
         return letter in self.letters and not self.marks.adaptive and letter not in repeated
 
 
 class Strand(NamedTuple):
-    """One layer of one operand, over the letters on which it changes."""
+    """One plane of one operand, over the letters on which it changes."""
 
     owner: int
     letters: tuple[Letter, ...]
@@ -49,7 +49,7 @@ def join(ledger: Ledger, operands: Sequence[Operand], output: Sequence[Letter | 
 
 
 def spread(strand: Strand, output: Sequence[Letter | None], shape: Sequence[int]) -> Tensor:
-    """The strand as a layer of a tensor with these output letters and this shape."""
+    """The strand as a plane of a tensor with these output letters and this shape."""
     present = [letter for letter in output if letter in strand.letters]
     labels = strand.labels.permute([strand.along(letter) for letter in present])
     sizes = iter(labels.shape)
@@ -59,13 +59,13 @@ def spread(strand: Strand, output: Sequence[Letter | None], shape: Sequence[int]
 
 def _strands(ledger: Ledger, owner: int, operand: Operand) -> list[Strand]:
     found = []
-    for layer in operand.marks.layers:
-        mixed = [axis for axis in varying(layer) if operand.letters[axis] is None]
-        if mixed and len(mixed) == len(varying(layer)):
-            ledger.freeze(layer, "an operation mixes positions that this axis is spread over")
-        elif varying(layer):
-            layer = ledger.collapse(layer, mixed)
-            found.append(Strand(owner, tuple(operand.letters[axis] for axis in varying(layer)), compact(layer)))
+    for plane in operand.marks.planes:
+        mixed = [axis for axis in varying(plane) if operand.letters[axis] is None]
+        if mixed and len(mixed) == len(varying(plane)):
+            ledger.freeze(plane, "an operation mixes positions that this axis is spread over")
+        elif varying(plane):
+            plane = ledger.collapse(plane, mixed)
+            found.append(Strand(owner, tuple(operand.letters[axis] for axis in varying(plane)), compact(plane)))
     return found
 
 

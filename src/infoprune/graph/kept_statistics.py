@@ -46,7 +46,7 @@ class KeptStatistics(TorchDispatchMode):
     def _follow(self, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
         """Nothing is tied here, so that labels go through a norm as they came."""
         marks = self.tape.marks(args[0]) if func.overloadpacket in NORMS else Marks()
-        if marks.layers:
+        if marks.planes:
             self.tape.mark(out[0], marks)
         else:
             find_rule(func)(self.tape, func, args, kwargs, out)
@@ -55,19 +55,19 @@ class KeptStatistics(TorchDispatchMode):
         """Which elements count, where along these axes some do and some don't; broadcasts to the tensor's shape."""
         found = None
         with paused():
-            for layer in self.tape.marks(tensor).layers:
-                if set(varying(layer)) & set(axes):
-                    stays = ~self._gone(layer)
+            for plane in self.tape.marks(tensor).planes:
+                if set(varying(plane)) & set(axes):
+                    stays = ~self._gone(plane)
                     found = stays if found is None else found & stays
             if found is None or bool((found.amax(tuple(axes), True) == found.amin(tuple(axes), True)).all()):
                 return None
         return found.to(tensor.device)
 
-    def _gone(self, layer: Tensor) -> Tensor:
-        for axis in set(range(layer.dim())) - set(varying(layer)):
-            layer = layer.narrow(axis, 0, 1)
+    def _gone(self, plane: Tensor) -> Tensor:
+        for axis in set(range(plane.dim())) - set(varying(plane)):
+            plane = plane.narrow(axis, 0, 1)
         self._look_up()
-        return self.gone[layer]
+        return self.gone[plane]
 
     def _look_up(self) -> None:
         """Mark the labels that the removal takes, of the parameters met since the last look."""

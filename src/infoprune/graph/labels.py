@@ -1,8 +1,8 @@
 """Labels: which index of which parameter every element of a tensor stands or falls with.
 
-A *label* is an integer that names one index along one axis of one parameter; label 0 may never leave. A *layer* is an
+A *label* is an integer that names one index along one axis of one parameter; label 0 may never leave. A *plane* is an
 integer tensor of the labelled tensor's shape, with stride 0 along every axis on which it does not change, so that it
-costs nothing to move. A tensor may carry several layers: a weight carries one for its rows and one for its columns.
+costs nothing to move. A tensor may carry several planes: a weight carries one for its rows and one for its columns.
 Operations tie labels: indices whose labels are tied leave the network together.
 """
 
@@ -34,46 +34,46 @@ class Statistic(NamedTuple):
 
 @dataclass(frozen=True)
 class Marks:
-    """The layers of one tensor. `adaptive`: made from sizes alone, so that it shrinks with whatever it meets.
+    """The planes of one tensor. `adaptive`: made from sizes alone, so that it shrinks with whatever it meets.
 
-    `repeated` holds a layer, of numbers that are no labels, for every axis along which one element was expanded: such
+    `repeated` holds a plane, of numbers that are no labels, for every axis along which one element was expanded: such
     an axis is as long as the code asks for, so that it too shrinks with what it meets.
     """
 
-    layers: tuple[Tensor, ...] = ()
+    planes: tuple[Tensor, ...] = ()
     adaptive: bool = False
     repeated: tuple[Tensor, ...] = ()
 
 
-def varying(layer: Tensor) -> tuple[int, ...]:
+def varying(plane: Tensor) -> tuple[int, ...]:
     """The axes along which the labels change."""
-    return tuple(d for d in range(layer.dim()) if layer.size(d) > 1 and layer.stride(d) != 0)
+    return tuple(d for d in range(plane.dim()) if plane.size(d) > 1 and plane.stride(d) != 0)
 
 
-def hold(layer: Tensor, axes: Sequence[int]) -> Tensor:
-    """The layer with `axes` held at their first index (stride 0), of unchanged shape."""
-    shape = layer.shape
+def hold(plane: Tensor, axes: Sequence[int]) -> Tensor:
+    """The plane with `axes` held at their first index (stride 0), of unchanged shape."""
+    shape = plane.shape
     for axis in axes:
-        layer = layer.narrow(axis, 0, 1)
-    return layer.expand(shape)
+        plane = plane.narrow(axis, 0, 1)
+    return plane.expand(shape)
 
 
-def tidy(layer: Tensor) -> Tensor:
+def tidy(plane: Tensor) -> Tensor:
     """The same labels with stride 0 wherever they are constant."""
-    if layer.numel() == 0:
-        return layer
-    block, axes = compact(layer), varying(layer)
+    if plane.numel() == 0:
+        return plane
+    block, axes = compact(plane), varying(plane)
     constant = [d for i, d in enumerate(axes) if bool((block == block.narrow(i, 0, 1)).all())]
-    return hold(layer, constant)
+    return hold(plane, constant)
 
 
-def compact(layer: Tensor) -> Tensor:
+def compact(plane: Tensor) -> Tensor:
     """Only the axes on which the labels change."""
-    keep = varying(layer)
-    for axis in reversed(range(layer.dim())):
+    keep = varying(plane)
+    for axis in reversed(range(plane.dim())):
         if axis not in keep:
-            layer = layer.select(axis, 0)
-    return layer
+            plane = plane.select(axis, 0)
+    return plane
 
 
 def major_axis(block: Tensor) -> int:
@@ -105,22 +105,22 @@ class Ledger:
         a, b = torch.broadcast_tensors(a, b)
         self.ties.append((compacted_pair(a, b), compacted_pair(b, a)))
 
-    def freeze(self, layer: Tensor, reason: str) -> None:
-        self.frozen.append((compact(layer).flatten().numpy(), reason))
+    def freeze(self, plane: Tensor, reason: str) -> None:
+        self.frozen.append((compact(plane).flatten().numpy(), reason))
 
-    def note_statistic(self, layer: Tensor, statistic: Statistic) -> None:
-        self.inexact.append((compact(layer).flatten().numpy(), statistic))
+    def note_statistic(self, plane: Tensor, statistic: Statistic) -> None:
+        self.inexact.append((compact(plane).flatten().numpy(), statistic))
 
-    def collapse(self, layer: Tensor, axes: Sequence[int]) -> Tensor:
+    def collapse(self, plane: Tensor, axes: Sequence[int]) -> Tensor:
         """Tie all labels along `axes`, and hold these axes."""
         for axis in axes:
-            self.tie(layer, layer.narrow(axis, 0, 1))
-            layer = hold(layer, [axis])
-        return layer
+            self.tie(plane, plane.narrow(axis, 0, 1))
+            plane = hold(plane, [axis])
+        return plane
 
-    def require_rectangle(self, layer: Tensor) -> None:
+    def require_rectangle(self, plane: Tensor) -> None:
         """The labels vary on several axes at once; what leaves must leave a rectangle behind."""
-        block = compact(layer) if layer.numel() else layer
+        block = compact(plane) if plane.numel() else plane
         if block.dim() > 1 and block.numel():
             self.rectangles.setdefault((tuple(block.shape), block.contiguous().numpy().tobytes()), block)
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import numbers_of
+from infoprune.graph.detectors import FEW_BOXES
+from infoprune.graph.nested import numbers_of
 from infoprune.graph.passes import Pass, smaller
 from infoprune.graph.rules.base import tensors
-from infoprune.graph.settled import FEW_BOXES
 from infoprune.graph.slicing import named_tensors
 
 HUGE = 1e4  # numbers as large stand for minus infinity, or for something that is looked up

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from infoprune.errors import UnknownName, Untraceable
-from infoprune.graph.settled import settled
+from infoprune.graph.detectors import settled
 from infoprune.graph.tape import Extent, record
 from infoprune.graph.trace import Graph
 from infoprune.registry import nearest
@@ -36,12 +36,12 @@ def output_of(graph: Graph, layer: str) -> Output:
         tape, _ = record(graph.model, graph.inputs, streams=graph.streams)
     if len(heard) != 1 or not isinstance(heard[0], Tensor) or heard[0].dim() < 2:
         raise Untraceable(f"{layer} does not give out one tensor with channels, once; name a layer that does")
-    return _output(graph, heard[0], tape.marks(heard[0]).layers)
+    return _output(graph, heard[0], tape.marks(heard[0]).planes)
 
 
-def _output(graph: Graph, tensor: Tensor, layers: tuple[Tensor, ...]) -> Output:
+def _output(graph: Graph, tensor: Tensor, planes: tuple[Tensor, ...]) -> Output:
     shape, count = tuple(tensor.shape), tensor.shape[1]
-    for labels in layers:
+    for labels in planes:
         extent = Extent(count, labels, 1)
         owners = graph.owners(extent)
         if owners is not None:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.settled import settled
+from infoprune.graph.detectors import settled
 
 aten = torch.ops.aten
 KNOWN = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)

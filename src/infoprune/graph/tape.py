@@ -19,20 +19,20 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.hooks import hooked
 from infoprune.graph.labels import Ledger, Marks, compact, varying
-from infoprune.graph.packed import numbers_of, outputs_of
+from infoprune.graph.nested import numbers_of, outputs_of
+from infoprune.graph.parameter_use import Use
 from infoprune.graph.rules import find_rule, moves, tensors
 from infoprune.graph.rules.multihead import dimensions_of, multihead, tie_streams
 from infoprune.graph.rules.recurrence import tie_layers
 from infoprune.graph.rules.weight_norms import note_norms
-from infoprune.graph.use import Use
 
 
 @dataclass(frozen=True)
 class Extent:
-    """`size` positions along `axis` of `layer`; without a layer their number is fixed."""
+    """`size` positions along `axis` of `plane`; without a plane their number is fixed."""
 
     size: int
-    layer: Tensor | None = None
+    plane: Tensor | None = None
     axis: int = 0
 
 
@@ -46,10 +46,10 @@ class Product:
 
 @dataclass(frozen=True)
 class NamedSize:
-    """Code of `module` handled this layer itself, so the module may name its sizes in attributes."""
+    """Code of `module` handled this plane itself, so the module may name its sizes in attributes."""
 
     module: str
-    layer: Tensor
+    plane: Tensor
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ class Tape:
     def note_in_sight(self, out: Any) -> None:
         """The code of the module that runs holds this tensor, and might hand it to any layer of its own."""
         for tensor in tensors(out):
-            layers = [layer for layer in self.marks(tensor).layers if layer.numel()]
-            for labels in map(compact, layers):
+            planes = [plane for plane in self.marks(tensor).planes if plane.numel()]
+            for labels in map(compact, planes):
                 key = self.stack[-1], int(labels.flatten()[0]), tuple(labels.shape)
                 self.in_sight.setdefault(key, labels)
-            if not layers and tensor.dim() > 1:
+            if not planes and tensor.dim() > 1:
                 self.beside.setdefault(self.stack[-1], set()).add(tensor.shape[1 if tensor.dim() > 3 else -1])
 
     def agree_with_count(self, counted: int, before: int) -> None:
@@ -142,21 +142,21 @@ class Tape:
         """Whether the module that is running, or one around it, is to lose dimensions of every head."""
         return any(not name or f"{self.stack[-1]}.".startswith(f"{name}.") for name in self.head_dims)
 
-    def by_dimension(self, layer: Tensor) -> Tensor:
+    def by_dimension(self, plane: Tensor) -> Tensor:
         """Where heads shrink with the stream, the same dimensions leave from all of them, and from q, k and v."""
         size = next((d for name, d in self.streams.items() if f"{self.stack[-1]}.".startswith(f"{name}.")), 0)
-        axes = varying(layer) if size else ()
-        return self.ledger.collapse(layer, axes[:-1]) if axes and layer.size(axes[-1]) == size else layer
+        axes = varying(plane) if size else ()
+        return self.ledger.collapse(plane, axes[:-1]) if axes and plane.size(axes[-1]) == size else plane
 
-    def note_sizes(self, layer: Tensor) -> None:
-        for axis in varying(layer) if layer.numel() else ():
-            key = (self.stack[-1], layer.size(axis), axis, layer.dim(), int(layer.flatten()[0]))
-            self.named_sizes.setdefault(key, NamedSize(self.stack[-1], layer))
+    def note_sizes(self, plane: Tensor) -> None:
+        for axis in varying(plane) if plane.numel() else ():
+            key = (self.stack[-1], plane.size(axis), axis, plane.dim(), int(plane.flatten()[0]))
+            self.named_sizes.setdefault(key, NamedSize(self.stack[-1], plane))
 
-    def note_split(self, layers: Sequence[Tensor], axis: int) -> None:
-        axis %= layers[0].dim()
-        if any(axis in varying(layer) for layer in layers):
-            pieces = tuple(Extent(layer.size(axis), layer, axis) for layer in layers)
+    def note_split(self, planes: Sequence[Tensor], axis: int) -> None:
+        axis %= planes[0].dim()
+        if any(axis in varying(plane) for plane in planes):
+            pieces = tuple(Extent(plane.size(axis), plane, axis) for plane in planes)
             self.named_splits.append(NamedSplit(self.stack[-1], pieces))
 
     def is_at_rest(self, tensor: Tensor) -> bool:
@@ -177,7 +177,7 @@ class Tape:
         if not moves(func):
             for tensor in inputs:
                 self.use.note_met(self.marks(tensor))
-        roots = [self.use.roots.get(t) for t in inputs if not self.marks(t).adaptive or self.marks(t).layers]
+        roots = [self.use.roots.get(t) for t in inputs if not self.marks(t).adaptive or self.marks(t).planes]
         if roots and all(root is not None for root in roots):
             note_norms(self, func, inputs, outputs)
             for tensor in outputs:
@@ -196,7 +196,7 @@ class Tape:
         self.output_axis = {**self.use.output_axes(), **self.output_axis}
 
     def _label_parameter(self, tensor: Tensor) -> Marks:
-        layers = []
+        planes = []
         self.use.roots[tensor] = tensor
         name = self.names[tensor]
         kernel = 2 if name in self.kernels else tensor.dim()
@@ -204,8 +204,8 @@ class Tape:
             labels = self.ledger.fresh(tensor.size(axis))
             self.axes[name, axis] = labels
             shape = [-1 if d == axis else 1 for d in range(tensor.dim())]
-            layers.append(labels.view(shape).expand(tensor.shape))
-        return Marks(tuple(layers))
+            planes.append(labels.view(shape).expand(tensor.shape))
+        return Marks(tuple(planes))
 
 
 class _Recorder(TorchDispatchMode):
@@ -276,8 +276,8 @@ def follow(tape: Tape, model: nn.Module, inputs: Arguments) -> Any:
             "in a module whose forward gives the tensors that matter"
         )
     for tensor in outputs_of(output):
-        for layer in tape.marks(tensor).layers:
-            tape.ledger.freeze(layer, "it is an output of the model")
+        for plane in tape.marks(tensor).planes:
+            tape.ledger.freeze(plane, "it is an output of the model")
         tape.use.note_met(tape.marks(tensor))
     return output
 

@@ -24,13 +24,13 @@ from infoprune.graph.other_ways import other_ways
 from infoprune.graph.passes import Pass
 from infoprune.graph.recomputed import weight_of
 from infoprune.graph.rules.multihead import suspects
+from infoprune.graph.sites import Form, Sorting, couplings
 from infoprune.graph.slicing import attributes_in_use
 from infoprune.graph.slots import Coupling, Place, Site
-from infoprune.graph.sorting import Form, Sorting, couplings
 from infoprune.graph.tape import Extent, Tape, follow
 from infoprune.graph.unread import left_for
 from infoprune.graph.verify import Trials
-from infoprune.graph.wrapped import followable
+from infoprune.graph.wrappers import followable
 from infoprune.registry import nearest
 
 Unit = Literal["macs", "params"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from infoprune.graph.sites import Sorting
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.slots import Coupling
-from infoprune.graph.sorting import Sorting
 from infoprune.graph.tape import Tape
 
 Fits = Callable[[frozenset[int]], bool]
@@ -49,7 +49,7 @@ def left_for(model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence
     it may read several side by side, a part of one, or one with its places flattened into it.
     """
     found: dict[str, str] = {}
-    held = {module: list(_held(layers, sorting, couplings)) for module, layers in _by_module(tape).items()}
+    held = {module: list(_held(planes, sorting, couplings)) for module, planes in _by_module(tape).items()}
     for module, all_unread in _unread_by_reader(model, tape).items():
         here = held.get(module, [])
         lengths = frozenset(tape.beside.get(module, ())).union(*(h.lengths for h in here))
@@ -94,8 +94,8 @@ def _by_module(tape: Tape) -> Mapping[str, list[Tensor]]:
     return found
 
 
-def _held(layers: Iterable[Tensor], sorting: Sorting, couplings: Sequence[Coupling]) -> Iterator[_Held]:
-    for labels in layers:
+def _held(planes: Iterable[Tensor], sorting: Sorting, couplings: Sequence[Coupling]) -> Iterator[_Held]:
+    for labels in planes:
         sites = frozenset(np.unique(sorting.site_of[labels.numpy()]).tolist()) - {-1}
         slots = [slot.size for site in sites for slot in couplings[site].slots]
         yield _Held(frozenset(n for n in (*labels.shape, labels.numel(), *slots) if n > 1), sites)

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from infoprune.errors import Untraceable, first_line
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.copies import structural_copy as structural_copy
+from infoprune.graph.detectors import FEW_BOXES
 from infoprune.graph.hooks import hooked
 from infoprune.graph.labels import Statistic
 from infoprune.graph.other_ways import on_other_numbers
 from infoprune.graph.passes import Pass, smaller
-from infoprune.graph.settled import FEW_BOXES
-from infoprune.graph.settled import evaluating as evaluating
 from infoprune.graph.slicing import Removal, blank, named_tensors, shrink
 from infoprune.graph.slicing import replace as put
 from infoprune.graph.slots import Coupling, Site

@@ -1,5 +1,6 @@
 """What a unit is worth. Every class here is a `tp.importance.Importance`."""
 
+from infoprune.deprecated import renamed
 from infoprune.importance.base import About as About
 from infoprune.importance.base import GroupImportance as GroupImportance
 from infoprune.importance.base import Importance as Importance
@@ -14,11 +15,11 @@ from infoprune.importance.conditional import ConditionalImportance as Conditiona
 from infoprune.importance.controls import MostImportantFirstImportance as MostImportantFirstImportance
 from infoprune.importance.controls import SeededRandomImportance as SeededRandomImportance
 from infoprune.importance.energy import EnergyImportance as EnergyImportance
+from infoprune.importance.host_importances import of_host as of_host
+from infoprune.importance.host_importances import rankings as rankings
 from infoprune.importance.hsic import HSICImportance as HSICImportance
 from infoprune.importance.mutual_information import MutualInformationImportance as MutualInformationImportance
-from infoprune.importance.of_host import of_host as of_host
-from infoprune.importance.of_host import rankings as rankings
 from infoprune.importance.saturation import Saturation as Saturation
 from infoprune.importance.saturation import saturation as saturation
 
-register = importances.register
+__getattr__ = renamed(__name__, {"register": "importances.register"})

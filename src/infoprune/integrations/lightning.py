@@ -15,7 +15,7 @@ from infoprune.artifact import save
 from infoprune.compensation import Compensation
 from infoprune.errors import InfopruneError
 from infoprune.integrations import toolkit
-from infoprune.integrations.cutting import cut_
+from infoprune.integrations.pruning_callback import cut_
 from infoprune.surgery import Plan, prune_, rebuild_optimizer
 
 with toolkit("lightning", extra="lightning"):

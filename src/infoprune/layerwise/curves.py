@@ -17,10 +17,10 @@ from infoprune.estimators.hsic import LEAST_UNBIASED, nhsic
 from infoprune.estimators.moments import Estimate, GroupedMean
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.packed import outputs_of
+from infoprune.graph.evaluating import evaluating
+from infoprune.graph.nested import outputs_of
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import Site, gone
-from infoprune.graph.verify import evaluating
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness

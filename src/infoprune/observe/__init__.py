@@ -6,6 +6,6 @@ from infoprune.observe.grams import by_sample as by_sample
 from infoprune.observe.grams import gram_of as gram_of
 from infoprune.observe.grams import similarity as similarity
 from infoprune.observe.observations import Observations as Observations
-from infoprune.observe.surroundings import kept_randomness as kept_randomness
-from infoprune.observe.surroundings import present as present
+from infoprune.observe.undisturbed import kept_randomness as kept_randomness
+from infoprune.observe.undisturbed import present as present
 from infoprune.observe.watching import observe as observe

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infoprune.errors import StaleObservations
 from infoprune.estimators.covariance import Comoments
-from infoprune.observe.reading import groups_of, input_axis, reads, samples_of
+from infoprune.observe.reader_layers import groups_of, input_axis, reads, samples_of
 
 MOST_COLUMNS = 4096  # 4096^2 moments are 128 MiB a layer
 

@@ -56,7 +56,7 @@ class Observations:
         return replace(self, statistic=statistic, samples=samples, responses=responses, moments=moments)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> Observations:
-        """Merged over all workers of an initialised process group, in the order of their ranks."""
+        """Merged over all processes of an initialised process group, in the order of their ranks."""
         found: list[Any] = [None] * dist.get_world_size(group)
         dist.all_gather_object(found, self, group)
         merged = found[0]

@@ -28,7 +28,7 @@ from infoprune.observe.patches import (
     corresponding,
     patches_of,
 )
-from infoprune.observe.surroundings import undisturbed
+from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
 from infoprune.registry import nearest
 

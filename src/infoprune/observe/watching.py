@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
-from infoprune.graph.packed import outputs_of
-from infoprune.graph.wrapped import bare
+from infoprune.graph.nested import outputs_of
+from infoprune.graph.wrappers import bare
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
 from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
 from infoprune.observe.moments import Reading, is_read
 from infoprune.observe.observations import Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
-from infoprune.observe.surroundings import placed_on, undisturbed
+from infoprune.observe.undisturbed import placed_on, undisturbed
 from infoprune.progress import counting
 from infoprune.require import require_model
 

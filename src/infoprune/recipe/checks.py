@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from infoprune.data import Task
 from infoprune.errors import BadRecipe, Infeasible
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.task_kinds import KINDS
 
 
 def check_kind(recipe: Recipe, task: Task) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from infoprune.data import First, Task
-from infoprune.finetune import Workers
+from infoprune.finetune import Processes
 from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.observe import Observations, kept_randomness, observe
 from infoprune.observe.tasks import TaskObservations, observe_tasks
-from infoprune.recipe.kinds import KINDS
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.task_kinds import KINDS
 
 OFFERED = ("seen", "model", "loader", "importance")  # evidence that a recipe can give, by the parameter's name
 SEEN = (Observations, TaskObservations)
@@ -59,15 +59,15 @@ class Evidence:
 
     @cached_property
     def seen(self) -> Observations:
-        """One pass; workers share the batches and merge what they saw."""
-        us = Workers.now()
+        """One pass; processes share the batches and merge what they saw."""
+        us = Processes.now()
         moments = rankings[self.recipe.importance.name].about.needs_moments
         found = observe(self.scene.model, self.loader(us.rank, us.world), progress=self.scene.progress, moments=moments)
         return found.all_reduce() if us.world > 1 else found
 
     @cached_property
     def tasks_seen(self) -> TaskObservations:
-        """One pass that sets layers beside what the network gives out; all workers see all pictures."""
+        """One pass that sets layers beside what the network gives out; all processes see all pictures."""
         outputs, seed = KINDS[self.scene.task.kind].outputs, self.recipe.seed
         first = self._first()
         told: Any = {"samples": first.total, "progress": self.scene.progress}
@@ -75,7 +75,7 @@ class Evidence:
             return observe_tasks(self.scene.model, pictures(first), outputs=outputs, seed=seed, **told)
 
     def loader(self, rank: int = 0, world: int = 1) -> Iterable[Any]:
-        """This worker's share of the calibration pictures, with their labels where these are classes."""
+        """This process's share of the calibration pictures, with their labels where these are classes."""
         return KINDS[self.scene.task.kind].calibration(self._first(rank, world))
 
     def _first(self, rank: int = 0, world: int = 1) -> First:
@@ -94,7 +94,7 @@ class Evidence:
 
 
 def first_of(recipe: Recipe, task: Task, samples: int, rank: int = 0, world: int = 1) -> First:
-    """The first pictures of the training half, as this worker reads them."""
+    """The first pictures of the training half, as this process reads them."""
     return First(task.train, samples, recipe.data.batch, recipe.seed, rank, world)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from infoprune.errors import InfopruneError
 from infoprune.files import write_atomically
-from infoprune.finetune import Progress, Workers
+from infoprune.finetune import Processes, Progress
 from infoprune.finetune.checkpoints import save_tensors
-from infoprune.recipe.board import Board
 from infoprune.recipe.reading import changed, kept_recipe, to_yaml
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.tensorboard import Board
 from infoprune.recipe.yaml_text import read
 from infoprune.surgery import Plan
 
@@ -38,20 +38,20 @@ class Folder:
         elif path.exists() and (not path.is_dir() or any(_foreign(path))):
             raise InfopruneError(f"{path} exists and is not a run of ours; choose another --out")
         folder = cls(path)
-        Workers.now().wait()  # all have looked before the first one writes
+        Processes.now().wait()  # all have looked before the first one writes
         if not kept.is_file():
             folder.write(RECIPE, to_yaml(recipe))
-        Workers.now().wait()
+        Processes.now().wait()
         return folder
 
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
     def write(self, name: str, text: str) -> None:
-        if Workers.now().first:
+        if Processes.now().first:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / name, text.encode())
-        Workers.now().wait()
+        Processes.now().wait()
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, json.dumps(value))
@@ -63,10 +63,10 @@ class Folder:
             raise InfopruneError(f"{self.path / name} is damaged ({error}); remove it and run again") from error
 
     def write_tensors(self, name: str, tensors: Mapping[str, Any]) -> None:
-        if Workers.now().first:
+        if Processes.now().first:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             save_tensors(self.path / name, tensors)
-        Workers.now().wait()
+        Processes.now().wait()
 
     def plan(self, cut: str) -> Plan | None:
         path = self.path / cut / "plan.json"
@@ -88,7 +88,7 @@ class Metrics:
     """metrics.jsonl: one line a moment. After a kill, what was written past the last checkpoint is written again."""
 
     def __init__(self, path: Path, *, tensorboard: bool = False):
-        self.path, self.tensorboard = path, tensorboard and Workers.now().first
+        self.path, self.tensorboard = path, tensorboard and Processes.now().first
         self.rows = list(_rows(path)) if path.is_file() else []
         self.last = {row["phase"]: row["step"] for row in self.rows if "step" in row}
         self._write_all()
@@ -107,7 +107,7 @@ class Metrics:
     def _append(self, row: Mapping[str, Any]) -> None:
         self.rows.append(dict(row))
         self.last[row["phase"]] = row.get("step", self.last.get(row["phase"], -1))
-        if Workers.now().first:
+        if Processes.now().first:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             if self.board is not None:
@@ -117,7 +117,7 @@ class Metrics:
         return [row for row in self.rows if row["phase"] == phase]
 
     def _write_all(self) -> None:
-        if Workers.now().first:
+        if Processes.now().first:
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self.board = Board(self.path.with_name(BOARD), self.rows) if self.tensorboard else None
 

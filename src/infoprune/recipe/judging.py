@@ -12,10 +12,10 @@ from infoprune.data import InOrder, Task
 from infoprune.data.coco import AtSize, precisions, results
 from infoprune.data.coco_objects import Objects
 from infoprune.errors import UnusableData
-from infoprune.finetune import Workers, hits
-from infoprune.finetune.machine import autocast
+from infoprune.finetune import Processes, hits
+from infoprune.finetune.number_format import autocast
 from infoprune.finetune.options import Precision
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.recipe.quality import Hits, Judged, Scores
 from infoprune.split import PSNR, RMSE, MeanIoU, Metric
 
@@ -58,8 +58,8 @@ def judged_names(model: nn.Module, task: Task, *, batch: int, precision: Precisi
 
 @torch.no_grad()
 def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision, workers: int = 0) -> Scores:
-    """Every task's score; workers share the pictures."""
-    us, device, metrics = Workers.now(), next(model.parameters()).device, metrics_of(task.classes)
+    """Every task's score; processes share the pictures."""
+    us, device, metrics = Processes.now(), next(model.parameters()).device, metrics_of(task.classes)
     found: dict[int, dict[str, Tensor]] = {}
     with evaluating(model), autocast(device, precision):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
@@ -73,7 +73,7 @@ def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precisio
 
 
 def in_order(parts: Iterable[Mapping[int, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """What workers found of single batches, by name, in the order of the pictures."""
+    """What processes found of single batches, by name, in the order of the pictures."""
     places = {place: found for part in parts for place, found in part.items()}
     ordered = [places[place] for place in sorted(places)]
     return {name: torch.cat([one[name] for one in ordered]) for name in ordered[0]}
@@ -85,7 +85,7 @@ def scores_of(metrics: Mapping[str, Metric], statistics: Mapping[str, Tensor]) -
 
 @torch.no_grad()
 def judged_objects(model: nn.Module, task: Task, **_: object) -> Scores:
-    """COCO's precision of boxes and masks; every worker looks at every picture."""
+    """COCO's precision of boxes and masks; every process looks at every picture."""
     examples = task.held_out
     if not isinstance(examples, Objects):
         raise UnusableData(f"data.{task.name} has objects that are not in COCO's layout; give it as coco_instances")

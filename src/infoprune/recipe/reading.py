@@ -28,6 +28,7 @@ from infoprune.registry import nearest
 from infoprune.surgery.token_scores import token_scores
 
 Names = Mapping[str, Callable[..., Any]]
+FORMER_ESTIMATES = {"corrected": "excess", "plug-in": "value"}  # as recipes of the last release have them
 WITH_CODE = ("model", "data")  # sections that may name a Python file
 
 
@@ -235,11 +236,14 @@ def _depth(given: Any, path: str) -> s.DepthSection:
 def _tokens(given: Any, path: str) -> s.TokensSection:
     own, _ = section(s.TokensSection, given, path)
     found = s.TokensSection(**own)
+    found = replace(found, score=token_scores.current(found.score))
     _named(f"{path}.score", lambda: token_scores[found.score])
     return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
 
 
 def _split(given: Any, path: str) -> s.SplitSection:
+    if isinstance(given, Mapping) and given.get("estimate") in FORMER_ESTIMATES:
+        given = {**given, "estimate": FORMER_ESTIMATES[given["estimate"]]}
     own, _ = section(s.SplitSection, given, path)
     found = s.SplitSection(**own)
     if not 0 < found.share <= 1:

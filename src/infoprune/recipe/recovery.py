@@ -10,13 +10,13 @@ from infoprune.compensation.pictures import FEWEST
 from infoprune.compensation.survivors import Survivors
 from infoprune.data import Task
 from infoprune.errors import BadRecipe
-from infoprune.finetune import Workers
+from infoprune.finetune import Processes
 from infoprune.finetune.domain import ASKED
 from infoprune.observe import kept_randomness
 from infoprune.recipe.evidence import first_of
-from infoprune.recipe.kinds import KINDS
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.surgery import Plan
 
 
@@ -24,17 +24,17 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
     """Raise BadRecipe where the data can't carry what the recipe fits on them."""
     if recipe.compensate is None or recipe.split is not None:
         return
-    each = min(recipe.compensate.samples, len(task.train)) // Workers.now().world
+    each = min(recipe.compensate.samples, len(task.train)) // Processes.now().world
     if each < FEWEST:
         raise BadRecipe(
-            f"data.{task.name} gives every worker {each} pictures to refit readers on, which needs {FEWEST} at least; "
+            f"data.{task.name} gives every process {each} pictures to refit readers on, which needs {FEWEST} at least; "
             "give more, or compensate: false"
         )
 
 
 def compensate(scene: Scene, samples: int, model: nn.Module, plan: Plan) -> Compensation:
-    """Let what stayed in `model`, which the plan left of the scene's, say what left; in place, workers together."""
-    us, kind = Workers.now(), KINDS[scene.task.kind]
+    """Let what stayed in `model`, which the plan left of the scene's, say what left; in place, processes together."""
+    us, kind = Processes.now(), KINDS[scene.task.kind]
     loader = kind.calibration(first_of(scene.recipe, scene.task, samples, us.rank, us.world))
     with kept_randomness():
         return compensate_(model, scene.model, loader, samples=samples, progress=scene.progress, plan=plan)

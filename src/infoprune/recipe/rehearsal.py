@@ -10,14 +10,14 @@ from torch import nn
 
 from infoprune.data import Noise, Task
 from infoprune.errors import BadRecipe, InfopruneError
-from infoprune.finetune import Workers
+from infoprune.finetune import Processes
 from infoprune.planning.untrained import known_to_be_untrained
 from infoprune.recipe.cuts import Cut
-from infoprune.recipe.scene import Scene, example
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene, example
 from infoprune.surgery import prune_
 
-BATCH, BATCHES = 4, 4  # pictures of noise; every worker sees at least one batch
+BATCH, BATCHES = 4, 4  # pictures of noise; every process sees at least one batch
 
 
 def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut]) -> nn.Module:
@@ -26,7 +26,7 @@ def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut])
     Counts depend on weights and budgets, so that prices are those of the run wherever no cut is `unsure`.
     """
     model, small = copy.deepcopy(dense), _quick(recipe)
-    noise = Noise(BATCH * max(BATCHES, Workers.now().world), task.shape)
+    noise = Noise(BATCH * max(BATCHES, Processes.now().world), task.shape)
     x = example(task).to(next(dense.parameters()).device)
     for cut in cuts:
         scene = Scene(small, model, x, replace(task, train=noise, held_out=noise), rehearsal=True)

@@ -13,8 +13,8 @@ from torch import nn
 
 from infoprune.artifact import read_config
 from infoprune.budgets import Comparison, Counted
-from infoprune.finetune import Workers
-from infoprune.finetune.machine import layout_for, precision_on
+from infoprune.finetune import Processes
+from infoprune.finetune.number_format import layout_for, precision_on
 from infoprune.measure import Measurement, measure
 from infoprune.recipe.cuts import Cut
 from infoprune.recipe.folder import RECIPE
@@ -31,9 +31,9 @@ SURGERY, COMPENSATED = "surgery", "compensated"  # phases of a cut that are judg
 
 def report_of(run: Results, started: float) -> Report:
     """Written as report.json and report.html; the one that is there when the run was finished before."""
-    if Workers.now().first and not run.folder.has(FILE):
+    if Processes.now().first and not run.folder.has(FILE):
         page.write(_made(run, started), run.folder.path)
-    Workers.now().wait()
+    Processes.now().wait()
     return Report.of_run(run.folder.path)
 
 
@@ -188,7 +188,7 @@ def _environment(run: Results, pruned: nn.Module) -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": str(torch.get_num_threads()),
         "device": str(run.device),
-        "workers": str(Workers.now().world),
+        "workers": str(Processes.now().world),
         "precision": str(precision_on(run.device, tuning.precision)),
         "memory format": str(layout_for(pruned, run.device, tuning.channels_last)),
     }

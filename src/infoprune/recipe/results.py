@@ -17,11 +17,11 @@ from infoprune.finetune.options import Norms
 from infoprune.recipe.cuts import Cut, Decision
 from infoprune.recipe.evidence import first_of
 from infoprune.recipe.folder import Folder, Metrics
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan, prune_
 

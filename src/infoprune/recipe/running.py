@@ -16,22 +16,22 @@ from infoprune.data import Task
 from infoprune.errors import InfopruneError, Interrupted
 from infoprune.export import export
 from infoprune.files import held
-from infoprune.finetune import Progress, Surroundings, Training, Workers, joined, train
+from infoprune.finetune import Processes, Progress, Surroundings, Training, joined, train
 from infoprune.observe import kept_randomness
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
 from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
-from infoprune.recipe.kinds import KINDS
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.recovery import check_pictures, compensate, move_norms_
 from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, SURGERY, report_of
 from infoprune.recipe.results import DENSE, WEIGHTS, Results
-from infoprune.recipe.scene import example
 from infoprune.recipe.sections import CompensateSection, Recipe
-from infoprune.recipe.splitting import judged_over_the_wire, sent
+from infoprune.recipe.situation import example
+from infoprune.recipe.split_features import judged_over_the_wire, sent
+from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan, certificate_of, prune_
@@ -44,17 +44,17 @@ def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> R
 
     The same call goes on after an interruption, whatever its cause, and ends with bitwise the same weights. Before
     anything is trained or written every cut is rehearsed, so that what is wrong in a recipe is told at once. Under
-    torchrun the workers share training and observation.
+    torchrun the processes share training and observation.
     """
     display, started, out = display or Silent(), time.perf_counter(), Path(out)
-    with joined() as workers, kept_randomness(), stopping(display.say) as wish:
+    with joined() as processes, kept_randomness(), stopping(display.say) as wish:
         recipe = as_begun(out, recipe)
         sound = _sound(recipe, out)
-        with _alone(workers, out):
+        with _alone(processes, out):
             folder = Folder.opened(out, recipe)
             metrics = Metrics(out / METRICS, tensorboard=recipe.report.tensorboard)
             results = Results(recipe, *sound, folder, metrics)
-            _Run(results, display if workers.first else Silent(), wish).carry_out()
+            _Run(results, display if processes.first else Silent(), wish).carry_out()
             return report_of(results, started)
 
 
@@ -73,9 +73,9 @@ def _sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device,
     return task, x, device, cuts
 
 
-def _alone(workers: Workers, out: Path) -> AbstractContextManager:
-    """The first worker holds the directory for all."""
-    return held(out) if workers.first else nullcontext()
+def _alone(processes: Processes, out: Path) -> AbstractContextManager:
+    """The first process holds the directory for all."""
+    return held(out) if processes.first else nullcontext()
 
 
 class _Run:
@@ -154,12 +154,12 @@ class _Run:
     def _artefact(self) -> None:
         self._pause()
         results = self.results
-        if Workers.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
+        if Processes.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
             compensations = [done for cut in results.cuts if (done := results.compensation(cut.name))]
             save(self.folder.path / ARTEFACT, results.final().cpu(), results.plans(), compensation=compensations)
-        if Workers.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
+        if Processes.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
             self.display.say(str(export(results.final().cpu(), results.x, self.folder.path / EXPORTED)))
-        Workers.now().wait()
+        Processes.now().wait()
 
     # ------------------------------------------------------------------------------------------------- networks
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from infoprune.budgets import Budget, budgets
 from infoprune.finetune import Training
+from infoprune.observe.tasks import Estimate
 
 SCHEMA = 1
 
@@ -116,7 +117,7 @@ class TokensSection:
     """Tokens leave: `keep` is the share of MACs that remains."""
 
     keep: float
-    score: str = "capacity+independence"
+    score: str = "capacity_independence"
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class SplitSection:
     """The network is cut behind the layer `at`, and `share` of its features travel, best first by information.
 
     With `qp` the others travel as well, HEVC-coded at that quality; without it they are zero on arrival. `tasks` are
-    those whose information counts (all alike without), `patch` the side of the patches that are looked at. `plug-in`
-    counts patches whole, as printed; where that gives every feature the same score, the log and the report say so.
+    those whose information counts (all alike without), `patch` the side of the patches that are looked at. The estimate
+    `value` counts patches whole, as printed; where that gives all features one score, the log and the report say so.
     """
 
     at: str
@@ -133,7 +134,7 @@ class SplitSection:
     qp: int | None = None
     tasks: tuple[str, ...] = ()
     patch: int = 2
-    estimate: Literal["corrected", "plug-in"] = "corrected"
+    estimate: Estimate = "excess"
 
 
 @dataclass(frozen=True)

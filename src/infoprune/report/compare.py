@@ -7,8 +7,8 @@ from html import escape
 
 from infoprune.errors import UnusableData
 from infoprune.report import svg
+from infoprune.report.html import document, table
 from infoprune.report.model import Interval, Report, State
-from infoprune.report.parts import document, table
 
 
 def comparison(reports: Sequence[Report]) -> str:

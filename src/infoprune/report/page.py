@@ -8,9 +8,9 @@ from pathlib import Path
 
 from infoprune.files import write_atomically
 from infoprune.report import svg
-from infoprune.report.back import way_back
+from infoprune.report.html import card, code, document, folded, table
 from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State
-from infoprune.report.parts import card, code, document, folded, table
+from infoprune.report.recovery import way_back
 
 PAGE = "report.html"
 PALE = "(pale before, strong after)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from infoprune.report import svg
-from infoprune.report.parts import document, table
+from infoprune.report.html import document, table
 
 SHOWN = 8  # layers with lines of their own: more can't be told apart
 

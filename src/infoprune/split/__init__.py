@@ -17,7 +17,6 @@ from infoprune.split.metrics import RMSE as RMSE
 from infoprune.split.metrics import MeanIoU as MeanIoU
 from infoprune.split.metrics import Metric as Metric
 from infoprune.split.model import SplitModel as SplitModel
-from infoprune.split.physical import plan_without as plan_without
 from infoprune.split.ranking import geometric_median as geometric_median
 from infoprune.split.ranking import l1 as l1
 from infoprune.split.ranking import l2 as l2
@@ -26,6 +25,7 @@ from infoprune.split.ranking import rank as rank
 from infoprune.split.ranking import tied_share as tied_share
 from infoprune.split.rate import RateChoice as RateChoice
 from infoprune.split.rate import select_for_rate as select_for_rate
+from infoprune.split.removal import plan_without as plan_without
 from infoprune.split.tradeoff import WinnerMap as WinnerMap
 from infoprune.split.tradeoff import rate_difference as rate_difference
 from infoprune.split.tradeoff import task_distortion as task_distortion

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.graph.copies import structural_copy
-from infoprune.split.cut import Cut
+from infoprune.split.split_point import Cut
 
 WATCHED = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
 

@@ -13,11 +13,11 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoprune.errors import NotACut, UnknownName
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.registry import nearest
 from infoprune.split.copies import Copies
-from infoprune.split.cut import Cut, Reached, cut_at, require_cut
 from infoprune.split.program import program_of
+from infoprune.split.split_point import Cut, Reached, cut_at, require_cut
 
 Heads = Sequence[str] | Mapping[str, str | int] | None
 

@@ -140,7 +140,7 @@ def _finest(fits: Callable[[int], bool], coarsest: int) -> int | None:
 def _target(features: Tensor, asked: float | Budget) -> float:
     if isinstance(asked, Budget):
         if not isinstance(asked, Bits):
-            raise ValueError(f"the budget is of {asked.unit}; give ip.budgets.bits(...)")
+            raise ValueError(f"the budget is of {asked.resource}; give ip.budgets.bits(...)")
         return asked.limit(BITS_A_VALUE * features[0].numel())
     if not 0 < asked < float("inf"):
         raise ValueError(f"bits_per_image is {asked}; give a positive finite number")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.graph.slicing import Removal, sliced
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.surgery.edit import Edit
 from infoprune.surgery.plan import Plan, added_by, removal_of
 

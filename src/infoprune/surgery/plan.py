@@ -11,7 +11,7 @@ from torch import nn
 
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.graph.slicing import Removal, shrink
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.surgery.checked import fields_of, integer, keys, mapping, sequence, word
 from infoprune.surgery.edit import Added, Edit, edits, stale
 from infoprune.surgery.inputs import InputSpec, inputs_from

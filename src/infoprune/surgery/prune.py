@@ -16,7 +16,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
 from infoprune.graph.verify import structural_copy
-from infoprune.graph.wrapped import bare, for_surgery
+from infoprune.graph.wrappers import bare, for_surgery
 from infoprune.require import require_model
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan

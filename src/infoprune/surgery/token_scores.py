@@ -39,10 +39,13 @@ class Arriving:
         return self.tokens[:, self.prefix :]
 
 
+token_scores.rename("capacity+independence", "capacity_independence")
+token_scores.rename("class-attention", "class_attention")
+
 Score = Callable[[Arriving], Tensor]  # [batch, n], in the precision of x; larger ones stay
 
 
-@token_scores.register("capacity+independence")
+@token_scores.register("capacity_independence")
 def capacity_and_independence(arriving: Arriving) -> Tensor:
     """0.8 Norm(capacity) + 0.2 Norm(independence), eq. 7 with squared distances in closed form."""
     return token_importance(arriving.tokens, kernels=arriving.kernels, prefix=arriving.prefix)
@@ -81,7 +84,7 @@ def random(arriving: Arriving) -> Tensor:
     return drawn.to(arriving.x.dtype).expand(arriving.x.shape[0], -1)
 
 
-@token_scores.register("class-attention")
+@token_scores.register("class_attention")
 def class_attention(arriving: Arriving) -> Tensor:
     """What the class token attends to in the block that follows, averaged over its heads.
 
@@ -103,8 +106,8 @@ def _plain_attention(arriving: Arriving) -> Attention:
     if isinstance(attention, Attention) and plain and "norm1" in arriving.block._modules and arriving.prefix:
         return attention
     raise ValueError(
-        f"class-attention needs a class token and a block with norm1 and attention without query norms, not "
+        f"class_attention needs a class token and a block with norm1 and attention without query norms, not "
         f"{type(arriving.block).__name__} after {arriving.prefix} tokens; use another score, such as "
-        "'capacity+independence'"
+        "'capacity_independence'"
     )
     return attention

@@ -92,6 +92,7 @@ class KeepTokens(Edit):
                 f"{self.block} can't keep {self.kept} of {self.arriving} tokens; keep at least 1 and fewer than arrive"
             )
         token_scores[self.score]
+        object.__setattr__(self, "score", token_scores.current(self.score))
 
     @property
     def site(self) -> Site:
@@ -152,7 +153,8 @@ class KeepTokens(Edit):
     def from_json(cls, data: Mapping[str, Any]) -> KeepTokens:
         fields = keys(data, "edit", {"site", "arriving", "kept", "prefix", "score", "kernels", "fuse"})
         arriving = integer(fields["arriving"], "arriving", 2, LONGEST_AXIS)
-        if not isinstance(fields["score"], str) or fields["score"] not in token_scores:
+        score = token_scores.current(fields["score"]) if isinstance(fields["score"], str) else None
+        if score not in token_scores:
             raise BadArtifact(f"{fields['score']!r:.60} is not a token score; known: {', '.join(token_scores)}")
         if not isinstance(fields["fuse"], bool):
             raise BadArtifact(f"fuse is {fields['fuse']!r:.60}, not a truth value")
@@ -161,7 +163,7 @@ class KeepTokens(Edit):
             arriving,
             integer(fields["kept"], "kept", 1, arriving - 1),
             integer(fields["prefix"], "prefix", 0, 1 << 10),
-            fields["score"],
+            score,
             integer(fields["kernels"], "kernels", 1, 1 << 12),
             fields["fuse"],
         )

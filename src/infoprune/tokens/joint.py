@@ -23,8 +23,9 @@ from infoprune.budgets import Budget, Counted
 from infoprune.families.tokens import TokenLayout, token_layout
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
+from infoprune.graph.evaluating import evaluating
 from infoprune.graph.hooks import hooked
-from infoprune.graph.verify import evaluating, structural_copy
+from infoprune.graph.verify import structural_copy
 from infoprune.planning import Planned, Scored, spent
 from infoprune.planning.shares import usual
 from infoprune.surgery.plan import Plan, Price, carry_out
@@ -43,7 +44,7 @@ class TokenPath:
     """
 
     blocks: Sequence[int | str] = ()
-    score: str = "capacity+independence"
+    score: str = "capacity_independence"
     fuse: bool = False
 
     def within(self, scored: Scored, budgets: Sequence[Budget]) -> Planned:
@@ -57,7 +58,11 @@ class TokenPath:
             widths = scored.retraced().within(exact)
         lost, notes = stages.utility(edits, scored), dict(widths.plan.made_by)
         assert widths.allocation is not None
-        notes |= {**spent(budgets, widths.allocation), "token_score": self.score, "token_utility": lost}
+        notes |= {
+            **spent(budgets, widths.allocation),
+            "token_score": token_scores.current(self.score),
+            "token_utility": lost,
+        }
         plan = stages.counted(Plan((*widths.plan.edits, *edits), notes, inputs=widths.plan.inputs))
         return replace(widths, plan=plan, graph=scored.graph, token_utility=lost)
 
@@ -137,7 +142,7 @@ class Stages:
             step=np.append(widths.step, [1] * count),
             utility=widths.utility,
             names=[*(widths.names or ()), *(f"tokens before {block}" for block in self.blocks)],
-            units=widths.units,
+            resources=widths.resources,
         )
 
     def price(self, scored: Scored, budget: Budget) -> Posynomial:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infoprune.budgets import Budget, macs
 from infoprune.errors import Infeasible, UnknownName
 from infoprune.families.tokens import TokenLayout, token_layout
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.registry import nearest
 from infoprune.surgery.plan import Plan, Price, check_all
 from infoprune.surgery.prune import prune_
@@ -30,7 +30,7 @@ def sparsify_(
     *,
     schedule: Schedule | None = None,
     budget: Budget | None = None,
-    score: str = "capacity+independence",
+    score: str = "capacity_independence",
     fuse: bool = False,
 ) -> nn.Module:
     """Let only the most important tokens of each image go on into the scheduled blocks; in place, returned.
@@ -44,7 +44,7 @@ def sparsify_(
     >>> import timm
     >>> vit = timm.create_model("test_vit", img_size=64)
     >>> sparsify_(vit, schedule={2: 0.5}).blocks[2].keep_tokens
-    TokenSelection(8 of 16 by capacity+independence)
+    TokenSelection(8 of 16 by capacity_independence)
     """
     layout = token_layout(bare(model))
     transformer = bare(model).get_submodule(layout.transformer)
@@ -58,13 +58,14 @@ def plan(
     *,
     schedule: Schedule | None = None,
     budget: Budget | None = None,
-    score: str = "capacity+independence",
+    score: str = "capacity_independence",
     fuse: bool = False,
 ) -> Plan:
     """What `sparsify_` would do, as a plan for `prune_`, `save` and `+`; the model is not touched."""
     if (schedule is None) == (budget is None):
         raise ValueError("give schedule={block: keep} or budget=infoprune.budgets.macs(keep=...), one of them")
     token_scores[score]
+    score = token_scores.current(score)
     layout = token_layout(model)
     for block in layout.blocks:
         require_whole(model, block)

@@ -25,21 +25,21 @@ def named(func: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
 
 
 def passing(tape: Tape, tensor: Tensor, axis: int, name: str) -> list[Tensor]:
-    """The layers that don't change along the axis; those that do are frozen."""
+    """The planes that don't change along the axis; those that do are frozen."""
     found = []
-    for layer in tape.marks(tensor).layers:
-        if axis in varying(layer):
-            tape.ledger.freeze(layer, f"{name} runs along it")
+    for plane in tape.marks(tensor).planes:
+        if axis in varying(plane):
+            tape.ledger.freeze(plane, f"{name} runs along it")
         else:
-            found.append(layer)
+            found.append(plane)
     return found
 
 
-def fitted(layer: Tensor, shape: Sequence[int]) -> Tensor:
-    """The layer for a tensor with other sizes: longer where it is constant, or cut at its end."""
-    held = hold(layer, [d for d in range(layer.dim()) if d not in varying(layer)])
+def fitted(plane: Tensor, shape: Sequence[int]) -> Tensor:
+    """The plane for a tensor with other sizes: longer where it is constant, or cut at its end."""
+    held = hold(plane, [d for d in range(plane.dim()) if d not in varying(plane)])
     for axis, size in enumerate(shape):
-        held = held.narrow(axis, 0, size if axis in varying(layer) else 1)
+        held = held.narrow(axis, 0, size if axis in varying(plane) else 1)
     return held.expand(tuple(shape))
 
 
@@ -53,11 +53,11 @@ def run_along(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
     if "dim" not in about or not x.dim():
         return unknown(tape, func, args, kwargs, out)
     axis = about["dim"] % x.dim()
-    layers = passing(tape, x, axis, func.overloadpacket.__name__.rstrip("_"))
+    planes = passing(tape, x, axis, func.overloadpacket.__name__.rstrip("_"))
     for result in tensors(out):
         gone = [] if result.dim() == x.dim() else [axis]
-        kept = [layer.select(axis, 0) if gone else layer for layer in layers]
-        tape.mark(result, Marks(tuple(fitted(layer, result.shape) for layer in kept)))
+        kept = [plane.select(axis, 0) if gone else plane for plane in planes]
+        tape.mark(result, Marks(tuple(fitted(plane, result.shape) for plane in kept)))
     return None
 
 
@@ -66,10 +66,10 @@ def run_over(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None
     """Each line along the axes becomes one number, which zeros change."""
     x, dims = args[0], named(func, args, kwargs).get("dim")
     axes = sorted({d % max(1, x.dim()) for d in ([dims] if isinstance(dims, int) else dims or range(x.dim()))})
-    layers = tape.marks(x).layers
-    for layer in (y for y in layers if set(axes) & set(varying(y))):
-        tape.ledger.freeze(layer, f"{func.overloadpacket.__name__} runs along it")
-    kept = [y for y in layers if not set(axes) & set(varying(y))]
+    planes = tape.marks(x).planes
+    for plane in (y for y in planes if set(axes) & set(varying(y))):
+        tape.ledger.freeze(plane, f"{func.overloadpacket.__name__} runs along it")
+    kept = [y for y in planes if not set(axes) & set(varying(y))]
     for axis in reversed(axes if out.dim() < x.dim() else []):
         kept = [y.select(axis, 0) for y in kept]
     tape.mark(out, Marks(tuple(fitted(y, out.shape) for y in kept)))
@@ -78,8 +78,8 @@ def run_over(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None
 @rule(aten.gather)
 def gathered(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Positions along one axis are looked up, for each index of the other axes by itself."""
-    layers = passing(tape, args[0], args[1] % max(1, args[0].dim()), "gather")
-    tape.mark(out, Marks(tuple(fitted(layer, out.shape) for layer in layers)))
+    planes = passing(tape, args[0], args[1] % max(1, args[0].dim()), "gather")
+    tape.mark(out, Marks(tuple(fitted(plane, out.shape) for plane in planes)))
 
 
 @rule(
@@ -105,8 +105,8 @@ def written_across(tape: Tape, into: Tensor, source: Tensor | None, axis: int, o
     operands = []
     for part in parts:
         letters = tuple(d if d != axis and part.size(d) > 1 else None for d in range(part.dim()))
-        layers = [layer for layer in passing(tape, part, axis, name) if _fits(tape, layer, out, name)]
-        operands.append(Operand(Marks(tuple(layers), tape.marks(part).adaptive), letters))
+        planes = [plane for plane in passing(tape, part, axis, name) if _fits(tape, plane, out, name)]
+        operands.append(Operand(Marks(tuple(planes), tape.marks(part).adaptive), letters))
     letters = tuple(d if d != axis and n > 1 else None for d, n in enumerate(out.shape))
     strands = join(tape.ledger, operands, letters)
     tape.mark(out, Marks(tuple(spread(s, letters, out.shape) for s in strands), tape.marks(into).adaptive))
@@ -115,14 +115,14 @@ def written_across(tape: Tape, into: Tensor, source: Tensor | None, axis: int, o
 def _select_scattered(tape: Tape, into: Tensor, source: Tensor, axis: int, out: Tensor, name: str) -> None:
     source_marks = tape.marks(source)
     lifted = source.unsqueeze(axis)
-    tape.mark(lifted, Marks(tuple(x.unsqueeze(axis) for x in source_marks.layers), source_marks.adaptive))
+    tape.mark(lifted, Marks(tuple(x.unsqueeze(axis) for x in source_marks.planes), source_marks.adaptive))
     written_across(tape, into, lifted, axis, out, name)
 
 
-def _fits(tape: Tape, layer: Tensor, out: Tensor, name: str) -> bool:
-    if all(layer.size(axis) == out.size(axis) for axis in varying(layer)):
+def _fits(tape: Tape, plane: Tensor, out: Tensor, name: str) -> bool:
+    if all(plane.size(axis) == out.size(axis) for axis in varying(plane)):
         return True
-    tape.ledger.freeze(layer, f"{name} takes a part of it")
+    tape.ledger.freeze(plane, f"{name} takes a part of it")
     return False
 
 
@@ -134,10 +134,10 @@ def put(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     operands = []
     for tensor, names in ((into, letters), (values, target[len(target) - values.dim() :])):
         own = tuple(x if n > 1 else None for x, n in zip(names, tensor.shape, strict=True))
-        hidden = [x for x in tape.marks(tensor).layers if any(own[axis] is None for axis in varying(x))]
-        for layer in hidden:
-            tape.ledger.freeze(layer, "it is copied into a part of another tensor")
-        seen = tuple(x for x in tape.marks(tensor).layers if not any(x is y for y in hidden))
+        hidden = [x for x in tape.marks(tensor).planes if any(own[axis] is None for axis in varying(x))]
+        for plane in hidden:
+            tape.ledger.freeze(plane, "it is copied into a part of another tensor")
+        seen = tuple(x for x in tape.marks(tensor).planes if not any(x is y for y in hidden))
         operands.append(Operand(Marks(seen, tape.marks(tensor).adaptive), own))
     strands = join(tape.ledger, operands, letters)
     tape.mark(out, Marks(tuple(spread(s, letters, out.shape) for s in strands), tape.marks(into).adaptive))

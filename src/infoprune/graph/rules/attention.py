@@ -24,8 +24,8 @@ def attention(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
     sharing = _queries_of_a_key(q, k, v)
     if not sharing:
         return unknown(tape, func, args, kwargs, out)
-    for layer in (x for t in (k, v) for x in tape.marks(t).layers if x.dim() - 2 in varying(x)):
-        tape.ledger.freeze(layer, "a softmax runs over it")
+    for plane in (x for t in (k, v) for x in tape.marks(t).planes if x.dim() - 2 in varying(x)):
+        tape.ledger.freeze(plane, "a softmax runs over it")
     batch = tuple(f"b{i}" for i in range(q.dim() - 2))
     heads = (*batch, "r") if sharing > 1 else batch
     letters: list[tuple] = [(*heads, "n", "d"), (*batch, "m", "d"), (*batch, "m", "e")]
@@ -79,8 +79,8 @@ def _mark_output(tape: Tape, out: Tensor, strands: Sequence[Strand], output: tup
     if sharing == 1:
         return tape.mark(out, Marks(tuple(spread(s, output, out.shape) for s in strands)))
     split = (*out.shape[:-3], out.size(-3) // sharing, sharing, *out.shape[-2:])
-    layers = (spread(s, output, split) for s in strands)
-    return tape.mark(out, Marks(tuple(tidy(x.flatten(-4, -3)) for x in layers)))
+    planes = (spread(s, output, split) for s in strands)
+    return tape.mark(out, Marks(tuple(tidy(x.flatten(-4, -3)) for x in planes)))
 
 
 def _count(tape: Tape, q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -98,15 +98,15 @@ def _dimensions(tape: Tape, marks: Sequence[Marks], *, scaled: bool) -> list[Mar
 
     The code cuts all three by one number. A scale that is not given follows from the number of dimensions.
     """
-    inside = [[x for x in m.layers if x.dim() - 1 in varying(x)] for m in marks]
+    inside = [[x for x in m.planes if x.dim() - 1 in varying(x)] for m in marks]
     tied = [
-        [tape.ledger.collapse(x, [axis for axis in varying(x) if axis != x.dim() - 1]) for x in layers]
-        for layers in inside
+        [tape.ledger.collapse(x, [axis for axis in varying(x) if axis != x.dim() - 1]) for x in planes]
+        for planes in inside
     ]
-    rows = [x[(0,) * (x.dim() - 1)] for layers in tied for x in layers]
+    rows = [x[(0,) * (x.dim() - 1)] for planes in tied for x in planes]
     for row in rows[1:]:
         if len(row) == len(rows[0]):
             tape.ledger.tie(rows[0], row)
-    for layer in () if scaled else tied[0]:
-        tape.ledger.note_statistic(layer, Statistic("attention scale"))
-    return [Marks(tuple(layers), m.adaptive) for layers, m in zip(tied, marks, strict=True)]
+    for plane in () if scaled else tied[0]:
+        tape.ledger.note_statistic(plane, Statistic("attention scale"))
+    return [Marks(tuple(planes), m.adaptive) for planes, m in zip(tied, marks, strict=True)]

@@ -30,13 +30,13 @@ def _contract(
 
 
 def extents(tape: Tape, inputs: Sequence[Tensor], letters: Sequence[tuple]) -> list[tuple[int, Tensor | None, int]]:
-    """For each letter its size, and a layer and axis that tell which of these positions stay."""
+    """For each letter its size, and a plane and axis that tell which of these positions stay."""
     found: dict = {}
     for tensor, names in zip(inputs, letters, strict=True):
         for axis, letter in enumerate(names):
-            layer = next((x for x in tape.marks(tensor).layers if axis in varying(x)), None)
-            if letter is not None and (letter not in found or (found[letter][1] is None and layer is not None)):
-                found[letter] = (tensor.size(axis), layer, axis)
+            plane = next((x for x in tape.marks(tensor).planes if axis in varying(x)), None)
+            if letter is not None and (letter not in found or (found[letter][1] is None and plane is not None)):
+                found[letter] = (tensor.size(axis), plane, axis)
     return list(found.values())
 
 
@@ -55,8 +55,8 @@ def addmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 @rule(aten.bmm)
 def bmm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     for t in args[:2] if tape.keeps_heads() else ():
-        layers = [tape.ledger.collapse(x, [0] if 0 in varying(x) else []) for x in tape.marks(t).layers]
-        tape.mark(t, Marks(tuple(x for x in layers if varying(x)), tape.marks(t).adaptive))
+        planes = [tape.ledger.collapse(x, [0] if 0 in varying(x) else []) for x in tape.marks(t).planes]
+        tape.mark(t, Marks(tuple(x for x in planes if varying(x)), tape.marks(t).adaptive))
     _contract(tape, args[:2], [("b", "m", "k"), ("b", "k", "n")], ("b", "m", "n"), out)
 
 
@@ -114,10 +114,10 @@ def _grouped_convolution(tape: Tape, args: tuple, out: Tensor, channel: int) -> 
 def by_group(tape: Tape, tensor: Tensor, axis: int, groups: int, tied: bool = False) -> Marks:
     """The marks with `axis` split into groups; `tied` makes every group lose the same places."""
     marks = tape.marks(tensor)
-    layers = [tidy(x.unflatten(axis, (groups, -1))) for x in marks.layers]
+    planes = [tidy(x.unflatten(axis, (groups, -1))) for x in marks.planes]
     if tied:
-        layers = [tape.ledger.collapse(x, [axis] if axis in varying(x) else []) for x in layers]
-    return Marks(tuple(layers), marks.adaptive)
+        planes = [tape.ledger.collapse(x, [axis] if axis in varying(x) else []) for x in planes]
+    return Marks(tuple(planes), marks.adaptive)
 
 
 def axes(tape: Tape, tensor: Tensor) -> list[tuple[int, Tensor | None, int]]:
@@ -126,8 +126,8 @@ def axes(tape: Tape, tensor: Tensor) -> list[tuple[int, Tensor | None, int]]:
 
 @rule(aten.embedding)
 def embedding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
-    layers = tape.marks(args[0]).layers
-    for layer in (x for x in layers if 0 in varying(x)):
-        tape.ledger.freeze(layer, "rows of an embedding are looked up")
-    kept = [x[0].expand(out.shape) for x in layers if 0 not in varying(x)]
+    planes = tape.marks(args[0]).planes
+    for plane in (x for x in planes if 0 in varying(x)):
+        tape.ledger.freeze(plane, "rows of an embedding are looked up")
+    kept = [x[0].expand(out.shape) for x in planes if 0 not in varying(x)]
     tape.mark(out, Marks(tuple(kept)))

@@ -34,8 +34,8 @@ def combine(tape: Tape, inputs: Sequence[Tensor], out: Tensor) -> None:
     operands = [Operand(tape.marks(t), _aligned(t)) for t in inputs]
     letters = tuple(range(-out.dim(), 0))
     strands = join(tape.ledger, operands, letters)
-    layers = tuple(spread(strand, letters, out.shape) for strand in strands)
-    tape.mark(out, Marks(layers, all(o.marks.adaptive for o in operands)))
+    planes = tuple(spread(strand, letters, out.shape) for strand in strands)
+    tape.mark(out, Marks(planes, all(o.marks.adaptive for o in operands)))
 
 
 def _aligned(tensor: Tensor) -> tuple[int | None, ...]:
@@ -55,8 +55,8 @@ def made_from_sizes(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) 
 
 def unknown(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     inputs = tensors([*args, kwargs])
-    for layer in (layer for t in inputs for layer in tape.marks(t).layers):
-        tape.ledger.freeze(layer, f"{func.overloadpacket.__name__} is not followed")
+    for plane in (plane for t in inputs for plane in tape.marks(t).planes):
+        tape.ledger.freeze(plane, f"{func.overloadpacket.__name__} is not followed")
     adaptive = bool(inputs) and all(tape.marks(t).adaptive for t in inputs)
     for t in tensors(out):
         tape.mark(t, Marks(adaptive=adaptive))

@@ -26,10 +26,10 @@ def grouped(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     rows, matrices = args[:2]
     if (rows.dim(), matrices.dim()) != (2, 3):
         return unknown(tape, func, args, kwargs, out)
-    for layer in tape.marks(matrices).layers:
-        if 0 in varying(layer):
-            tape.ledger.freeze(layer, "rows are routed to experts by their number")
-    inside = Marks(tuple(_in_blocks(tape, x) for x in tape.marks(matrices).layers if 0 not in varying(x)))
+    for plane in tape.marks(matrices).planes:
+        if 0 in varying(plane):
+            tape.ledger.freeze(plane, "rows are routed to experts by their number")
+    inside = Marks(tuple(_in_blocks(tape, x) for x in tape.marks(matrices).planes if 0 not in varying(x)))
     letters, output = [("s", "k"), ("e", "k", "n")], ("s", "n")
     tape.note_filters(matrices, letters[1], output)
     strands = join(tape.ledger, [Operand(tape.marks(rows), letters[0]), Operand(inside, letters[1])], output)
@@ -38,9 +38,9 @@ def grouped(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     return None
 
 
-def _in_blocks(tape: Tape, layer: Tensor) -> Tensor:
+def _in_blocks(tape: Tape, plane: Tensor) -> Tensor:
     """Channels leave by the block, so that what is left still has rows of a length that the kernel takes."""
-    for axis in varying(layer):
-        block = next((b for b in BLOCKS if layer.size(axis) % b == 0), 1)
-        tape.ledger.collapse(layer.unflatten(axis, (-1, block)), [axis + 1] if block > 1 else [])
-    return layer
+    for axis in varying(plane):
+        block = next((b for b in BLOCKS if plane.size(axis) % b == 0), 1)
+        tape.ledger.collapse(plane.unflatten(axis, (-1, block)), [axis + 1] if block > 1 else [])
+    return plane

@@ -31,31 +31,31 @@ MOST_SHARES = 8  # a temporal shift moves an eighth of the channels each way
 def movement(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Elements change places and nothing else: their labels go with them."""
     marks = tape.marks(args[0])
-    moved = [_move(func, layer, args[1:], kwargs) for layer in marks.layers]
+    moved = [_move(func, plane, args[1:], kwargs) for plane in marks.planes]
     if isinstance(out, Tensor):
-        moved = [tape.by_dimension(layer) for layer in moved]
-        repeated = [_move(func, layer, args[1:], kwargs) for layer in marks.repeated]
+        moved = [tape.by_dimension(plane) for plane in moved]
+        repeated = [_move(func, plane, args[1:], kwargs) for plane in marks.repeated]
         tape.mark(out, Marks(tuple(moved), marks.adaptive, (*repeated, *_repetitions(func, args[0], out))))
     else:
         for index, piece in enumerate(out):
             tape.mark(piece, Marks(tuple(parts[index] for parts in moved), marks.adaptive))
-    _note_shapes(tape, func, args, marks.layers, moved)
+    _note_shapes(tape, func, args, marks.planes, moved)
 
 
-def _move(func: Any, layer: Tensor, rest: tuple, kwargs: dict) -> Any:
+def _move(func: Any, plane: Tensor, rest: tuple, kwargs: dict) -> Any:
     packet = func.overloadpacket
     if packet in (aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias):
-        return tidy(layer.reshape(rest[0]))
+        return tidy(plane.reshape(rest[0]))
     if packet in (aten.clone, aten.contiguous, aten.alias, aten.detach, aten.lift_fresh, aten._to_copy):
-        return layer
+        return plane
     if packet is aten.pixel_shuffle:
-        return tidy(torch.pixel_shuffle(layer.contiguous(), rest[0]))
-    moved = func(layer, *(_on_cpu(value) for value in rest), **kwargs)
+        return tidy(torch.pixel_shuffle(plane.contiguous(), rest[0]))
+    moved = func(plane, *(_on_cpu(value) for value in rest), **kwargs)
     return tidy(moved) if isinstance(moved, Tensor) else [tidy(piece) for piece in moved]
 
 
 def _repetitions(func: Any, before: Tensor, after: Tensor) -> list[Tensor]:
-    """A layer for every axis along which this operation repeats a single element."""
+    """A plane for every axis along which this operation repeats a single element."""
     if func.overloadpacket not in (aten.expand, aten.repeat):
         return []
     old = (1,) * (after.dim() - before.dim()) + tuple(before.shape)
@@ -81,9 +81,9 @@ def _note_shapes(tape: Tape, func: Any, args: Sequence[Any], before: Sequence[Te
     """Sizes that the model's own code names, and rectangles that must stay rectangles."""
     packet = func.overloadpacket
     for old, new in zip(before, after, strict=True):
-        for layer in (x for x in [old, *_pieces(new)] if x.numel()):
-            tape.note_sizes(layer)
-            tape.ledger.require_rectangle(layer)
+        for plane in (x for x in [old, *_pieces(new)] if x.numel()):
+            tape.note_sizes(plane)
+            tape.ledger.require_rectangle(plane)
         if varying(old) and any(_is_single(piece) for piece in _pieces(new)):
             tape.ledger.freeze(old, "single positions of it are picked by number")
         if packet is aten.slice and not tape.marks(args[0]).adaptive:
@@ -99,47 +99,47 @@ def _pieces(moved: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return [moved] if isinstance(moved, Tensor) else moved
 
 
-def _is_single(layer: Tensor) -> bool:
-    return bool(layer.numel()) and not varying(layer) and int(layer.flatten()[0]) != 0
+def _is_single(plane: Tensor) -> bool:
+    return bool(plane.numel()) and not varying(plane) and int(plane.flatten()[0]) != 0
 
 
-def _require_whole_steps(tape: Tape, layer: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1):
+def _require_whole_steps(tape: Tape, plane: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1):
     """Of every `step` channels one is picked: as many leave as belong together."""
-    axis %= layer.dim()
-    if step > 1 and axis in varying(layer):
-        whole = layer.size(axis) // step * step
-        rows = layer.narrow(axis, 0, whole).unflatten(axis, (-1, step))
+    axis %= plane.dim()
+    if step > 1 and axis in varying(plane):
+        whole = plane.size(axis) // step * step
+        rows = plane.narrow(axis, 0, whole).unflatten(axis, (-1, step))
         tape.ledger.collapse(rows, [axis + 1])
-        for rest in [layer.narrow(axis, whole, layer.size(axis) - whole)] if whole < layer.size(axis) else []:
+        for rest in [plane.narrow(axis, whole, plane.size(axis) - whole)] if whole < plane.size(axis) else []:
             tape.ledger.freeze(rest, "it is left over where channels are picked in steps")
 
 
-def _require_equal_shares(tape: Tape, layer: Tensor, part: Tensor, axis: int = 0, start: Any = None):
+def _require_equal_shares(tape: Tape, plane: Tensor, part: Tensor, axis: int = 0, start: Any = None):
     """A half, third, ... of one layer's channels, where such parts begin: code that takes size // 2 wants halves."""
-    axis %= layer.dim()
-    size, count = layer.size(axis), part.size(axis)
-    if axis not in varying(layer) or not 0 < count < size or size % count or size // count > MOST_SHARES:
+    axis %= plane.dim()
+    size, count = plane.size(axis), part.size(axis)
+    if axis not in varying(plane) or not 0 < count < size or size % count or size // count > MOST_SHARES:
         return
-    if part.stride(axis) != layer.stride(axis):  # picked in steps
+    if part.stride(axis) != plane.stride(axis):  # picked in steps
         return
-    first, last = (int(layer.select(axis, place).flatten()[0]) for place in (0, -1))
+    first, last = (int(plane.select(axis, place).flatten()[0]) for place in (0, -1))
     if (start or 0) % count == 0 and last - first == size - 1:
-        tape.ledger.collapse(layer.unflatten(axis, (-1, count)), [axis])
+        tape.ledger.collapse(plane.unflatten(axis, (-1, count)), [axis])
 
 
-def _require_equal_parts(tape: Tape, layer: Tensor, size: int, axis: int) -> None:
-    if axis % layer.dim() in varying(layer) and layer.size(axis) % size == 0:
-        tape.ledger.require_rectangle(layer.unflatten(axis, (-1, size)))
+def _require_equal_parts(tape: Tape, plane: Tensor, size: int, axis: int) -> None:
+    if axis % plane.dim() in varying(plane) and plane.size(axis) % size == 0:
+        tape.ledger.require_rectangle(plane.unflatten(axis, (-1, size)))
 
 
 @rule(aten.transpose_, aten.t_, aten.squeeze_, aten.unsqueeze_, aten.swapaxes_, aten.swapdims_)
 def turned(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """The tensor itself gets other axes."""
     marks, name = tape.marks(args[0]), func.overloadpacket.__name__.rstrip("_")
-    layers = tuple(getattr(layer, name)(*args[1:], **kwargs) for layer in marks.layers)
-    tape.mark(out, Marks(layers, marks.adaptive))
-    for layer in layers:
-        tape.note_sizes(layer)
+    planes = tuple(getattr(plane, name)(*args[1:], **kwargs) for plane in marks.planes)
+    tape.mark(out, Marks(planes, marks.adaptive))
+    for plane in planes:
+        tape.note_sizes(plane)
 
 
 @rule(aten.as_strided_, aten.as_strided)
@@ -157,27 +157,27 @@ def concatenation(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) ->
     axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % out.dim()
     marks = [tape.marks(t) for t in parts]
     if func.overloadpacket is aten.stack:
-        marks = [Marks(tuple(x.unsqueeze(axis) for x in m.layers), m.adaptive) for m in marks]
+        marks = [Marks(tuple(x.unsqueeze(axis) for x in m.planes), m.adaptive) for m in marks]
         parts = [t.unsqueeze(axis) for t in parts]
     marks = _alike_along(tape, marks, axis)
-    layers = [*_across(tape, parts, marks, axis, out), *_along(tape, parts, marks, axis, out.shape)]
-    for layer in layers:
-        tape.note_sizes(layer)
-        tape.ledger.require_rectangle(layer)
-    tape.mark(out, Marks(tuple(layers), all(m.adaptive for m in marks)))
+    planes = [*_across(tape, parts, marks, axis, out), *_along(tape, parts, marks, axis, out.shape)]
+    for plane in planes:
+        tape.note_sizes(plane)
+        tape.ledger.require_rectangle(plane)
+    tape.mark(out, Marks(tuple(planes), all(m.adaptive for m in marks)))
 
 
 def _alike_along(tape: Tape, marks: list[Marks], axis: int) -> list[Marks]:
     """Where one part was tied along the axis (heads whose rotated half is one), so are the others."""
-    tied = {varying(x) for m in marks for x in m.layers if varying(x) and axis not in varying(x)}
+    tied = {varying(x) for m in marks for x in m.planes if varying(x) and axis not in varying(x)}
     found = []
     for m in marks:
-        rest = [tuple(d for d in varying(x) if d != axis) for x in m.layers]
-        layers = [
+        rest = [tuple(d for d in varying(x) if d != axis) for x in m.planes]
+        planes = [
             tape.ledger.collapse(x, [axis] if r in tied and axis in varying(x) else [])
-            for x, r in zip(m.layers, rest, strict=True)
+            for x, r in zip(m.planes, rest, strict=True)
         ]
-        found.append(Marks(tuple(layers), m.adaptive))
+        found.append(Marks(tuple(planes), m.adaptive))
     return found
 
 
@@ -185,7 +185,7 @@ def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out:
     """Layers that don't change along the axis: the parts lie beside each other, so their labels meet."""
     letters = tuple(d if d != axis and n > 1 else None for d, n in enumerate(out.shape))
     operands = [
-        Operand(Marks(tuple(hold(x, [axis]) for x in m.layers if axis not in varying(x)), m.adaptive), letters)
+        Operand(Marks(tuple(hold(x, [axis]) for x in m.planes if axis not in varying(x)), m.adaptive), letters)
         for m in marks
     ]
     return [spread(strand, letters, out.shape) for strand in join(tape.ledger, operands, letters)]
@@ -193,19 +193,19 @@ def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out:
 
 def _along(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, shape: Sequence[int]) -> list[Tensor]:
     """Layers that change along the axis follow one another; a part without one is fixed."""
-    found = [[x for x in m.layers if axis in varying(x)] for m in marks]
-    kinds = {varying(x) for layers in found for x in layers}
+    found = [[x for x in m.planes if axis in varying(x)] for m in marks]
+    kinds = {varying(x) for planes in found for x in planes}
     if not kinds:
         return []
-    if len(kinds) > 1 or any(len(layers) > 1 for layers in found):
-        for layer in (x for layers in found for x in layers):
-            tape.ledger.freeze(layer, "parts of different structure are concatenated")
+    if len(kinds) > 1 or any(len(planes) > 1 for planes in found):
+        for plane in (x for planes in found for x in planes):
+            tape.ledger.freeze(plane, "parts of different structure are concatenated")
         return []
     changing = kinds.pop()
     row = [n if d in changing else 1 for d, n in enumerate(shape)]
     rows = [
-        _resized(layers[0] if layers else _fixed(part.dim()), [*row[:axis], part.size(axis), *row[axis + 1 :]])
-        for layers, part in zip(found, parts, strict=True)
+        _resized(planes[0] if planes else _fixed(part.dim()), [*row[:axis], part.size(axis), *row[axis + 1 :]])
+        for planes, part in zip(found, parts, strict=True)
     ]
     return [torch.cat(rows, axis).expand(tuple(shape))]
 
@@ -218,40 +218,40 @@ def _fixed(dims: int) -> Tensor:
 def padding(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     marks = tape.marks(args[0])
     padded = {out.dim() - 1 - i // 2 for i, amount in enumerate(args[1]) if amount}
-    layers = [
+    planes = [
         tidy(aten.constant_pad_nd(x, args[1], 0)) if padded & set(varying(x)) else _resized(x, out.shape)
-        for x in marks.layers
+        for x in marks.planes
     ]
-    tape.mark(out, Marks(tuple(layers), marks.adaptive))
+    tape.mark(out, Marks(tuple(planes), marks.adaptive))
 
 
-def _resized(layer: Tensor, shape: Sequence[int]) -> Tensor:
-    """The layer with other sizes on the axes on which it is constant."""
-    for axis in set(range(layer.dim())) - set(varying(layer)):
-        layer = layer.narrow(axis, 0, 1)
-    return layer.expand(tuple(shape))
+def _resized(plane: Tensor, shape: Sequence[int]) -> Tensor:
+    """The plane with other sizes on the axes on which it is constant."""
+    for axis in set(range(plane.dim())) - set(varying(plane)):
+        plane = plane.narrow(axis, 0, 1)
+    return plane.expand(tuple(shape))
 
 
 @rule(aten.im2col)
 def unfolded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """(N, C, H, W) -> (N, C * k * k, L): every channel appears k * k times."""
     window = math.prod(args[1])
-    layers = [
+    planes = [
         _resized(hold(x, [2, 3])[:, :, :1, 0].repeat_interleave(window, 1), out.shape)
         for x in _spatially_constant(tape, args[0], 2)
     ]
-    tape.mark(out, Marks(tuple(layers)))
+    tape.mark(out, Marks(tuple(planes)))
 
 
 @rule(aten.col2im)
 def folded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """(N, C * k * k, L) -> (N, C, H, W): the k * k rows of a channel are summed, so they leave together."""
     window = math.prod(args[2])
-    layers = []
-    for layer in _spatially_constant(tape, args[0], 1):
-        rows = tape.ledger.collapse(layer.unflatten(1, (-1, window)), [2])[:, :, 0, :1]
-        layers.append(_resized(rows.unsqueeze(-1), out.shape))
-    tape.mark(out, Marks(tuple(layers)))
+    planes = []
+    for plane in _spatially_constant(tape, args[0], 1):
+        rows = tape.ledger.collapse(plane.unflatten(1, (-1, window)), [2])[:, :, 0, :1]
+        planes.append(_resized(rows.unsqueeze(-1), out.shape))
+    tape.mark(out, Marks(tuple(planes)))
 
 
 @rule(
@@ -265,18 +265,18 @@ def folded(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Each channel's map is resampled by itself."""
     first = tensors(out)[0]
-    layers = _spatially_constant(tape, args[0], first.dim() - 2 if first.dim() > 2 else 1)
+    planes = _spatially_constant(tape, args[0], first.dim() - 2 if first.dim() > 2 else 1)
     for result in tensors(out):
-        tape.mark(result, Marks(tuple(_resized(x, result.shape) for x in layers)))
+        tape.mark(result, Marks(tuple(_resized(x, result.shape) for x in planes)))
 
 
 def _spatially_constant(tape: Tape, tensor: Tensor, trailing: int) -> list[Tensor]:
-    """The layers, tied along the last axes; those that change there alone are frozen."""
+    """The planes, tied along the last axes; those that change there alone are frozen."""
     found = []
-    for layer in tape.marks(tensor).layers:
-        mixed = [axis for axis in varying(layer) if axis >= layer.dim() - trailing]
-        if mixed and len(mixed) == len(varying(layer)):
-            tape.ledger.freeze(layer, "positions are resampled")
+    for plane in tape.marks(tensor).planes:
+        mixed = [axis for axis in varying(plane) if axis >= plane.dim() - trailing]
+        if mixed and len(mixed) == len(varying(plane)):
+            tape.ledger.freeze(plane, "positions are resampled")
         else:
-            found.append(tape.ledger.collapse(layer, mixed))
+            found.append(tape.ledger.collapse(plane, mixed))
     return found

@@ -23,11 +23,11 @@ def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     letters = tuple(range(result.dim()))
     small = [t for t in args[1:5] if isinstance(t, Tensor)]
     operands = [Operand(tape.marks(args[0]), letters), *(Operand(tape.marks(t), (1,)) for t in small)]
-    layers = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
+    planes = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
     if any(flag is True for flag in args[5:6]):
-        for layer in (x for x in layers if varying(x) != (1,)):
-            tape.ledger.note_statistic(layer, Statistic("weight standardisation"))
-    tape.mark(result, Marks(tuple(layers)))
+        for plane in (x for x in planes if varying(x) != (1,)):
+            tape.ledger.note_statistic(plane, Statistic("weight standardisation"))
+    tape.mark(result, Marks(tuple(planes)))
 
 
 @rule(aten.native_layer_norm, aten._fused_rms_norm, aten.rms_norm, aten.layer_norm)
@@ -35,32 +35,32 @@ def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     x, shape = args[0], args[1]
     result = tensors(out)[0]
     trailing = {x.dim() - 1 - i for i in range(len(shape))}
-    for layer in tape.marks(x).layers:
-        tape.note_sizes(layer)
+    for plane in tape.marks(x).planes:
+        tape.note_sizes(plane)
     if tape.keeps_heads():
         tape.mark(x, _alike_outside(tape, tape.marks(x), trailing))
     combine(tape, [x, *(t for t in args[2:4] if isinstance(t, Tensor))], result)
     marks = tape.marks(result)
-    layers = tuple(_over_statistics(tape, layer, trailing, Statistic("layer norm")) for layer in marks.layers)
-    tape.mark(result, Marks(layers))
+    planes = tuple(_over_statistics(tape, plane, trailing, Statistic("layer norm")) for plane in marks.planes)
+    tape.mark(result, Marks(planes))
 
 
 def _alike_outside(tape: Tape, marks: Marks, axes: set[int]) -> Marks:
     """Layers that go through the statistics and across are tied across: every head loses the same."""
     tied = [
-        tape.ledger.collapse(x, sorted(set(varying(x)) - axes)) if axes & set(varying(x)) else x for x in marks.layers
+        tape.ledger.collapse(x, sorted(set(varying(x)) - axes)) if axes & set(varying(x)) else x for x in marks.planes
     ]
     return Marks(tuple(tied), marks.adaptive)
 
 
-def _over_statistics(tape: Tape, layer: Tensor, axes: set[int], statistic: Statistic) -> Tensor:
-    """A layer inside the statistics stays and is noted; one that also goes across is tied inside."""
-    inside = axes & set(varying(layer))
-    if inside and inside != set(varying(layer)):
-        return tape.ledger.collapse(layer, sorted(inside))
+def _over_statistics(tape: Tape, plane: Tensor, axes: set[int], statistic: Statistic) -> Tensor:
+    """A plane inside the statistics stays and is noted; one that also goes across is tied inside."""
+    inside = axes & set(varying(plane))
+    if inside and inside != set(varying(plane)):
+        return tape.ledger.collapse(plane, sorted(inside))
     if inside:
-        tape.ledger.note_statistic(layer, statistic)
-    return layer
+        tape.ledger.note_statistic(plane, statistic)
+    return plane
 
 
 @rule(aten.native_group_norm)
@@ -72,12 +72,12 @@ def group_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     operands = [Operand(by_group(tape, x, 1, groups), letters)]
     operands += [Operand(by_group(tape, t, 0, groups), ("g", "c")) for t in args[1:3] if isinstance(t, Tensor)]
     whole_groups = groups >= per_group
-    layers = []
+    planes = []
     for strand in join(tape.ledger, operands, letters):
-        layer = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
-        layer = tape.ledger.collapse(layer, [2 if whole_groups else 1] if len(varying(layer)) > 1 else [])
-        if 2 in varying(layer):
-            tape.ledger.note_statistic(layer, Statistic("group norm"))
-        tape.note_sizes(layer)
-        layers.append(tidy(layer.flatten(1, 2)))
-    tape.mark(result, Marks(tuple(layers)))
+        plane = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
+        plane = tape.ledger.collapse(plane, [2 if whole_groups else 1] if len(varying(plane)) > 1 else [])
+        if 2 in varying(plane):
+            tape.ledger.note_statistic(plane, Statistic("group norm"))
+        tape.note_sizes(plane)
+        planes.append(tidy(plane.flatten(1, 2)))
+    tape.mark(result, Marks(tuple(planes)))

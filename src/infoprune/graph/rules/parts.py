@@ -27,18 +27,18 @@ def written(tape: Tape, view: Tensor) -> None:
     if base is None or not view.numel():
         return
     windows = _windows(view, base)
-    old, found = tape.marks(base), tape.marks(view).layers
+    old, found = tape.marks(base), tape.marks(view).planes
     across = []
-    for layer in found:
-        where = None if windows is None else _axes(layer, windows)
-        if windows is None or where is None or not (old.layers or old.adaptive):
-            tape.ledger.freeze(layer, "it is copied into a part of another tensor")
+    for plane in found:
+        where = None if windows is None else _axes(plane, windows)
+        if windows is None or where is None or not (old.planes or old.adaptive):
+            tape.ledger.freeze(plane, "it is copied into a part of another tensor")
         elif all(_is_whole(windows[axis], base.size(axis)) for axis in where):
-            across.append(_beside(layer, where, base))
+            across.append(_beside(plane, where, base))
         elif len(where) == 1:
-            old = _with_row(tape, old, layer, where[0], windows, base)
+            old = _with_row(tape, old, plane, where[0], windows, base)
         else:
-            tape.ledger.freeze(layer, "it is copied into a part of another tensor")
+            tape.ledger.freeze(plane, "it is copied into a part of another tensor")
     letters = tuple(range(base.dim()))
     strands = join(tape.ledger, [Operand(old, letters), Operand(Marks(tuple(across), True), letters)], letters)
     tape.mark(base, Marks(tuple(spread(s, letters, base.shape) for s in strands), old.adaptive))
@@ -66,27 +66,27 @@ def _runs_along(view: Tensor, axis: int, start: int, stride: int, size: int) -> 
     return left == 0 and step > 0 and start + step * (view.size(axis) - 1) < size
 
 
-def _axes(layer: Tensor, windows: list[Window]) -> list[int] | None:
+def _axes(plane: Tensor, windows: list[Window]) -> list[int] | None:
     """The axes of the base along which the labels of the view change; None where one is not an axis of the base."""
     shown = {window.shown: axis for axis, window in reversed(list(enumerate(windows)))}
-    return [shown[axis] for axis in varying(layer)] if set(varying(layer)) <= shown.keys() else None
+    return [shown[axis] for axis in varying(plane)] if set(varying(plane)) <= shown.keys() else None
 
 
 def _is_whole(window: Window, size: int) -> bool:
     return (window.start, window.step, window.count) == (0, 1, size)
 
 
-def _beside(layer: Tensor, where: list[int], base: Tensor) -> Tensor:
+def _beside(plane: Tensor, where: list[int], base: Tensor) -> Tensor:
     """The view's labels for all of the base, on which they change along the axes `where`."""
     order = sorted(range(len(where)), key=lambda place: where[place])
     shape = [base.size(d) if d in where else 1 for d in range(base.dim())]
-    return compact(layer).permute(order).reshape(shape).expand(base.shape)
+    return compact(plane).permute(order).reshape(shape).expand(base.shape)
 
 
-def _with_row(tape: Tape, old: Marks, layer: Tensor, axis: int, windows: list[Window], base: Tensor) -> Marks:
+def _with_row(tape: Tape, old: Marks, plane: Tensor, axis: int, windows: list[Window], base: Tensor) -> Marks:
     """The base's labels along `axis` with those of the view in its window."""
-    window, size, labels = windows[axis], base.size(axis), compact(layer)
-    own = [x for x in old.layers if varying(x) == (axis,)]
+    window, size, labels = windows[axis], base.size(axis), compact(plane)
+    own = [x for x in old.planes if varying(x) == (axis,)]
     row = compact(own[0]).clone() if own else torch.zeros(size, dtype=torch.long)
     place = slice(window.start, window.start + window.step * window.count, window.step)
     others_whole = all(_is_whole(w, base.size(d)) for d, w in enumerate(windows) if d != axis)
@@ -97,5 +97,5 @@ def _with_row(tape: Tape, old: Marks, layer: Tensor, axis: int, windows: list[Wi
     if window.step > 1 and bool((row != 0).all()):
         tape.ledger.collapse(row.unflatten(0, (-1, window.step)), [1])
     shape = [size if d == axis else 1 for d in range(base.dim())]
-    kept = tuple(x for x in old.layers if not any(x is y for y in own))
+    kept = tuple(x for x in old.planes if not any(x is y for y in own))
     return Marks((*kept, row.view(shape).expand(base.shape)), old.adaptive)

@@ -45,15 +45,15 @@ def _operands(marks: Sequence[Marks], letters: Sequence[tuple]) -> list[Operand]
 
 def _by_gate(tape: Tape, weight: Tensor, gates: int) -> Marks:
     """The marks with rows split into (gate, unit), a unit's rows tied over the gates."""
-    layers = [tidy(x.unflatten(0, (gates, -1))) for x in tape.marks(weight).layers]
-    return Marks(tuple(tape.ledger.collapse(x, [0] if x.stride(0) else []) for x in layers))
+    planes = [tidy(x.unflatten(0, (gates, -1))) for x in tape.marks(weight).planes]
+    return Marks(tuple(tape.ledger.collapse(x, [0] if x.stride(0) else []) for x in planes))
 
 
 def _tie_state(tape: Tape, hidden: Tensor, states: Sequence[Tensor], state: Any) -> None:
     """What a step gives out is read by the next one."""
     if state is None:
         return
-    columns = [x for x in tape.marks(hidden).layers if x.stride(1)]
+    columns = [x for x in tape.marks(hidden).planes if x.stride(1)]
     operands = [Operand(Marks((state.labels,)), ("h",))]
     operands += [Operand(Marks(tuple(x[0] for x in columns)), ("h",))] if columns else []
     operands += [Operand(tape.marks(s), (*(None,) * (s.dim() - 1), "h")) for s in states if isinstance(s, Tensor)]
@@ -64,14 +64,14 @@ def _tie_state(tape: Tape, hidden: Tensor, states: Sequence[Tensor], state: Any)
 def packed(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """(b, t, ...) to (rows, ...) or back: what changes along the features alone goes on."""
     result, lead = out[0], 2 if func.overloadpacket is aten._pack_padded_sequence else 1
-    layers = []
-    for layer in tape.marks(args[0]).layers:
-        if any(axis < lead for axis in varying(layer)):
-            tape.ledger.freeze(layer, "sequences are packed along it")
+    planes = []
+    for plane in tape.marks(args[0]).planes:
+        if any(axis < lead for axis in varying(plane)):
+            tape.ledger.freeze(plane, "sequences are packed along it")
         else:
-            row = layer[(0,) * lead]
-            layers.append(row[(None,) * (result.dim() - row.dim())].expand(result.shape))
-    tape.mark(result, Marks(tuple(layers)))
+            row = plane[(0,) * lead]
+            planes.append(row[(None,) * (result.dim() - row.dim())].expand(result.shape))
+    tape.mark(result, Marks(tuple(planes)))
 
 
 class Labelled(Protocol):
@@ -101,5 +101,5 @@ def fused(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """Several layers at once, as on other devices: not followed, but counted."""
     unknown(tape, func, args, kwargs, out)
     steps = args[0].numel() // args[0].size(-1)
-    for weight in (t for t in tensors([*args[1:], kwargs]) if t.dim() == 2 and tape.marks(t).layers):
+    for weight in (t for t in tensors([*args[1:], kwargs]) if t.dim() == 2 and tape.marks(t).planes):
         tape.count_product(steps, [(weight.size(0), None, 0), (weight.size(1), None, 0)])

@@ -23,18 +23,18 @@ def reduced_axes(args: Sequence[Any], kwargs: dict, dims: int) -> list[int]:
 
 
 def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic: Statistic | None) -> None:
-    layers = []
-    for layer in tape.marks(tensor).layers:
-        inside = set(axes) & set(varying(layer))
-        if inside == set(varying(layer)):
+    planes = []
+    for plane in tape.marks(tensor).planes:
+        inside = set(axes) & set(varying(plane))
+        if inside == set(varying(plane)):
             if statistic:
-                tape.ledger.note_statistic(layer, statistic)
+                tape.ledger.note_statistic(plane, statistic)
             continue
-        held = hold(tape.ledger.collapse(layer, sorted(inside)), axes)
+        held = hold(tape.ledger.collapse(plane, sorted(inside)), axes)
         for axis in sorted(axes, reverse=True):
             held = held.narrow(axis, 0, 1) if out.dim() == tensor.dim() else held.select(axis, 0)
-        layers.append(held)
-    tape.mark(out, Marks(tuple(layers)))
+        planes.append(held)
+    tape.mark(out, Marks(tuple(planes)))
 
 
 @rule(aten.sum, aten.linalg_vector_norm, aten.norm)
@@ -54,13 +54,13 @@ def averaging(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> Non
 @rule(aten._softmax, aten._log_softmax, aten._safe_softmax, aten.softmax)
 def softmax(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     axis = args[1] % out.dim()
-    layers = []
-    for layer in tape.marks(args[0]).layers:
-        if varying(layer) == (axis,):
-            tape.ledger.freeze(layer, "a softmax runs over it")
+    planes = []
+    for plane in tape.marks(args[0]).planes:
+        if varying(plane) == (axis,):
+            tape.ledger.freeze(plane, "a softmax runs over it")
         else:
-            layers.append(tape.ledger.collapse(layer, [axis] if axis in varying(layer) else []))
-    tape.mark(out, Marks(tuple(layers)))
+            planes.append(tape.ledger.collapse(plane, [axis] if axis in varying(plane) else []))
+    tape.mark(out, Marks(tuple(planes)))
 
 
 @rule(aten.amax, aten.amin, aten.max, aten.min, aten.argmax)
@@ -68,9 +68,9 @@ def extreme(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) 
     if len(args) > 1 and isinstance(args[1], Tensor):
         return combine(tape, args[:2], out)
     axes = reduced_axes(args, kwargs, args[0].dim())
-    for layer in tape.marks(args[0]).layers:
-        if set(varying(layer)) <= set(axes):
-            tape.ledger.freeze(layer, "a maximum is taken over it")
+    for plane in tape.marks(args[0]).planes:
+        if set(varying(plane)) <= set(axes):
+            tape.ledger.freeze(plane, "a maximum is taken over it")
     for result in tensors(out):
         _reduce(tape, args[0], axes, result, None)
     return None
@@ -80,8 +80,8 @@ def extreme(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) 
 def glu(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, out: Any) -> None:
     axis = (args[1] if len(args) > 1 else -1) % out.dim()
     halves = []
-    for layer in tape.marks(args[0]).layers:
-        first, second = layer.chunk(2, axis)
+    for plane in tape.marks(args[0]).planes:
+        first, second = plane.chunk(2, axis)
         tape.ledger.tie(first, second)
         halves.append(tidy(first))
     tape.mark(out, Marks(tuple(halves)))

@@ -24,9 +24,9 @@ def weight_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     """g v / |v|, the norm taken over all axes but one."""
     direction, gain = args[:2]
     axis = args[2] if len(args) > 2 else kwargs.get("dim", 0)
-    for layer in tape.marks(direction).layers:
-        if varying(layer) != (axis,):
-            tape.ledger.note_statistic(layer, WEIGHT_NORM)
+    for plane in tape.marks(direction).planes:
+        if varying(plane) != (axis,):
+            tape.ledger.note_statistic(plane, WEIGHT_NORM)
     weight, norms = tensors(out)
     combine(tape, [direction, gain], weight)
     tape.mark(norms, tape.marks(gain))
@@ -51,10 +51,10 @@ def note_norms(tape: Labelled, func: Any, inputs: Sequence[Tensor], outputs: Seq
     """Parameters alone were reduced to norms, or to the product with a vector that a spectral norm begins with."""
     packet = func.overloadpacket
     if packet is aten.mv:
-        for layer in tape.marks(inputs[0]).layers:
-            tape.ledger.note_statistic(layer, SPECTRAL_NORM)
+        for plane in tape.marks(inputs[0]).planes:
+            tape.ledger.note_statistic(plane, SPECTRAL_NORM)
     if packet in (aten.linalg_vector_norm, aten.norm):
-        left = {int(layer.flatten()[0]) for t in outputs for layer in tape.marks(t).layers}
-        for layer in (x for t in inputs for x in tape.marks(t).layers):
-            if int(layer.flatten()[0]) not in left:
-                tape.ledger.note_statistic(layer, WEIGHT_NORM)
+        left = {int(plane.flatten()[0]) for t in outputs for plane in tape.marks(t).planes}
+        for plane in (x for t in inputs for x in tape.marks(t).planes):
+            if int(plane.flatten()[0]) not in left:
+                tape.ledger.note_statistic(plane, WEIGHT_NORM)

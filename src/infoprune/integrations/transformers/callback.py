@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from infoprune.compensation import Compensation
 from infoprune.errors import InfopruneError
-from infoprune.integrations.cutting import cut_
+from infoprune.integrations.pruning_callback import cut_
 from infoprune.integrations.transformers.pruned import prune_
 from infoprune.surgery import Plan, rebuild_optimizer
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeVar, final
 
 import torch_pruning as tp
 
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe, epochs
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Allocation, SiteChange
 from infoprune.surgery import Plan
 

@@ -13,8 +13,8 @@ from infoprune.data import First
 from infoprune.depth import Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
 from infoprune.recipe.cuts.base import Cut, Decision
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import DepthSection, Recipe
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Interval, SiteChange
 from infoprune.surgery import Plan
 
@@ -49,7 +49,7 @@ class Depth(Cut):
 
 
 def energies(scene: Scene, section: DepthSection) -> Mapping[str, Energy]:
-    """What every block knows of the labels. All workers see all samples: energies are not merged."""
+    """What every block knows of the labels. All processes see all samples: energies are not merged."""
     data, seed = scene.recipe.data, scene.recipe.seed
     loader: Any = First(scene.task.train, section.samples, data.batch, seed)
     greedy = section.strategy == "greedy"

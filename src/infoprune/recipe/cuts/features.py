@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe, SplitSection
-from infoprune.recipe.splitting import orders_of, plan_of, require_cut
+from infoprune.recipe.situation import Scene
+from infoprune.recipe.split_features import orders_of, plan_of, require_cut
 
 
 def feature_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:

@@ -13,8 +13,8 @@ from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.cuts.depth import energies
 from infoprune.recipe.cuts.width import measured_layers, options_of
 from infoprune.recipe.evidence import Evidence
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe
+from infoprune.recipe.situation import Scene
 
 
 def joint_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:

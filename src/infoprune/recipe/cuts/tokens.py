@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from infoprune.budgets import macs
 from infoprune.recipe.cuts.base import Cut, Decision
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import Recipe, TokensSection
+from infoprune.recipe.situation import Scene
 from infoprune.tokens import plan
 
 

@@ -15,8 +15,8 @@ from infoprune.observe import kept_randomness
 from infoprune.planning import Planned, plan, planned
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.evidence import Evidence
-from infoprune.recipe.scene import Scene
 from infoprune.recipe.sections import BudgetSection, Recipe
+from infoprune.recipe.situation import Scene
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from infoprune.data import Kind
 from infoprune.finetune import Goal, Naming
-from infoprune.recipe.goals import Detecting, ThreeMaps
 from infoprune.recipe.judging import judged_maps, judged_names, judged_objects, three_maps
 from infoprune.recipe.quality import Hits, Quality, Scores
+from infoprune.recipe.training_goals import Detecting, ThreeMaps
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.budgets.latency import cache_directory
-from infoprune.cli.asked import Asked
+from infoprune.cli.sections import Asked
 from infoprune.layerwise import curves
+from infoprune.layerwise.curve_files import at_levels, digest_of, load_curves, save_curves
 from infoprune.layerwise.curves import LEVELS, Curves
-from infoprune.layerwise.kept import at_levels, digest_of, load_curves, save_curves
 from infoprune.observe.batches import read
 from infoprune.recipe.evidence import Evidence
 

@@ -14,7 +14,7 @@ from infoprune.compensation.norms import tracking_norms
 from infoprune.errors import StalePlan
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.slicing import named_tensors
-from infoprune.graph.wrapped import bare
+from infoprune.graph.wrappers import bare
 from infoprune.require import require_model
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan

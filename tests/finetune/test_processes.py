@@ -3,10 +3,10 @@
 import pytest
 import torch
 from tests.finetune.test_resume import examples
-from tests.two_workers import by_two
+from tests.two_processes import by_two
 from torch import nn
 
-from infoprune.finetune import Surroundings, Training, Workers, train
+from infoprune.finetune import Processes, Surroundings, Training, train
 from infoprune.finetune.sharding import blocks_of
 
 # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5
@@ -45,7 +45,7 @@ def test_spread_training_goes_on_where_it_stopped(tmp_path):
 
     def interrupted(rank):
         trained(training, tmp_path / "kept", stop=lambda: next(calls) == 5)
-        Workers.now().wait()
+        Processes.now().wait()
         return [trained(training, tmp_path / "kept"), trained(training)]
 
     stopped, whole = by_two(tmp_path, interrupted)[0]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.graph.member import Role
+from infoprune.graph.parameter_use import Use
 from infoprune.graph.slots import Slot
-from infoprune.graph.use import Use
 
 
 class StandIn(NamedTuple):

@@ -6,15 +6,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Workers:
+class Processes:
     """This process among `world`."""
 
     rank: int = 0
@@ -25,21 +29,21 @@ class Workers:
         return self.rank == 0
 
     @classmethod
-    def now(cls) -> Workers:
+    def now(cls) -> Processes:
         if not dist.is_available() or not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over all workers of a number that each has."""
+        """The mean over all processes of a number that each has."""
         if self.world == 1:
             return value
         total = value.detach().clone()
         dist.all_reduce(total)
         return total / self.world
 
-    def gathered(self, value: Any) -> list[Any]:
-        """What each worker has, in the order of their ranks."""
+    def gathered(self, value: T) -> list[T]:
+        """What each process has, in the order of their ranks."""
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
@@ -51,16 +55,21 @@ class Workers:
             dist.barrier()
 
 
+def over_processes(value: T) -> T:
+    """The sum of what each process has, in the order of their ranks; alone the value."""
+    return reduce(add, Processes.now().gathered(value))
+
+
 @contextmanager
-def joined() -> Iterator[Workers]:
-    """The process group that torchrun's environment describes, for as long as this lasts; one worker without it."""
+def joined() -> Iterator[Processes]:
+    """The process group that torchrun's environment describes, for as long as this lasts; one process without it."""
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield Workers.now()
+        yield Processes.now()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Workers.now()
+        yield Processes.now()
     finally:
         dist.destroy_process_group()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
+from infoprune.graph.sites import integers
 from infoprune.graph.slicing import named_tensors, replace
-from infoprune.graph.sorting import integers
 from infoprune.graph.verify import structural_copy
 
 Widths = tuple[int | None, int | None]

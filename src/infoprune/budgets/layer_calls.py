@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.evaluating import evaluating, uncompiled
 from infoprune.graph.hooks import hooked
-from infoprune.graph.packed import outputs_of
-from infoprune.graph.settled import evaluating, uncompiled
+from infoprune.graph.nested import outputs_of
 from infoprune.graph.tape import Extent
 
 

@@ -12,7 +12,7 @@ from infoprune.allocation.geometric import geometric
 from infoprune.allocation.linear import linear
 from infoprune.allocation.prices import reachable
 from infoprune.allocation.problem import Problem, Solution
-from infoprune.allocation.registered import solvers
+from infoprune.allocation.solvers import solvers
 
 Solver = Callable[[Problem], Solution]
 
@@ -87,7 +87,7 @@ def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation
 
     >>> from infoprune.allocation import Posynomial
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
-    >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2500], units=["MACs"])
+    >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2500], resources=["MACs"])
     >>> allocate(problem).counts
     array([ 7, 31])
     """
@@ -116,7 +116,7 @@ def _site_rows(allocation: Allocation) -> list[str]:
 
 
 def _budget_rows(allocation: Allocation) -> list[str]:
-    rows = zip(allocation.problem.units or (), allocation.costs, allocation.problem.limits, strict=True)
+    rows = zip(allocation.problem.resources or (), allocation.costs, allocation.problem.limits, strict=True)
     return [f"{unit}: {cost:.6g} of {limit:.6g} ({cost / limit:.2%})" for unit, cost, limit in rows]
 
 

@@ -36,7 +36,7 @@ class Sorting:
 
     def form(self, extent: Extent) -> Form:
         """How many of the extent's positions are left, as a linear form in the sites' counts."""
-        owners = None if extent.layer is None else self.owners(extent)
+        owners = None if extent.plane is None else self.owners(extent)
         if owners is None:
             return extent.size, ()
         sites, units = owners
@@ -56,7 +56,7 @@ class Sorting:
 
     def owners(self, extent: Extent) -> tuple[np.ndarray, np.ndarray] | None:
         """Site and unit along the extent's axis; None when they don't depend on this axis."""
-        labels = extent.layer
+        labels = extent.plane
         assert labels is not None
         keep = [d for d in range(labels.dim()) if labels.size(d) > 1 and labels.stride(d) != 0]
         if extent.axis not in keep:
@@ -222,9 +222,9 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
     silent = _silent_children(modules, tape)
     sizes: dict[str, dict[int, set[Form]]] = defaultdict(lambda: defaultdict(set))
     for named in tape.named_sizes.values():
-        for axis in range(named.layer.dim()):
-            extent = Extent(named.layer.size(axis), named.layer, axis)
-            if named.layer.size(axis) > 1 and named.layer.stride(axis) != 0:
+        for axis in range(named.plane.dim()):
+            extent = Extent(named.plane.size(axis), named.plane, axis)
+            if named.plane.size(axis) > 1 and named.plane.stride(axis) != 0:
                 form = _form_or_fixed(sorting, extent)
                 for module in (named.module, *silent[named.module]):
                     sizes[module][extent.size].add(form)

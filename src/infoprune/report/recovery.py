@@ -7,8 +7,8 @@ from html import escape
 
 from infoprune.compensation import Row
 from infoprune.report import svg
+from infoprune.report.html import folded, table
 from infoprune.report.model import Moment, Recovery, Report
-from infoprune.report.parts import folded, table
 
 READERS = ("reader", "inputs that stay", "error of the slice", "error of the refit", "")
 

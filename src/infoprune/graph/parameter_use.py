@@ -34,8 +34,8 @@ class Use:
     groups: dict[str, int] = field(default_factory=dict)
 
     def note_met(self, marks: Marks) -> None:
-        for layer in marks.layers:
-            labels = compact(layer).flatten().numpy()
+        for plane in marks.planes:
+            labels = compact(plane).flatten().numpy()
             if labels.max(initial=0) >= len(self.met):
                 self.met = np.pad(self.met, (0, 2 * int(labels.max()) - len(self.met) + 1))
             self.met[labels] = True
@@ -53,9 +53,9 @@ class Use:
             return []
         found = []
         keys, starts = list(slots), [int(labels[0]) for labels in slots.values()]
-        for layer in marks.layers:
-            for axis in (d for d in varying(layer) if d < len(letters)):
-                name, place = keys[bisect_right(starts, int(layer.flatten()[0])) - 1]
+        for plane in marks.planes:
+            for axis in (d for d in varying(plane) if d < len(letters)):
+                name, place = keys[bisect_right(starts, int(plane.flatten()[0])) - 1]
                 root = self.roots[tensor]
                 for source in self.sources.get(root, (name,)):
                     self.directions.setdefault((source, place), "out" if letters[axis] in output else "in")

@@ -33,7 +33,7 @@ def work(rank, directory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
-def test_two_workers_equal_one(tmp_path):
+def test_two_processes_equal_one(tmp_path):
     forks = multiprocessing.get_context("fork")
     workers = [forks.Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infoprune.errors import UnusableData, first_line
-from infoprune.graph.settled import evaluating, uncompiled
+from infoprune.graph.evaluating import evaluating, uncompiled
 
 
 @contextmanager

@@ -13,59 +13,21 @@ as in `evaluating`. Everything is put back afterwards.
 
 from __future__ import annotations
 
-import copy
 import math
-import random
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from infoprune.graph.wrapped import is_compiled
+from infoprune.graph.evaluating import as_it_was, evaluating, replaced, uncompiled
 
 FEW_BOXES = 4  # enough to reach each of a pyramid's four levels
 BOX_SIZES = (64, 128, 256, 512)  # pixels; a pyramid sends each to another level (Lin et al. 2017, eq. 1)
-HOOKS = frozenset(name for name in vars(nn.Module()) if name.startswith("_forward_"))
-OF_MODULES = frozenset(vars(nn.Module())) - HOOKS - {"training"}
-CONTAINERS = (list, deque, dict, set, OrderedDict)
 HEADS = ("head", "box_predictor", "mask_predictor", "keypoint_predictor")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without the fused attention that hides its operations; every module's mode is restored."""
-    modes = {module: module.training for module in model.modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
-def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Parts that were compiled run as they are written, so that hooks are called and operations are seen."""
-    with ExitStack() as stack:
-        for module in model.modules():
-            if is_compiled(module):
-                stack.enter_context(_instead(module, "forward", _calling(module.get_submodule("_orig_mod"))))
-            elif vars(module).get("_compiled_call_impl") is not None:
-                stack.enter_context(_instead(module, "_compiled_call_impl", None))
-        yield
-
-
-def _calling(module: nn.Module) -> Callable[..., Any]:
-    return lambda *args, **kwargs: module(*args, **kwargs)
 
 
 @contextmanager
@@ -79,7 +41,7 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
         stack.enter_context(_FourAxes())
         found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
         for module, name in found:
-            stack.enter_context(_instead(module, name, STAND_INS[name](module, raw, boxes)))
+            stack.enter_context(replaced(module, name, STAND_INS[name](module, raw, boxes)))
             for head in (h for h in HEADS if isinstance(getattr(module, h, None), nn.Module)):
                 stack.enter_context(getattr(module, head).register_forward_hook(_collecting(raw)))
         if found:
@@ -110,51 +72,6 @@ def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:
     masks = [attn_mask, *args[3:4]]
     alike = args[0].shape[:-2] == args[1].shape[:-2] == args[2].shape[:-2]
     return alike and args[0].dim() in (3, 5, 6) and all(m is None or m.dim() == 2 for m in masks)
-
-
-@contextmanager
-def as_it_was(model: nn.Module) -> Iterator[None]:
-    """What the model writes into its buffers and attributes is taken back; it draws the same numbers in every pass."""
-    devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
-    states = random.getstate(), np.random.get_state()
-    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers() if not buffer.is_inference()]
-    attributes = [(module, type(module), _attributes(module)) for module in model.modules()]
-    try:
-        with torch.random.fork_rng(devices=sorted(devices)):
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        with torch.no_grad():
-            for buffer, before, version in buffers:
-                if buffer._version != version:
-                    buffer.copy_(before)
-        for module, kind, before in attributes:
-            if type(module) is kind:  # it may just have found out its own shape
-                _put_back(module, before)
-
-
-def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """What a module keeps of its own: each value, and a copy of what a container of these holds.
-
-    Its hooks are among them: models that hook themselves at their first call keep a note that they have done so.
-    """
-    own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
-    return {name: (value, copy.copy(value) if type(value) in CONTAINERS else None) for name, value in own.items()}
-
-
-def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
-    own = vars(module)
-    for name in own.keys() - before.keys() - OF_MODULES:
-        del own[name]
-    for name, (value, held) in before.items():
-        own[name] = value
-        if held is not None:
-            value.clear()
-            (value.extend if isinstance(value, list | deque) else value.update)(held)
 
 
 def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:
@@ -210,19 +127,6 @@ def _has(module: nn.Module, name: str) -> bool:
 # ---------------------------------------------------------------------------------------------- put in, and put back
 
 
-@contextmanager
-def _instead(module: nn.Module, name: str, value: Any) -> Iterator[None]:
-    """The attribute of this one object is `value` for a while."""
-    own = vars(module)
-    before = {name: own[name]} if name in own else {}
-    own[name] = value
-    try:
-        yield
-    finally:
-        del own[name]
-        own.update(before)
-
-
 def _collecting(raw: list[Any]) -> Callable[..., None]:
     return lambda module, inputs, output: raw.append(output)
 
@@ -233,5 +137,5 @@ def _unset_levels(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in (m for m in model.modules() if type(m).__name__ == "MultiScaleRoIAlign"):
             for name in ("scales", "map_levels"):
-                stack.enter_context(_instead(module, name, vars(module).get(name)))
+                stack.enter_context(replaced(module, name, vars(module).get(name)))
         yield

@@ -19,8 +19,8 @@ from infoprune.recipe.checks import check_kind
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.networks import input_shape, network_of
 from infoprune.recipe.reading import READERS, set_in
-from infoprune.recipe.scene import Scene, example
 from infoprune.recipe.sections import UNLESS_TOLD, DataSection, LayerImportanceSection, ModelSection, Recipe
+from infoprune.recipe.situation import Scene, example
 from infoprune.recipe.tasks import task_of
 
 NO_DATA = DataSection("none given")

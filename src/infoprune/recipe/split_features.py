@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.data import First, InOrder, Task
-from infoprune.finetune import Workers
+from infoprune.finetune import Processes
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.observe import kept_randomness
 from infoprune.recipe.evidence import pictures
 from infoprune.recipe.judging import in_order, metrics_of, scores_of, three_maps, with_and_without
@@ -47,10 +47,9 @@ def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task)
     """The features best first, by information ("ours"), at random, and by l2; and why information gives no order."""
     seen = _seen(recipe, split, model, task)
     weights = dict.fromkeys(split.tasks or seen.tasks, 1.0)
-    estimate = "excess" if split.estimate == "corrected" else "value"
-    ours = rank(seen, weights, estimate=estimate, tied=1)
+    ours = rank(seen, weights, estimate=split.estimate, tied=1)
     orders = {"ours": ours, "random": random_order(len(ours), seed=recipe.seed), "l2": rank(seen, by=l2)}
-    share = tied_share(seen, weights, estimate=estimate)
+    share = tied_share(seen, weights, estimate=split.estimate)
     if share <= TIED:
         return orders, ""
     told = f"information ({split.estimate}, patches of {split.patch}) is the same for {share:.0%} of the features"
@@ -78,7 +77,7 @@ def sent(plan: Plan | None) -> Selection | None:
 @torch.no_grad()
 def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selection | None, *, batch: int) -> Scores:
     """Every task's score and the bytes an image, when features travel as `selection` says; as floats without it."""
-    us, split, metrics = Workers.now(), SplitModel(model, at=at), metrics_of(task.classes)
+    us, split, metrics = Processes.now(), SplitModel(model, at=at), metrics_of(task.classes)
     device, found = next(model.parameters()).device, {}
     with evaluating(model):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
@@ -95,8 +94,8 @@ def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selec
 
 
 def _seen(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> TaskObservations:
-    """All workers see all samples: what is counted is not merged."""
-    view = PrincipalAxes(split.patch) if split.estimate == "corrected" else WholePatches(split.patch)
+    """All processes see all samples: what is counted is not merged."""
+    view = WholePatches(split.patch) if split.estimate == "value" else PrincipalAxes(split.patch)
     loader = pictures(First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed))
     with kept_randomness():
         return observe_tasks(

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from infoprune.data.base import Facts, Task
-from infoprune.data.draws import shuffled
 from infoprune.data.files import Photographs
-from infoprune.data.view import USUAL, View
+from infoprune.data.preprocessing import USUAL, View
+from infoprune.data.randomness import shuffled
 from infoprune.errors import UnusableData
 
 TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")

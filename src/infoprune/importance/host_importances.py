@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from infoprune.errors import UnknownName, UnusableData
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.verify import evaluating
+from infoprune.graph.evaluating import evaluating
 from infoprune.importance.base import About, importances
 from infoprune.observe import batches
 from infoprune.registry import nearest
