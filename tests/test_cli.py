@@ -123,14 +123,13 @@ def test_other_errors_are_exit_code_1_and_one_line(capsys):
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--macs", "1.5.2", "--macs"),
         ("--budget", "macs", "is not of the form NAME=LIMIT"),
-        ("--budget", "mcas=0.5", "did you mean 'macs'"),
         ("--floor", "2", "2 is not a share that can stay"),
         ("--floor", "layer4=x", "is not a share such as 0.5"),
         ("--rates", "1", "1 is not a share that can leave"),
         ("--round-to", "0", "is not a whole number of at least 1"),
-        ("--utility", "0.5", "is not a power of at most 0"),
+        ("--utility", "0.5", "is not a power from -64 to 0"),
+        ("--utility", "-400", "is not a power from -64 to 0"),
         ("--input", "1x3xa", "is not of the form 1x3x224x224"),
         ("--input", "ids=1x4,1x4", "is not of the form"),
     ],
@@ -140,6 +139,30 @@ def test_options_are_read_before_anything_is_loaded(capsys, option, value, told)
         main(["plan", "resnet18", option, value])
     assert found.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--macs", "1.5.2", "--macs is '1.5.2'; give a share that remains"),
+        ("--budget", "mcas=0.5", "there is no budget 'mcas'; did you mean 'macs'?"),
+    ],
+)
+def test_budgets_are_read_before_anything_is_built(capsys, option, value, told):
+    code, out, err = run(capsys, "plan", "resnet18", option, value)
+    assert (code, out) == (2, "")
+    assert told in err.splitlines()[-1]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_torch_is_loaded():
+    loaded = (
+        "import sys; from infoprune.cli.main import main; "
+        "code = main(['plan', 'resnet18', '--macs', '0.5', '--out', '/proc/nowhere/plan.json']); "
+        "print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
+    assert "/proc/nowhere/plan.json cannot be written" in done.stderr
+    assert done.stdout.split() == ["1", "False"]
 
 
 def test_wrong_usage_is_exit_code_2(capsys):

@@ -14,6 +14,7 @@ from torch import nn
 
 import infoprune as ip
 from infoprune.errors import ExportFailed, MissingExtra
+from tests.small_nets import Residual, image, make
 
 X = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -207,3 +208,9 @@ def test_networks_that_drop_tokens_export(tmp_path, options):
         x = torch.randn(size, 3, side, side)
         ours, theirs = model(x).detach().numpy(), ran(told.path, x)[0]
         np.testing.assert_allclose(theirs, ours, atol=1e-4 * abs(ours).max())
+
+
+def test_another_opset_than_was_asked_for_is_not_written(tmp_path):
+    with pytest.raises(ExportFailed, match="opset 9999 was asked for and the exporter could write the model as opset"):
+        ip.export(make(Residual), image(), tmp_path / "a.onnx", opset=9999)
+    assert list(tmp_path.iterdir()) == []

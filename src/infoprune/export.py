@@ -25,7 +25,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.nested import outputs_of
 from infoprune.graph.wrappers import bare
-from infoprune.require import require_model
+from infoprune.require import require_model, require_path
 
 Form = Literal["onnx", "torch.export"]
 FORMS: Mapping[str, Form] = {".onnx": "onnx", ".pt2": "torch.export"}
@@ -71,6 +71,7 @@ def export(
     model's order. The model is exported in evaluation mode and left as it was.
     """
     require_model(model)
+    require_path(path, "path", "of the file")
     target = Path(path)
     form = FORMS.get(target.suffix)
     if form is None:
@@ -146,6 +147,10 @@ def _write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str |
         ) from error
     model = onnx.load(draft, load_external_data=False)
     found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset not in (None, found):
+        raise ExportFailed(
+            f"opset {opset} was asked for and the exporter could write the model as opset {found} alone; leave it out"
+        )
     record = {"opset": found, "batch": batch, "infoprune": version("infoprune"), "torch": torch.__version__}
     onnx.helper.set_model_props(model, {KEY: json.dumps(record)})
     onnx.save(model, draft)

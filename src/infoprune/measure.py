@@ -14,7 +14,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.wrappers import bare
-from infoprune.require import require_model
+from infoprune.require import require_model, require_seen
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,11 @@ class Measurement:
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:
     """Count `model` on `example_inputs`; with `latency` also time it (median of at least 9 runs and 0.5 s)."""
     require_model(model)
+    require_seen()
     inputs = Arguments.of(example_inputs)
     params = sum(p.numel() for p in model.parameters())
-    macs = count_macs(bare(model), inputs)
+    with inputs.blamed():
+        macs = count_macs(bare(model), inputs)
     if not latency:
         return Measurement(params, macs)
     times = _timed(model, inputs)

@@ -1,7 +1,11 @@
-"""Whether a model is one, asked at every public door."""
+"""Whether arguments are what they should be, asked at every public door."""
 
 from __future__ import annotations
 
+import os
+from numbers import Real
+
+import torch
 from torch import nn
 
 
@@ -16,6 +20,34 @@ def require_model(model: object, name: str = "model") -> None:
     if type(model).__name__ == "ExportedProgram":
         raise TypeError(f"{name} is an ExportedProgram; prune what was exported, then export again")
     raise TypeError(f"{name} is {_told(model)}; give a torch.nn.Module")
+
+
+def require_importance(importance: object) -> None:
+    """TypeError unless it can score a group."""
+    if isinstance(importance, type):
+        raise TypeError(f"importance is the class {importance.__name__}; call it: {importance.__name__}()")
+    if not callable(importance):
+        raise TypeError(
+            f"importance is {importance!r:.60}; pass an object like infoprune.importance.CapacityImportance()"
+        )
+
+
+def require_path(path: object, name: str, whose: str) -> None:
+    """TypeError unless it can be one."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} is {_told(path)}; give the path {whose}")
+
+
+def require_number(value: object, name: str) -> None:
+    """TypeError unless it is a real number; True is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r:.60}; give a number")
+
+
+def require_seen() -> None:
+    """ValueError where operations can't be watched: counted there, everything would cost nothing."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError("this was called inside torch.inference_mode(), which hides what is done; use torch.no_grad()")
 
 
 def _told(value: object) -> str:

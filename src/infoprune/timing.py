@@ -15,6 +15,7 @@ from torch import nn
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
+from infoprune.require import require_model, require_number
 
 Verdict = Literal["met", "not met", "cannot tell"]
 Difference = Literal["faster", "slower", "no difference"]
@@ -101,6 +102,9 @@ def compare_latency(
     Drifts of the machine reach both models of a round alike, so the ratio is known better than either
     time. Rounds go on until there are `rounds` of them and `seconds` have passed.
     """
+    require_model(dense, "dense")
+    require_model(pruned, "pruned")
+    require_number(seconds, "seconds")
     if keep is not None and at_most is not None:
         raise ValueError("give keep= or at_most=, not both; call it twice to check both")
     inputs = Arguments.of(example_inputs)
@@ -154,9 +158,9 @@ def milliseconds(amount: float | str) -> float:
     """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
     if isinstance(amount, float | int):
         return float(amount)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
-    if found is None:
-        raise ValueError(f"{amount!r} is not a duration; write it like '8ms', '1.5s' or '800us'")
+    found = isinstance(amount, str) and re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
+    if not found:
+        raise ValueError(f"{amount!r:.60} is not a duration; write it like '8ms', '1.5s' or '800us'")
     return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
 
 

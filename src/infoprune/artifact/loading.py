@@ -20,7 +20,7 @@ from infoprune.artifact.provenance import tied_names
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, StalePlan, first_line
 from infoprune.files import digest_of
-from infoprune.require import require_model
+from infoprune.require import require_model, require_path
 from infoprune.surgery.checked import integer, keys, mapping, sequence
 from infoprune.surgery.json_text import LARGEST, parsed
 from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
@@ -47,6 +47,7 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
     unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
     """
+    require_path(directory, "directory", "of the artefact")
     if factory is not None and not callable(factory):
         raise TypeError(f"factory is a {type(factory).__name__}; give the function or class that builds the network")
     place = Path(directory)

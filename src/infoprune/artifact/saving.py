@@ -24,7 +24,7 @@ from infoprune.errors import InfopruneError
 from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrappers import bare
-from infoprune.require import require_model
+from infoprune.require import require_model, require_path
 from infoprune.surgery.plan import Plan
 
 
@@ -53,8 +53,7 @@ def save(
     other class, `load(directory, factory=...)` takes the function that builds the dense model, and
     `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
-    if not isinstance(directory, str | os.PathLike):
-        raise TypeError(f"directory is a {type(directory).__name__}; give the path that the artefact is to have")
+    require_path(directory, "directory", "that the artefact is to have")
     require_model(model)
     target = Path(directory).resolve()
     require_free(target)
@@ -82,7 +81,7 @@ def _story(
 
         made = pruned_by(pruner, model, example_inputs, factory)
         return (made.plan,), made.architecture
-    plans = (plan,) if isinstance(plan, Plan) else tuple(plan or ())
+    plans = _plans(plan)
     check_lengths(model, plans)
     check_history(model, plans)
     replaced = {name.rpartition(".")[0] for plan in plans for edit in plan.edits if edit.added for name in edit.lost}
@@ -90,6 +89,15 @@ def _story(
     if factory is not None:
         check_built(model, plans, architecture, factory)
     return plans, architecture
+
+
+def _plans(given: object) -> tuple[Plan, ...]:
+    """One plan, or several in the order in which they were carried out."""
+    plans = given if isinstance(given, list | tuple) else (given,)
+    odd = [type(one).__name__ for one in plans if not isinstance(one, Plan)]
+    if odd:
+        raise TypeError(f"plan is a {odd[0]}; pass what plan() returned, or several of those in a list")
+    return tuple(one for one in plans if isinstance(one, Plan))
 
 
 def _compensations(model: nn.Module, given: Compensation | Sequence[Compensation] | None) -> tuple[Compensation, ...]:

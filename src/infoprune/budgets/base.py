@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, final
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from infoprune.allocation import Posynomial
 from infoprune.deprecated import Renamed, warn
 from infoprune.graph import Graph
 from infoprune.registry import Registry
+from infoprune.require import require_number
 from infoprune.timing import Verdict
 
 budgets = Registry("budget")
@@ -82,7 +83,14 @@ class Budget(ABC):
             cls.resource = named
             del cls.unit
 
+    def __new__(cls: type[Some], *unnamed: Any, **_: Any) -> Some:
+        """Amounts have names: a bare 0.5 could be either."""
+        return object.__new__(cls) if not unnamed else refuse_unnamed(cls.resource, *unnamed)
+
     def __post_init__(self) -> None:
+        for name in ("keep", "at_most"):
+            if getattr(self, name) is not None:
+                require_number(getattr(self, name), f"{self.unit} {name}")
         if (self.keep is None) == (self.at_most is None):
             raise ValueError(f"{self.resource} takes either keep= or at_most=; give exactly one of them")
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -121,6 +129,14 @@ class Budget(ABC):
 
     def __str__(self) -> str:
         return f"{self.resource} at_most={self.at_most}" if self.keep is None else f"{self.resource} keep={self.keep}"
+
+
+def refuse_unnamed(unit: str, *unnamed: Any) -> NoReturn:
+    """TypeError for an amount that does not say whether it is the share that remains or the most there may be."""
+    raise TypeError(
+        f"{unit} was given {unnamed[0]!r:.60} without saying what it is; write keep=0.5 (the share that remains) or "
+        "at_most= (an amount)"
+    )
 
 
 def _number(told: Any) -> float:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import elements
-from infoprune.budgets.base import Amounts, Budget, Limit, budgets
+from infoprune.budgets.base import Amounts, Budget, Limit, budgets, refuse_unnamed
 from infoprune.budgets.layer_calls import Call, calls_of
 from infoprune.files import remove
 from infoprune.graph import Graph
@@ -59,7 +59,7 @@ def _duration_us(told: Limit) -> float:
 
 
 def latency(
-    *,
+    *unnamed: Any,
     keep: float | None = None,
     at_most: float | str | None = None,
     device: torch.device | str | None = None,
@@ -76,6 +76,8 @@ def latency(
     shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`. With `refine`
     planning does that itself, and plans again with a smaller limit until what was built is measured to meet it.
     """
+    if unnamed:
+        refuse_unnamed(Latency.unit, *unnamed)
     limit = None if at_most is None else 1e3 * milliseconds(at_most)
     return Latency(keep=keep, at_most=limit, device=device, batch=batch, refine=refine, progress=progress)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from infoprune.errors import UnknownName
-
+LOWEST = -64  # of powers: what the allocation takes
 Limit = tuple[str, str]
 Share = tuple[str | None, float]
 
@@ -32,18 +31,11 @@ def named(text: str) -> Limit:
     name, equals, told = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not of the form NAME=LIMIT; write e.g. macs=0.5")
-    return limited(name, told)
+    return name, told
 
 
 def limited(name: str, told: str) -> Limit:
-    """The name with what limits it, once the budget has read that."""
-    from infoprune.budgets import budgets  # it loads torch, which help does without
-
-    try:
-        budgets[name].parse(told)
-    except (UnknownName, ValueError) as error:
-        known = isinstance(error, UnknownName)
-        raise argparse.ArgumentTypeError(str(error) if known else f"{name} is {error}") from error
+    """The name with what limits it; the budget, which loads torch, reads that once the rest of the line is known."""
     return name, told
 
 
@@ -79,11 +71,11 @@ def at_least_one(text: str) -> int:
 
 
 def power(text: str) -> float:
-    """A number of at most 0, or 1."""
+    """A number from LOWEST to 0, or 1."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not (value <= 0 or value == 1) or value == float("-inf"):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a power of at most 0, such as -1, or 1")
+    if not (LOWEST <= value <= 0 or value == 1):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a power from {LOWEST} to 0, such as -1, or 1")
     return value

@@ -39,8 +39,9 @@ BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 SENSITIVITY_EXAMPLE = """\
-Measured is how far the outputs are from the dense network's on calibration pictures, not the loss, and without labels:
-the KL divergence of class probabilities in nats, or of other outputs the squared error over their variance.
+Measured is how far the outputs are from the dense network's on calibration pictures: the KL divergence of class
+probabilities in nats, or of other outputs the squared error over their variance. It is not the loss, since it needs
+no labels, is 0 for the whole network and never negative, and is what plans with --layer-importance curves reuse.
 
 example: infoprune sensitivity resnet20_cifar --weights r20.pth --data digits --out sensitivity"""
 PRUNE_EXAMPLE = """example: infoprune prune resnet18 --macs 0.5 --out runs/r18

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from infoprune.budgets import budgets
 from infoprune.cli.inputs import inputs_of
 from infoprune.data import Task, told_by
 from infoprune.errors import BadRecipe, InfopruneError
@@ -144,6 +145,8 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BadRecipe("nothing says how much is to stay; add a budget such as --macs 0.5, or --rates 0.5")
     if arguments.limits and arguments.rates:
         raise BadRecipe("--rates says what leaves every layer and a budget how much stays in all; give one of them")
+    for name, _ in arguments.limits:
+        budgets[name]  # UnknownName lists those that there are
     options = {name: getattr(arguments, name) for name in ("round_to", "utility", "solver")}
     shares = {name: _shares(getattr(arguments, name)) for name in ("floor", "rates")}
     ignored = {"ignored_layers": arguments.ignore} if arguments.ignore else {}

@@ -24,6 +24,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.verify import structural_copy
 from infoprune.observe.undisturbed import undisturbed
+from infoprune.require import require_model
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 
@@ -53,6 +54,8 @@ def compensate_(
     is held in memory. Under `torchrun` every process reads `samples` of its own, sums are taken over all processes, and
     all end with the same weights.
     """
+    require_model(pruned, "pruned")
+    require_model(dense, "dense")
     survivors = Survivors.of(dense, _plans(pruned, plan))
     trial = structural_copy(pruned)
     readers, alone = readers_of(trial, dense, survivors)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from infoprune.errors import Untraceable, first_line
 from infoprune.graph.nested import tensors_in, with_tensors
 
 
@@ -39,6 +41,20 @@ class Arguments:
         """What the model gives back. It gets copies: a model may append to lists and scale pictures where they are."""
         fresh = self.map(Tensor.clone)
         return model(*fresh.positional, **fresh.named)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Untraceable says with what a model's forward failed inside."""
+        try:
+            yield
+        except Untraceable:
+            raise
+        except Exception as error:
+            raise Untraceable(
+                f"the model's forward failed on example_inputs {self} ({type(error).__name__}: {first_line(error)}); "
+                "pass the tensor, the tuple of arguments or the dict of keyword arguments that the model takes; a list "
+                "or dict that is itself an argument goes inside a tuple"
+            ) from error
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Arguments:
         """With `function` of every tensor in the tensor's place, however deep."""

@@ -32,6 +32,7 @@ from infoprune.graph.unread import left_for
 from infoprune.graph.verify import Trials
 from infoprune.graph.wrappers import followable
 from infoprune.registry import nearest
+from infoprune.require import require_seen
 
 Unit = Literal["macs", "params"]
 Ignored = Iterable["str | nn.Module | nn.Parameter"]
@@ -79,6 +80,7 @@ class Graph:
         other example inputs, for code that the first do not reach; prices are those of the first. `streams`: modules in
         which heads and the stream that they read lose width at one ratio; by default those whose code wants it.
         """
+        require_seen()
         model, ignored = followable(model), tuple(ignored_layers)
         terms: dict[str, Any] = {"ignored_layers": ignored, "num_heads": num_heads, "head_dims": tuple(head_dims)}
         terms |= {"passes": [Pass(Arguments.of(shown)) for shown in (example_inputs, *also)], "verify": verify}
@@ -236,17 +238,8 @@ def _recorded(
 
 def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
     """What a copy of the model teaches."""
-    try:
-        with shown.ready(copied):
-            follow(tape, copied, shown.inputs)
-    except Untraceable:
-        raise
-    except Exception as error:
-        raise Untraceable(
-            f"the model's forward failed on example_inputs {shown.inputs} ({type(error).__name__}: "
-            f"{first_line(error)}); pass the tensor, the tuple of arguments or the dict of keyword arguments that the "
-            "model takes; a list or dict that is itself an argument goes inside a tuple"
-        ) from error
+    with shown.inputs.blamed(), shown.ready(copied):
+        follow(tape, copied, shown.inputs)
 
 
 def _copied(model: nn.Module) -> nn.Module:

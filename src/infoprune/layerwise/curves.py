@@ -26,6 +26,7 @@ from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
 from infoprune.observe.norms import reestimate_, tracking_norms
 from infoprune.progress import counting
+from infoprune.require import require_importance, require_model
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,6 +87,8 @@ def curves(
     it goes; the samples are held in memory. The model itself is not touched.
     """
     _check(levels, samples, trust)
+    require_model(model)
+    require_importance(importance)
     batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
     few = batches[0].map(lambda tensor: tensor[:2])
     graph = Graph.trace(model, few, ignored_layers=ignored_layers, num_heads=num_heads)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from infoprune.budgets import Budget
 from infoprune.errors import BadWeights
 from infoprune.graph.arguments import Arguments
+from infoprune.require import require_importance, require_seen
+
+OF_GRADIENTS = (tp.importance.GroupTaylorImportance, tp.importance.GroupHessianImportance)
 
 
 def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping[str, Any]) -> None:
     """Raise TypeError, ValueError or BadWeights for the first argument that can't be meant."""
-    if torch.is_inference_mode_enabled():
-        raise ValueError("plan() was called inside torch.inference_mode(), which hides what is done; use no_grad()")
+    require_seen()
     for tensor in Arguments.of(example_inputs).tensors:
         _check_input(tensor)
     damaged = next((name for name, buffer in model.named_buffers() if buffer.isnan().any()), None)
@@ -37,21 +39,25 @@ def _check_input(tensor: Tensor) -> None:
 
 
 def _check_importance(model: nn.Module, importance: Any) -> None:
-    if isinstance(importance, type):
-        raise TypeError(f"importance is the class {importance.__name__}; call it: {importance.__name__}()")
-    needs_gradients = isinstance(importance, tp.importance.TaylorImportance)
-    if needs_gradients and all(parameter.grad is None for parameter in model.parameters()):
-        raise ValueError("TaylorImportance reads gradients and the model has none; call backward() on a loss first")
+    require_importance(importance)
+    if isinstance(importance, OF_GRADIENTS) and all(parameter.grad is None for parameter in model.parameters()):
+        kind = type(importance).__name__
+        raise ValueError(f"{kind} reads gradients and the model has none; call backward() on a loss first")
 
 
 def _check_terms(*, budgets: Any, rates: Any, num_heads: Any, solver: Any, ignored_layers: Any) -> None:
-    if isinstance(budgets, int | float | str):
+    if not isinstance(budgets, Budget | Iterable) or isinstance(budgets, str):
         raise TypeError(f"budgets is {budgets!r:.60}; give e.g. [infoprune.budgets.macs(keep=0.5)]")
     if rates is not None and (isinstance(rates, bool) or not isinstance(rates, int | float | Mapping)):
         raise TypeError(f"rates is {rates!r:.60}; give the share that leaves, such as 0.5, or shares by site name")
     if num_heads is not None and not isinstance(num_heads, Mapping):
         raise TypeError(f"num_heads is {num_heads!r:.60}; give heads by layer: {{model.attn.qkv: 3}}")
+    odd = next((heads for heads in (num_heads or {}).values() if not isinstance(heads, int)), None)
+    if odd is not None:
+        raise TypeError(f"num_heads says {odd!r:.60} of a layer; give how many heads it has, a whole number")
     if solver is not None and not isinstance(solver, str) and not callable(solver):
         raise TypeError(f"solver is {solver!r:.60}; give a name of `infoprune list solvers`, or a function")
+    if not isinstance(ignored_layers, Iterable):
+        raise TypeError(f"ignored_layers is {ignored_layers!r:.60}; give a list of layers, names or globs")
     if isinstance(ignored_layers, str):
         raise TypeError(f"ignored_layers is the text {ignored_layers!r:.60}; give a list: [{ignored_layers!r:.60}]")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from infoprune.importance.site_scores import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
 from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site, shown
 from infoprune.planning.untrained import tell_if_untrained
+from infoprune.require import require_importance
 from infoprune.surgery.channels import KeepChannels, best
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan, Price
@@ -173,8 +175,8 @@ def _at_rates(
         per_site(graph, rates, "rates", among=scores) if isinstance(rates, Mapping) else dict.fromkeys(scores, rates)
     )
     for name, rate in named.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"the rate of {name} is {rate}; it is the share to remove, from 0 to below 1")
+        if not isinstance(rate, Real) or not 0 <= rate < 1:
+            raise ValueError(f"the rate of {name} is {rate!r:.60}; it is the share to remove, from 0 to below 1")
     counts = {}
     for site, step in zip(graph.sites, steps, strict=True):
         if site.name in scores:
@@ -242,8 +244,7 @@ def _described(importance: ScoreGroup) -> str:
 
 
 def _check_options(importance: Any, round_to: int) -> None:
-    if not callable(importance):
-        raise TypeError(f"importance is {importance!r}; pass an object like infoprune.importance.CapacityImportance()")
+    require_importance(importance)
     if not isinstance(round_to, int) or round_to < 1:
         raise ValueError(f"round_to is {round_to!r}; give a whole number of channels, at least 1")
 

@@ -17,7 +17,7 @@ from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
 from infoprune.graph.verify import structural_copy
 from infoprune.graph.wrappers import bare, for_surgery
-from infoprune.require import require_model
+from infoprune.require import require_model, require_seen
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan
 from infoprune.surgery.inputs import described, shapes
@@ -35,6 +35,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     `rebuild_optimizer(optimizer, plan, model)`.
     """
     require_model(model)
+    require_seen()
     given, model = model, for_surgery(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
@@ -84,6 +85,7 @@ def _priced(certificate: Certificate, pruned: nn.Module, example_inputs: Any, pl
 
 def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certificate:
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
+    require_seen()
     model = bare(model)
     check_all(model, plan)
     macs = _macs(model, example_inputs, plan)
