@@ -90,7 +90,7 @@ class Budget(ABC):
     def __post_init__(self) -> None:
         for name in ("keep", "at_most"):
             if getattr(self, name) is not None:
-                require_number(getattr(self, name), f"{self.unit} {name}")
+                require_number(getattr(self, name), f"{self.resource} {name}")
         if (self.keep is None) == (self.at_most is None):
             raise ValueError(f"{self.resource} takes either keep= or at_most=; give exactly one of them")
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -131,10 +131,10 @@ class Budget(ABC):
         return f"{self.resource} at_most={self.at_most}" if self.keep is None else f"{self.resource} keep={self.keep}"
 
 
-def refuse_unnamed(unit: str, *unnamed: Any) -> NoReturn:
+def refuse_unnamed(resource: str, *unnamed: Any) -> NoReturn:
     """TypeError for an amount that does not say whether it is the share that remains or the most there may be."""
     raise TypeError(
-        f"{unit} was given {unnamed[0]!r:.60} without saying what it is; write keep=0.5 (the share that remains) or "
+        f"{resource} was given {unnamed[0]!r:.60} without saying what it is; write keep=0.5 (the share that remains) or "
         "at_most= (an amount)"
     )
 

@@ -77,7 +77,7 @@ def latency(
     planning does that itself, and plans again with a smaller limit until what was built is measured to meet it.
     """
     if unnamed:
-        refuse_unnamed(Latency.unit, *unnamed)
+        refuse_unnamed(Latency.resource, *unnamed)
     limit = None if at_most is None else 1e3 * milliseconds(at_most)
     return Latency(keep=keep, at_most=limit, device=device, batch=batch, refine=refine, progress=progress)
 
