@@ -134,8 +134,8 @@ class Budget(ABC):
 def refuse_unnamed(resource: str, *unnamed: Any) -> NoReturn:
     """TypeError for an amount that does not say whether it is the share that remains or the most there may be."""
     raise TypeError(
-        f"{resource} was given {unnamed[0]!r:.60} without saying what it is; write keep=0.5 (the share that remains) or "
-        "at_most= (an amount)"
+        f"{resource} was given {unnamed[0]!r:.60} without saying what it is; write keep=0.5 (the share that remains) "
+        "or at_most= (an amount)"
     )
 
 
