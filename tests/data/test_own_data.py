@@ -213,8 +213,8 @@ def at(path, **options):
 def test_class_folders_alone_hold_every_fifth_out_whatever_the_seed(tmp_path):
     task, again = at(class_folders(tmp_path)), at(tmp_path, seed=7)
     assert (len(task.train), len(task.held_out), task.classes) == (16, 4, 2)
-    assert again.held_out.items.places == task.held_out.items.places
-    assert not {*task.train.items.places} & {*task.held_out.items.places}
+    assert again.held_out.items.indices == task.held_out.items.indices
+    assert not {*task.train.items.indices} & {*task.held_out.items.indices}
 
 
 def test_halves_may_be_called_valid(tmp_path):

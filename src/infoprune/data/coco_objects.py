@@ -13,7 +13,7 @@ from torch import Tensor
 from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.coco import SOURCE, CocoInstances
 from infoprune.data.folders import COCO
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 
 SIZE = 550
 FACTS = Facts(classes=81, size=SIZE, kind="objects")  # 80 categories and the background
@@ -32,7 +32,7 @@ class Objects(Examples):
         return len(self.pictures)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        draws = uniform(self.seed, epoch, list(indices), 1)[:, 0]
+        draws = uniform_draws(self.seed, epoch, list(indices), 1)[:, 0]
         found = [self._one(int(i), self.mirror and draw < 0.5) for i, draw in zip(indices, draws, strict=True)]
         return torch.stack([image for image, _ in found]), [target for _, target in found]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.files import opened, pictures_under
 from infoprune.data.preprocessing import MEAN, STD
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 from infoprune.data.scene_textures import photographs
 from infoprune.data.stamp_classes import CLASSES
 from infoprune.errors import MissingData
@@ -47,7 +47,7 @@ class Stamps(Examples):
         return self.each * len(self.cutouts)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        draws = uniform(self.seed, epoch if self.train else 0, list(indices), 9)
+        draws = uniform_draws(self.seed, epoch if self.train else 0, list(indices), 9)
         found = [self.cutouts[int(i) // self.each] for i in indices]
         images = torch.stack([self._picture(path, draw) for (path, _), draw in zip(found, draws, strict=True)])
         if self.train:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from infoprune.data.base import Examples, Facts, Task, data_set, given
 from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 from infoprune.data.scenes import CLASSES, SceneSet
 
 SCENES = Facts(classes=len(CLASSES), size=64, kind="maps", wide=2)
@@ -57,7 +57,7 @@ class Maps(Examples):
         targets = {task: torch.stack([maps[task] for _, maps in found]) for task in found[0][1]}
         if not self.mirror:
             return images, targets
-        turned = torch.from_numpy(uniform(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)
+        turned = torch.from_numpy(uniform_draws(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)
         return _turned(images, turned), {task: _turned(maps, turned) for task, maps in targets.items()}
 
 

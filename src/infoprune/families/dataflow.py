@@ -100,7 +100,7 @@ class Dataflow:
         return found
 
 
-def record(model: nn.Module, inputs: Any) -> Dataflow:
+def dataflow_of(model: nn.Module, inputs: Any) -> Dataflow:
     """Run `model` once in evaluation mode, without gradients; no hook stays behind."""
     flow = Dataflow()
     with torch.no_grad(), settled(model, boxes=FEW_BOXES), _calls(model, flow), _Recorder(flow):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.sections import Recipe, SplitSection
 from infoprune.recipe.situation import Scene
-from infoprune.recipe.split_features import orders_of, plan_of, require_cut
+from infoprune.recipe.split_features import orders_of, plan_of, require_split_point
 
 
 def feature_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
@@ -28,7 +28,7 @@ class Features(Cut):
     section: SplitSection
 
     def decide(self, scene: Scene) -> Decision:
-        require_cut(scene.model, self.section.at, scene.x)
+        require_split_point(scene.model, self.section.at, scene.x)
         orders, saturated = orders_of(scene.recipe, self.section, scene.model, scene.task)
         ours = plan_of(self.section, orders.pop("ours"), scene.x, saturated=saturated)
         return Decision(ours, rivals={name: plan_of(self.section, order, scene.x) for name, order in orders.items()})
