@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 import infoprune as ip
-from infoprune import families, finetune, importance
+from infoprune import data, families, finetune, importance
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
 from infoprune.recipe import recipe_of
@@ -76,6 +76,7 @@ def test_an_edit_by_an_old_score_is_by_the_new_one():
     ("package", "old", "new"),
     [
         (finetune, "Workers", finetune.Processes),
+        (data, "told_by", data.named_by),
         (families, "record", families.dataflow_of),
         (importance, "register", importance.importances.register),
     ],

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.coco import SOURCE, CocoInstances
 from infoprune.data.folders import COCO
 from infoprune.data.randomness import uniform_draws
@@ -52,7 +52,7 @@ class Objects(Examples):
 @data_set("coco_instances", FACTS)
 def coco_instances(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """COCO 2017 with boxes and masks, stretched to `size` (550), to train and score detectors; needs pycocotools."""
-    place, size = given(root, "COCO", COCO, SOURCE), FACTS.height(size)
+    place, size = root_folder(root, "COCO", COCO, SOURCE), FACTS.height(size)
     train, val = (
         CocoInstances(str(place / half), str(place / "annotations" / f"instances_{half}.json"))
         for half in ("train2017", "val2017")

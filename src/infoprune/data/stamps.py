@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.files import opened, pictures_under
 from infoprune.data.preprocessing import MEAN, STD
 from infoprune.data.randomness import uniform_draws
@@ -102,7 +102,7 @@ def stamps(
 
     Without `photos` the photographs that installed packages carry are behind them.
     """
-    cutouts = _found(given(root, "stamps", LAYOUT, SOURCE))
+    cutouts = _found(root_folder(root, "stamps", LAYOUT, SOURCE))
     size = FACTS.height(size)
     train, held_out = (
         Stamps(cutouts[not train :: 2], _photographs(photos, train), each, size, train, seed if train else 0)
@@ -130,7 +130,7 @@ def _found(root: Path) -> list[tuple[Path, tuple[int, ...]]]:
 def _photographs(folder: str | None, train: bool) -> list[Image.Image]:
     if folder is None:
         return photographs(train=train)
-    paths = pictures_under(given(folder, "photographs", "*.jpg at any depth", "your own collection"))
+    paths = pictures_under(root_folder(folder, "photographs", "*.jpg at any depth", "your own collection"))
     found = [opened(path) for i, path in enumerate(paths) if bool(i % 3) == train]
     if not found:
         raise MissingData(f"{folder} holds {len(paths)} photographs, too few for both halves; give at least 2")

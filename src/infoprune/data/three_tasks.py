@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
 from infoprune.data.randomness import uniform_draws
 from infoprune.data.scenes import CLASSES, SceneSet
@@ -78,7 +78,7 @@ def scenes(
 @data_set("cityscapes", CITYSCAPES)
 def cityscapes(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """Cityscapes: leftImg8bit, gtFine and disparity under the root, made `size` (256) high and twice as wide."""
-    place, height = given(root, "Cityscapes", LAYOUT, SOURCE), CITYSCAPES.height(size)
+    place, height = root_folder(root, "Cityscapes", LAYOUT, SOURCE), CITYSCAPES.height(size)
     train, val = (Cityscapes(place, split, height=height, width=2 * height) for split in ("train", "val"))
     return _task("cityscapes", train, val, CITYSCAPES, height, seed)
 

@@ -32,7 +32,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: what its first argument held, what it gave, and the nodes made meanwhile.
+    """One call of a module: what its first argument held, what it gave, and the nodes that came about meanwhile.
 
     `outputs` is 0 where it gave a tensor, and n where it gave a tuple of n values, the first a tensor.
     """
@@ -42,7 +42,7 @@ class Call:
     single: bool  # the first argument was a tensor, not a list of them
     result: int | None
     outputs: int
-    made: range
+    nodes: range
 
 
 @dataclass

@@ -111,7 +111,7 @@ class Baseline:
     unit: str = ""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         return f"{self.name} in {self.task}" if self.task else self.name
 
 

@@ -113,7 +113,7 @@ class CloudHalf(nn.Module):
         exporting = torch.compiler.is_exporting()
         with self.copies.lent() as copy:
             point = self._point(features, copy.model, self.copies.points if exporting else copy.points)
-            key = _key(point.given)
+            key = _key(point.example)
             if key not in copy.checked and not exporting:
                 require_split_point(copy.model, point, features, lambda outputs: chosen(outputs, self.heads))
                 copy.checked.add(key)

@@ -32,7 +32,7 @@ class SplitPoint:
     """What a model does before the layer `at`: the outputs of every module that is done by then, as shapes."""
 
     at: str
-    given: tuple  # the model's inputs, on the meta device
+    example: tuple  # the model's inputs, on the meta device
     fakes: tuple
     done: dict[str, list[Any]]  # the outermost modules that finished, and what they gave out, call by call
     shape: torch.Size
