@@ -22,6 +22,7 @@ LAYERS = (
     ("graph",),
     ("estimators", "allocation", "models", "data"),
     ("own_code",),
+    ("typed",),
     ("registry", "files", "require", "progress", "processes"),
     ("deprecated",),
     ("errors",),

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 import infoprune as ip
-from infoprune import finetune, importance
+from infoprune import data, families, finetune, importance
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
 from infoprune.recipe import recipe_of
@@ -74,7 +74,12 @@ def test_an_edit_by_an_old_score_is_by_the_new_one():
 
 @pytest.mark.parametrize(
     ("package", "old", "new"),
-    [(finetune, "Workers", finetune.Processes), (importance, "register", importance.importances.register)],
+    [
+        (finetune, "Workers", finetune.Processes),
+        (data, "told_by", data.named_by),
+        (families, "record", families.dataflow_of),
+        (importance, "register", importance.importances.register),
+    ],
 )
 def test_old_names_of_a_package_are_the_new_things(package, old, new):
     with pytest.deprecated_call(match=f"{package.__name__}.{old} is called"):

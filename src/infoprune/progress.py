@@ -35,12 +35,12 @@ class Lines:
     unit: str
     began: float = field(default_factory=lambda: time.monotonic())
     done: int = 0
-    told: float | None = None  # when, last
+    shown_at: float | None = None  # the last time
 
     def add(self, more: int) -> None:
         self.done, now = self.done + more, time.monotonic()
-        if now - (self.began if self.told is None else self.told) >= QUIET_SECONDS:
-            self.told = now
+        if now - (self.began if self.shown_at is None else self.shown_at) >= QUIET_SECONDS:
+            self.shown_at = now
             sys.stderr.write(self.at(now - self.began) + "\n")
             sys.stderr.flush()
 

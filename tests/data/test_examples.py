@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from infoprune.data import First, InOrder, Steps, datasets
-from infoprune.data.randomness import mixed, uniform
+from infoprune.data.randomness import mixed, uniform_draws
 from infoprune.errors import MissingData, UnusableData
 
 
@@ -134,7 +134,7 @@ def test_calibration_can_be_run_through_again_and_shared():
 
 
 def test_draws_are_uniform_and_independent_of_order():
-    draws = uniform(0, 0, range(2000), 4)
+    draws = uniform_draws(0, 0, range(2000), 4)
     assert abs(draws.mean() - 0.5) < 4 * np.sqrt(1 / 12 / draws.size)
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.1
     assert 0 <= draws.min() < draws.max() < 1

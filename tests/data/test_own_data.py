@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from infoprune.data import View, datasets, examples_of, own_task, told_by
+from infoprune.data import View, datasets, examples_of, named_by, own_task
 from infoprune.data.held_out import split
 from infoprune.errors import BadOwnCode, MissingData, MissingExtra, UnusableData
 
@@ -207,14 +207,14 @@ def shard(path, keys, suffix=".cls", label=str):
 
 
 def at(path, **options):
-    return datasets[told_by(str(path))["name"]](path, size=8, **options)
+    return datasets[named_by(str(path))["name"]](path, size=8, **options)
 
 
 def test_class_folders_alone_hold_every_fifth_out_whatever_the_seed(tmp_path):
     task, again = at(class_folders(tmp_path)), at(tmp_path, seed=7)
     assert (len(task.train), len(task.held_out), task.classes) == (16, 4, 2)
-    assert again.held_out.items.places == task.held_out.items.places
-    assert not {*task.train.items.places} & {*task.held_out.items.places}
+    assert again.held_out.items.indices == task.held_out.items.indices
+    assert not {*task.train.items.indices} & {*task.held_out.items.indices}
 
 
 def test_halves_may_be_called_valid(tmp_path):
@@ -280,9 +280,9 @@ def test_without_the_package_its_data_are_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_word_that_is_no_data_set_and_no_path_is_told():
-    assert told_by("digits") == {"name": "digits"}
-    assert told_by("data.py:Mine") == {"file": "data.py", "name": "Mine"}
+    assert named_by("digits") == {"name": "digits"}
+    assert named_by("data.py:Mine") == {"file": "data.py", "name": "Mine"}
     with pytest.raises(MissingData, match="is neither a data set nor a path that exists; did you mean 'digits'"):
-        told_by("digit")
+        named_by("digit")
     with pytest.raises(BadOwnCode, match=r"name what is meant in it: data\.py:NAME"):
-        told_by("data.py")
+        named_by("data.py")

@@ -13,8 +13,8 @@ from torch.nn.utils import prune
 
 import infoprune as ip
 from infoprune.graph import Graph
+from infoprune.graph.site_scores import score_sites
 from infoprune.importance import CapacityIndependenceImportance
-from infoprune.importance.site_scores import score_sites
 
 
 class Layers(nn.Module):

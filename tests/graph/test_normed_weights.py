@@ -11,8 +11,8 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 import infoprune as ip
 from infoprune.graph import Graph
+from infoprune.graph.site_scores import score_sites
 from infoprune.importance import CapacityIndependenceImportance
-from infoprune.importance.site_scores import score_sites
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 

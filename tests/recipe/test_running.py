@@ -23,9 +23,9 @@ from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
-from infoprune.recipe.situation import Scene
 from infoprune.report.model import Report
 
 
@@ -68,7 +68,7 @@ def decide(made):
     """The decision of the only cut, the network and the task."""
     model, x, task = build_network("resnet20_cifar", num_classes=4), torch.zeros(1, 3, 16, 16), task_of(made)
     (cut,) = cuts_of(made, model, x)
-    return cut.decide(Scene(made, model, x, task)), model, task
+    return cut.decide(Basis(made, model, x, task)), model, task
 
 
 def task_of(made):

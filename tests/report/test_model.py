@@ -33,7 +33,7 @@ BROKEN = [
     ("no JSON", lambda d: "{", "is not JSON"),
     ("other schema", lambda d: {**d, "schema": 9}, "schema 1"),
     ("list", lambda d: [], "schema 1"),
-    ("unknown", lambda d: {**d, "colour": 1}, "unknown field 'colour'"),
+    ("unknown", lambda d: {**d, "colour": 1}, "report.colour is not known"),
     ("missing", lambda d: {k: v for k, v in d.items() if k != "before"}, "lacks 'before'"),
     ("text for a number", lambda d: {**d, "seconds": "long"}, "report.seconds is 'long'"),
     ("truth for a number", lambda d: {**d, "seconds": True}, "report.seconds is True"),

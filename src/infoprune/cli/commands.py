@@ -20,7 +20,7 @@ from infoprune.cli.doctor import diagnose
 from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
-from infoprune.cli.sections import Asked, asked
+from infoprune.cli.sections import Request, asked
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, BadRecipe
 from infoprune.files import write_atomically
@@ -69,7 +69,7 @@ def prune_command(arguments: argparse.Namespace) -> Result:
     return Result(f"{told}\nload it with  {call}", {**data, "load_with": call}, code)
 
 
-def _to_compensate(arguments: argparse.Namespace) -> Asked:
+def _to_compensate(arguments: argparse.Namespace) -> Request:
     """What is asked for, once the pictures are known to be there and enough."""
     from infoprune.cli.compensating import with_pictures
 
@@ -78,7 +78,7 @@ def _to_compensate(arguments: argparse.Namespace) -> Asked:
     return with_pictures(asked(arguments, "compensate"))
 
 
-def _refitted(asks: Asked, dense: nn.Module, step: Step) -> Compensation:
+def _refitted(asks: Request, dense: nn.Module, step: Step) -> Compensation:
     from infoprune.cli.compensating import refitted
 
     step("refitting readers")
@@ -111,7 +111,7 @@ def doctor_command(arguments: argparse.Namespace) -> Result:
     return Result("\n".join(lines), [asdict(c) for c in checks], 0 if all(c.fine for c in checks) else 1)
 
 
-def _planned(asks: Asked, step: Step) -> Planned:
+def _planned(asks: Request, step: Step) -> Planned:
     budget = asks.recipe.budget
     assert budget is not None
     step(f"building {asks.recipe.model.name}")

@@ -15,7 +15,7 @@ from infoprune.cli.artefacts import loaded, section_of
 from infoprune.cli.output import Result, kept_if_unwritten
 from infoprune.cli.progress import steps
 from infoprune.cli.running import judged_on
-from infoprune.cli.sections import Asked, for_data
+from infoprune.cli.sections import Request, for_data
 from infoprune.compensation import Compensation, compensate_
 from infoprune.data import Task
 from infoprune.errors import BadArtifact, BadRecipe
@@ -57,7 +57,7 @@ def compensate_command(arguments: argparse.Namespace) -> Result:
     return Result(f"{told}\nload it with  {call}", {**data, "load_with": call})
 
 
-def with_pictures(asks: Asked) -> Asked:
+def with_pictures(asks: Request) -> Request:
     """The same, once there are pictures enough to compensate with."""
     recipe = replace(asks.recipe, compensate=asks.recipe.compensate or CompensateSection())
     found = replace(asks, recipe=recipe)

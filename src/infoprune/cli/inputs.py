@@ -19,7 +19,7 @@ class Described:
     shape: tuple[int, ...]
     kind: str
 
-    def made(self) -> Any:
+    def build(self) -> Any:
         """Noise; integers are 0 and 1, since nobody knows how many words there are, and masks let all through."""
         import torch
 
@@ -47,5 +47,5 @@ def described(text: str) -> tuple[Described, ...]:
 def inputs_of(told: tuple[Described, ...]) -> Any:
     """Arguments by name, several in a row, or the only one."""
     if told[0].name is not None:
-        return {one.name: one.made() for one in told}
-    return told[0].made() if len(told) == 1 else tuple(one.made() for one in told)
+        return {one.name: one.build() for one in told}
+    return told[0].build() if len(told) == 1 else tuple(one.build() for one in told)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.budgets.latency import cache_directory
-from infoprune.cli.sections import Asked
+from infoprune.cli.sections import Request
 from infoprune.layerwise import curves
 from infoprune.layerwise.curve_files import at_levels, digest_of, load_curves, save_curves
 from infoprune.layerwise.curves import LEVELS, Curves
@@ -18,7 +18,7 @@ from infoprune.recipe.evidence import Evidence
 CURVES = "curves"
 
 
-def layers_of(asks: Asked, evidence: Evidence) -> Any:
+def layers_of(asks: Request, evidence: Evidence) -> Any:
     """What weighs layers; curves that were measured before are not measured again."""
     section, budget = asks.recipe.layer_importance, asks.recipe.budget
     if section.name != CURVES or budget is None or budget.rates is not None:
@@ -29,7 +29,7 @@ def layers_of(asks: Asked, evidence: Evidence) -> Any:
 
 
 def measured_curves(
-    asks: Asked, evidence: Evidence, levels: Sequence[float], *, ignored: Sequence[str] = (), utility: float = -1.0,
+    asks: Request, evidence: Evidence, levels: Sequence[float], *, ignored: Sequence[str] = (), utility: float = -1.0,
     trust: float = 0.5, samples: int | None = None,
 ) -> Curves:  # fmt: skip
     """From the file of an earlier measurement that has these levels, or measured now and kept."""

@@ -141,7 +141,7 @@ def _summary(report: Report, out: Path) -> str:
     for baseline in report.baselines:
         gain = baseline.gain
         told = "no evidence of a gain" if gain.low <= 0 <= gain.high else "gain" if gain.low > 0 else "loss"
-        rows.append(f"against {baseline.told} {alike}: {gained(baseline)} ({told})")
+        rows.append(f"against {baseline.label} {alike}: {gained(baseline)} ({told})")
     return "\n".join(
         [*rows, f"certificate  {report.certificate}", f"report       {out / PAGE}", report.load.splitlines()[-1]]
     )

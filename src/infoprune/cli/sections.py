@@ -12,16 +12,16 @@ from torch import nn
 
 from infoprune.budgets import budgets
 from infoprune.cli.inputs import inputs_of
-from infoprune.data import Task, told_by
+from infoprune.data import Task, named_by
 from infoprune.errors import BadRecipe, InfopruneError
 from infoprune.importance import rankings
 from infoprune.own_code import file_and_name
+from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.checks import check_kind
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.networks import input_shape, network_of
 from infoprune.recipe.reading import READERS, set_in
 from infoprune.recipe.sections import UNLESS_TOLD, DataSection, LayerImportanceSection, ModelSection, Recipe
-from infoprune.recipe.situation import Scene, example
 from infoprune.recipe.tasks import task_of
 
 NO_DATA = DataSection("none given")
@@ -34,7 +34,7 @@ FLAGS = {  # what sections call it, and what the command does
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A recipe as far as a verb asks for one."""
 
     recipe: Recipe
@@ -68,17 +68,17 @@ class Asked:
     @property
     def evidence(self) -> Evidence:
         task: Any = self.task
-        return Evidence(Scene(self.recipe, self.model, self.x, task, progress=True))
+        return Evidence(Basis(self.recipe, self.model, self.x, task, progress=True))
 
 
-def asked(arguments: argparse.Namespace, *extra: str) -> Asked:
+def asked(arguments: argparse.Namespace, *extra: str) -> Request:
     """What the arguments tell of a network, its data and how it is to be pruned."""
     recipe = _read(_sections(arguments), getattr(arguments, "set", []), arguments.verb, *extra)
     _check_data(recipe)
     inputs = getattr(arguments, "input", None)
     if inputs is None and recipe.data is NO_DATA and recipe.model.file and input_shape(recipe.model) is None:
         raise BadRecipe(f"nothing says what {recipe.model.name} takes; add --input, such as --input 1x3x224x224")
-    return Asked(recipe, inputs)
+    return Request(recipe, inputs)
 
 
 def for_data(arguments: argparse.Namespace, network: ModelSection, section: str) -> Recipe:
@@ -128,7 +128,7 @@ def _sections(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _data(text: str) -> dict[str, Any]:
     try:
-        return dict(told_by(text))
+        return dict(named_by(text))
     except InfopruneError as error:
         raise BadRecipe(f"--data: {error}") from error
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from infoprune.compensation.halting import Pass, halting
 from infoprune.compensation.judging import Solution, ratio, squares, standing
-from infoprune.compensation.pictures import Part, Pictures
+from infoprune.compensation.pictures import Fold, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.compensation.result import Row
 from infoprune.compensation.solving import refit_in_place
@@ -38,7 +38,7 @@ class Told(NamedTuple):
     The last only of samples that are held out.
     """
 
-    part: Part
+    part: Fold
     x: Tensor
     z: Tensor
     y: Tensor | None
@@ -48,13 +48,13 @@ class Told(NamedTuple):
 class Fed:
     """What a reader is fed: moments of (x, z) and of (z, z) for both halves of the samples, and the mean inputs."""
 
-    halves: dict[Part, tuple[Comoments, Comoments]]
+    halves: dict[Fold, tuple[Comoments, Comoments]]
     dense: MeanInput = field(default_factory=MeanInput)
     own: MeanInput = field(default_factory=MeanInput)
     same: bool = True  # as the dense network, all the time
 
     def __add__(self, other: Fed) -> Fed:
-        halves: dict[Part, tuple[Comoments, Comoments]] = {
+        halves: dict[Fold, tuple[Comoments, Comoments]] = {
             p: (a + c, b + d) for p, (a, b) in self.halves.items() for c, d in [other.halves[p]]
         }
         return Fed(halves, self.dense + other.dense, self.own + other.own, self.same and other.same)
@@ -82,9 +82,9 @@ def refit_in_lockstep(
             done(1)
 
 
-def _gathered(parts: Iterator[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch]]:
+def _gathered(parts: Iterator[tuple[Fold, Batch]]) -> Iterator[tuple[Fold, Batch]]:
     """The same samples in fewer batches: small ones of a part and of the same shapes are joined."""
-    small: dict[Part, Batch] = {}
+    small: dict[Fold, Batch] = {}
     for part, batch in parts:
         held = small.pop(part, None)
         if held is not None and [t.shape[1:] for t in held.tensors] != [t.shape[1:] for t in batch.tensors]:
@@ -99,7 +99,7 @@ def _gathered(parts: Iterator[tuple[Part, Batch]]) -> Iterator[tuple[Part, Batch
 
 
 def _side_by_side(
-    passes: Sequence[tuple[Part, Pass, Pass]], readers: dict[str, Reader]
+    passes: Sequence[tuple[Fold, Pass, Pass]], readers: dict[str, Reader]
 ) -> Iterator[tuple[str, list[Told]]]:
     """Reader after reader, what all batches tell it."""
     while True:
@@ -116,7 +116,7 @@ def _side_by_side(
         yield name, told
 
 
-def _told(reader: Reader, part: Part, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
+def _told(reader: Reader, part: Fold, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
     """Behind tokens that left, where x and z are not of the same places, what stayed of x stands in for z."""
     places = [t.numel() // t.shape[channel_axis(reader.layer, t)] for t in (x, z)]
     return Told(part, x, z if places[0] == places[1] else reader.selected(x), y)

@@ -14,8 +14,8 @@ from infoprune.observe.undisturbed import kept_randomness
 from infoprune.processes import over_processes
 from infoprune.progress import counting
 
-Part = Literal["first", "second", "held out"]
-TURNS: tuple[Part, ...] = ("first", "second", "first", "held out", "second", "first", "second", "held out")
+Fold = Literal["first", "second", "held out"]
+TURNS: tuple[Fold, ...] = ("first", "second", "first", "held out", "second", "first", "second", "held out")
 FEWEST = len(TURNS)
 
 
@@ -51,7 +51,7 @@ class Pictures:
         fitted, held = over_processes(torch.tensor([self._seen[0] - held, held])).tolist()
         return fitted, held
 
-    def parts(self, wanted: Iterable[Part], about: str) -> Iterator[tuple[Part, Batch]]:
+    def parts(self, wanted: Iterable[Fold], about: str) -> Iterator[tuple[Fold, Batch]]:
         """One pass over the loader: of every batch the samples of each wanted part, by turns."""
         seen, wanted = 0, set(wanted)
         with kept_randomness(), counting(self.samples, about, "sample", shown=self.progress) as done:

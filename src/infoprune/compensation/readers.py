@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.survivors import Survivors
-from infoprune.graph.slicing import Part
+from infoprune.graph.slicing import SitePart
 from infoprune.observe.reader_layers import columns_of, groups_of, input_axis, is_conv1d, reads
 from infoprune.surgery.plan import Edit
 
@@ -161,7 +161,7 @@ def _pixels(edits: Iterable[Edit], tensor: str, axis: int, left: Tensor, size: i
     return pixels
 
 
-def _pixels_of(part: Part, tensor: str, axis: int, step: int) -> int | None:
+def _pixels_of(part: SitePart, tensor: str, axis: int, step: int) -> int | None:
     runs = [run for slot in part[0] if slot.tensor == tensor and slot.axis == axis for run in slot.runs]
     if not runs:
         return None

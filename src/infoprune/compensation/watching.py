@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoprune.compensation.pictures import Part, Pictures
+from infoprune.compensation.pictures import Fold, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.errors import UnusableData, first_line
 from infoprune.estimators.covariance import Comoments
@@ -117,7 +117,7 @@ class MeanInput:
 class Evidence:
     """What a reader read in the dense network: moments of two halves of the samples, and its mean input."""
 
-    halves: Mapping[Part, Comoments]
+    halves: Mapping[Fold, Comoments]
     input: MeanInput
 
     def __add__(self, other: Evidence) -> Evidence:
@@ -125,7 +125,7 @@ class Evidence:
             {part: seen + other.halves[part] for part, seen in self.halves.items()}, self.input + other.input
         )
 
-    def note(self, reader: Reader, part: Part, x: Tensor, z: Tensor, seed: int) -> None:
+    def note(self, reader: Reader, part: Fold, x: Tensor, z: Tensor, seed: int) -> None:
         self.halves[part].add_(*(samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z)))
         self.input.note(reader.layer, x)
 
@@ -136,7 +136,7 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
     found = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
     for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "moments")):
 
-        def note(name: str, x: Tensor, _: Tensor, part: Part = part, seed: int = seed) -> None:
+        def note(name: str, x: Tensor, _: Tensor, part: Fold = part, seed: int = seed) -> None:
             reader = by_name[name]
             found[name].note(reader, part, x, reader.selected(x), seed)
 
@@ -151,7 +151,7 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
 def _nothing(reader: Reader, device: torch.device) -> Evidence:
     groups, _, _, columns = reader.target.shape
     shape = (groups, columns, reader.kept.shape[1])
-    halves: dict[Part, Comoments] = {part: Comoments.empty(*shape, device=device) for part in ("first", "second")}
+    halves: dict[Fold, Comoments] = {part: Comoments.empty(*shape, device=device) for part in ("first", "second")}
     return Evidence(halves, MeanInput())
 
 

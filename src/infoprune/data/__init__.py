@@ -21,8 +21,11 @@ from infoprune.data.base import facts_of as facts_of
 from infoprune.data.batches import First as First
 from infoprune.data.batches import InOrder as InOrder
 from infoprune.data.batches import Steps as Steps
-from infoprune.data.by_path import told_by as told_by
+from infoprune.data.by_path import named_by as named_by
 from infoprune.data.items import examples_of as examples_of
 from infoprune.data.noise import Noise as Noise
 from infoprune.data.own import own_task as own_task
 from infoprune.data.preprocessing import View as View
+from infoprune.deprecated import renamed
+
+__getattr__ = renamed(__name__, {"told_by": "named_by"})

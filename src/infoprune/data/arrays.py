@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprune.data.base import Examples
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Pictures(Examples):
         index = torch.as_tensor(list(indices))
         images = self._normal(self.images[index])
         if self.shift or self.mirror:
-            draws = uniform(self.seed, epoch, index.numpy(), 3)
+            draws = uniform_draws(self.seed, epoch, index.numpy(), 3)
             images = self._moved(images, draws[:, :2]) if self.shift else images
             if self.mirror:
                 images = torch.where(torch.from_numpy(draws[:, 2] < 0.5)[:, None, None, None], images.flip(3), images)

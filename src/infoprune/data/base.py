@@ -100,7 +100,7 @@ def existing(path: Path, what: str, layout: str, source: str) -> Path:
     return path
 
 
-def given(root: str | Path | None, what: str, layout: str, source: str) -> Path:
+def root_folder(root: str | Path | None, what: str, layout: str, source: str) -> Path:
     """The root that a recipe must name."""
     if root is None:
         raise MissingData(f"{what} needs data.root, a folder with {layout}; get it from {source}")

@@ -10,10 +10,10 @@ from infoprune.own_code import file_and_name
 from infoprune.registry import nearest
 
 
-def told_by(text: str) -> dict[str, str]:
+def named_by(text: str) -> dict[str, str]:
     """The name, and the root or file, that one word on a command line means: a data set's name, a path or data.py:NAME.
 
-    >>> told_by("digits")
+    >>> named_by("digits")
     {'name': 'digits'}
     """
     own = file_and_name(text)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprune.data.arrays import Pictures
-from infoprune.data.base import Facts, Task, data_set, existing, given
+from infoprune.data.base import Facts, Task, data_set, existing, root_folder
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 CIFAR10, CIFAR100 = (Facts(classes=n, size=32, fixed=True) for n in (10, 100))
@@ -24,7 +24,7 @@ FILES_100 = ["train.bin"], ["test.bin"]
 def cifar10(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """CIFAR-10 under `root` as cifar-10-batches-bin or cifar-10-batches-py; shifted by 4 pixels and mirrored."""
     layout = "cifar-10-batches-bin/data_batch_{1..5}.bin and test_batch.bin, or cifar-10-batches-py/"
-    place = given(root, "CIFAR-10", layout, SOURCE)
+    place = root_folder(root, "CIFAR-10", layout, SOURCE)
     if (place / "cifar-10-batches-bin").is_dir():
         halves = [_binary(place / "cifar-10-batches-bin", names, 1, layout) for names in FILES]
     else:
@@ -37,7 +37,7 @@ def cifar10(root: str | Path | None = None, *, size: int | None = None, seed: in
 def cifar100(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """CIFAR-100 under `root` as cifar-100-binary or cifar-100-python; shifted by 4 pixels and mirrored."""
     layout = "cifar-100-binary/train.bin and test.bin, or cifar-100-python/"
-    place = given(root, "CIFAR-100", layout, SOURCE)
+    place = root_folder(root, "CIFAR-100", layout, SOURCE)
     if (place / "cifar-100-binary").is_dir():
         halves = [_binary(place / "cifar-100-binary", names, 2, layout) for names in FILES_100]
     else:

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.coco import SOURCE, CocoInstances
 from infoprune.data.folders import COCO
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 
 SIZE = 550
 FACTS = Facts(classes=81, size=SIZE, kind="objects")  # 80 categories and the background
@@ -32,7 +32,7 @@ class Objects(Examples):
         return len(self.pictures)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        draws = uniform(self.seed, epoch, list(indices), 1)[:, 0]
+        draws = uniform_draws(self.seed, epoch, list(indices), 1)[:, 0]
         found = [self._one(int(i), self.mirror and draw < 0.5) for i, draw in zip(indices, draws, strict=True)]
         return torch.stack([image for image, _ in found]), [target for _, target in found]
 
@@ -52,7 +52,7 @@ class Objects(Examples):
 @data_set("coco_instances", FACTS)
 def coco_instances(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """COCO 2017 with boxes and masks, stretched to `size` (550), to train and score detectors; needs pycocotools."""
-    place, size = given(root, "COCO", COCO, SOURCE), FACTS.height(size)
+    place, size = root_folder(root, "COCO", COCO, SOURCE), FACTS.height(size)
     train, val = (
         CocoInstances(str(place / half), str(place / "annotations" / f"instances_{half}.json"))
         for half in ("train2017", "val2017")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from infoprune.data.base import Examples
 from infoprune.data.preprocessing import USUAL, View
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 from infoprune.errors import UnusableData
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
@@ -40,7 +40,7 @@ class Photographs(Examples):
         return len(self.items)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        draws = uniform(self.seed, epoch, list(indices), 5)
+        draws = uniform_draws(self.seed, epoch, list(indices), 5)
         found = [self.items[int(i)] for i in indices]
         images = torch.stack([self._picture(item, draw) for (item, _), draw in zip(found, draws, strict=True)])
         return images, torch.tensor([label for _, label in found])

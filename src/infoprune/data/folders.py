@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from infoprune.data.base import Facts, Task, data_set, existing, given
+from infoprune.data.base import Facts, Task, data_set, existing, root_folder
 from infoprune.data.files import opened, pictures_under
 from infoprune.data.held_out import HELD_OUT, TRAIN, classes_among, named_halves, picture_task, split
 from infoprune.data.preprocessing import View
@@ -25,7 +25,7 @@ COCO = "train2017/*.jpg, val2017/*.jpg and annotations/instances_{train,val}2017
 def folder(root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None) -> Task:
     """Pictures under root/train/<class>/ and root/val/<class>/, or root/<class>/ (every fifth is then held out)."""
     source = "your own collection"
-    place = given(root, "pictures", ANY_HALVES, source)
+    place = root_folder(root, "pictures", ANY_HALVES, source)
     inside = {path.name: path for path in place.iterdir() if path.is_dir()}
     named = named_halves(inside)
     if named is None:
@@ -46,7 +46,7 @@ def imagenet(
     """ILSVRC-2012 under root/train/<synset>/ and root/val/<synset>/, synsets numbered in the order of their names."""
     source = "https://image-net.org (move the validation pictures into folders named by synset)"
     layout = HALVES.replace("<class>", "<synset>")
-    place = given(root, "ImageNet", layout, source)
+    place = root_folder(root, "ImageNet", layout, source)
     train = existing(place / "train", "training pictures", layout, source)
     val = existing(place / "val", "validation pictures", layout, source)
     names = _names(train, layout, source)
@@ -57,7 +57,7 @@ def imagenet(
 @data_set("coco", COCO_LABELS)
 def coco(root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None) -> Task:
     """COCO 2017's pictures with the category of their largest object: to calibrate on, not to score detectors."""
-    place, source = given(root, "COCO", COCO, "https://cocodataset.org"), "https://cocodataset.org"
+    place, source = root_folder(root, "COCO", COCO, "https://cocodataset.org"), "https://cocodataset.org"
     train, val = (coco_items(place, half, source) for half in ("train2017", "val2017"))
     return picture_task("coco", train, val, COCO_LABELS, size=size, seed=seed, view=view)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+from torch.utils.data import Subset
 
 from infoprune.data.base import Facts, Task
 from infoprune.data.files import Photographs
@@ -25,23 +26,10 @@ def named_halves(found: Mapping[str, Half]) -> tuple[Half, Half] | None:
     return None if train is None or held_out is None else (train, held_out)
 
 
-class Part(Sequence):
-    """The items of a sequence at these places."""
-
-    def __init__(self, dataset: Any, places: Sequence[int]):
-        self.dataset, self.places = dataset, places
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.dataset[self.places[i]]
-
-
-def split(items: Any) -> tuple[Part, Part]:
+def split(items: Any) -> tuple[Subset, Subset]:
     """Four in five to train on, the others held out: the same ones every time, whatever the seed of a run."""
     order = shuffled(len(items), 0, 0).tolist()
-    return Part(items, sorted(order[len(items) // EVERY :])), Part(items, sorted(order[: len(items) // EVERY]))
+    return Subset(items, sorted(order[len(items) // EVERY :])), Subset(items, sorted(order[: len(items) // EVERY]))
 
 
 def picture_task(

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, default_collat
 from infoprune.data.arrays import Pictures
 from infoprune.data.base import Examples
 from infoprune.data.files import pictured
-from infoprune.data.held_out import Part, classes_among
+from infoprune.data.held_out import classes_among
 from infoprune.data.preprocessing import View
-from infoprune.data.randomness import drawing, mixed, uniform
+from infoprune.data.randomness import drawing, mixed, uniform_draws
 from infoprune.errors import UnusableData
 
 INPUTS = ("image", "pixel_values", "img", "images", "x", "input", "inputs", "data")
@@ -48,7 +48,7 @@ class Items(Examples):
         if self.collate is not None:
             x, y = pair_of(self.collate(found))
             return _batch_of(x, y)
-        draws = uniform(self.seed, epoch, list(indices), 5)
+        draws = uniform_draws(self.seed, epoch, list(indices), 5)
         pairs = [pair_of(item) for item in found]
         x = [self._tensor(x, draw) for (x, _), draw in zip(pairs, draws, strict=True)]
         different = sorted({tuple(one.shape) for one in x})
@@ -60,7 +60,7 @@ class Items(Examples):
     def classes(self) -> int:
         """As the data set names or counts them, or one more than the largest label among a thousand examples."""
         whole = self.items
-        while isinstance(whole, Part | Subset):
+        while isinstance(whole, Subset):
             whole = whole.dataset
         for name in ("classes", "class_to_idx"):
             if isinstance(known := getattr(whole, name, None), Sequence | Mapping) and known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infoprune.data.base import Facts, Task, data_set, given
+from infoprune.data.base import Facts, Task, data_set, root_folder
 from infoprune.data.held_out import named_halves, size_of, split
 from infoprune.data.items import INPUTS, LABELS, examples_of
 from infoprune.data.preprocessing import USUAL, View
@@ -20,7 +20,7 @@ def hf_datasets(
     root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None
 ) -> Task:
     """A folder that Hugging Face's datasets wrote with save_to_disk (every fifth is held out if it has one half)."""
-    place = given(root, "hf_datasets", LAYOUT, "Dataset.save_to_disk")
+    place = root_folder(root, "hf_datasets", LAYOUT, "Dataset.save_to_disk")
     halves = _halves(place)
     side = size_of(size, FACTS, view)
     told: dict[str, Any] = {"view": view or USUAL, "size": side, "seed": seed}

@@ -21,10 +21,10 @@ def mixed(*numbers: int) -> int:
     return int(state[0] >> np.uint64(1))
 
 
-def uniform(seed: int, epoch: int, indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+def uniform_draws(seed: int, epoch: int, indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     """`count` numbers in [0, 1) for each index, n x count: the finaliser of splitmix64 as a counter-based generator.
 
-    >>> (uniform(0, 3, [7, 8], 2)[1] == uniform(0, 3, [8], 2)[0]).all()
+    >>> (uniform_draws(0, 3, [7, 8], 2)[1] == uniform_draws(0, 3, [8], 2)[0]).all()
     np.True_
     """
     with np.errstate(over="ignore"):

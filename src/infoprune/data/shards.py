@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from infoprune.data.base import Facts, Task, data_set, given
+from infoprune.data.base import Facts, Task, data_set, root_folder
 from infoprune.data.files import ENDINGS, opened
 from infoprune.data.held_out import HELD_OUT, TRAIN, named_halves, picture_task, split
 from infoprune.data.preprocessing import View
@@ -62,7 +62,7 @@ def webdataset(
     root: str | Path | None = None, *, size: int | None = None, seed: int = 0, view: View | None = None
 ) -> Task:
     """Tar shards under the root, of pictures with their .cls (every fifth is held out where no name says val)."""
-    place = given(root, "webdataset", LAYOUT, "webdataset.ShardWriter")
+    place = root_folder(root, "webdataset", LAYOUT, "webdataset.ShardWriter")
     shards = [place] if place.is_file() else sorted(place.rglob("*.tar"))
     if not shards:
         raise MissingData(f"{place} holds no .tar file; needed: {LAYOUT}")

@@ -17,10 +17,10 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.files import opened, pictures_under
 from infoprune.data.preprocessing import MEAN, STD
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 from infoprune.data.scene_textures import photographs
 from infoprune.data.stamp_classes import CLASSES
 from infoprune.errors import MissingData
@@ -47,7 +47,7 @@ class Stamps(Examples):
         return self.each * len(self.cutouts)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        draws = uniform(self.seed, epoch if self.train else 0, list(indices), 9)
+        draws = uniform_draws(self.seed, epoch if self.train else 0, list(indices), 9)
         found = [self.cutouts[int(i) // self.each] for i in indices]
         images = torch.stack([self._picture(path, draw) for (path, _), draw in zip(found, draws, strict=True)])
         if self.train:
@@ -102,7 +102,7 @@ def stamps(
 
     Without `photos` the photographs that installed packages carry are behind them.
     """
-    cutouts = _found(given(root, "stamps", LAYOUT, SOURCE))
+    cutouts = _found(root_folder(root, "stamps", LAYOUT, SOURCE))
     size = FACTS.height(size)
     train, held_out = (
         Stamps(cutouts[not train :: 2], _photographs(photos, train), each, size, train, seed if train else 0)
@@ -130,7 +130,7 @@ def _found(root: Path) -> list[tuple[Path, tuple[int, ...]]]:
 def _photographs(folder: str | None, train: bool) -> list[Image.Image]:
     if folder is None:
         return photographs(train=train)
-    paths = pictures_under(given(folder, "photographs", "*.jpg at any depth", "your own collection"))
+    paths = pictures_under(root_folder(folder, "photographs", "*.jpg at any depth", "your own collection"))
     found = [opened(path) for i, path in enumerate(paths) if bool(i % 3) == train]
     if not found:
         raise MissingData(f"{folder} holds {len(paths)} photographs, too few for both halves; give at least 2")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from infoprune.data.arrays import Pictures
-from infoprune.data.base import Task, datasets, given
+from infoprune.data.base import Task, datasets, root_folder
 from infoprune.errors import UnusableData
 
 NAMES = ("train_images", "train_labels", "held_out_images", "held_out_labels")
@@ -21,7 +21,7 @@ LAYOUT = (
 @datasets.register("tensors")
 def tensors(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """A safetensors file of pictures and labels; `size` must be theirs."""
-    path = given(root, "tensors", LAYOUT, "safetensors.torch.save_file")
+    path = root_folder(root, "tensors", LAYOUT, "safetensors.torch.save_file")
     try:
         held = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from infoprune.data.base import Examples, Facts, Task, data_set, given
+from infoprune.data.base import Examples, Facts, Task, data_set, root_folder
 from infoprune.data.cityscapes import LAYOUT, SOURCE, TRAIN_IDS, Cityscapes
-from infoprune.data.randomness import uniform
+from infoprune.data.randomness import uniform_draws
 from infoprune.data.scenes import CLASSES, SceneSet
 
 SCENES = Facts(classes=len(CLASSES), size=64, kind="maps", wide=2)
@@ -57,7 +57,7 @@ class Maps(Examples):
         targets = {task: torch.stack([maps[task] for _, maps in found]) for task in found[0][1]}
         if not self.mirror:
             return images, targets
-        turned = torch.from_numpy(uniform(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)
+        turned = torch.from_numpy(uniform_draws(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)
         return _turned(images, turned), {task: _turned(maps, turned) for task, maps in targets.items()}
 
 
@@ -78,7 +78,7 @@ def scenes(
 @data_set("cityscapes", CITYSCAPES)
 def cityscapes(root: str | Path | None = None, *, size: int | None = None, seed: int = 0) -> Task:
     """Cityscapes: leftImg8bit, gtFine and disparity under the root, made `size` (256) high and twice as wide."""
-    place, height = given(root, "Cityscapes", LAYOUT, SOURCE), CITYSCAPES.height(size)
+    place, height = root_folder(root, "Cityscapes", LAYOUT, SOURCE), CITYSCAPES.height(size)
     train, val = (Cityscapes(place, split, height=height, width=2 * height) for split in ("train", "val"))
     return _task("cityscapes", train, val, CITYSCAPES, height, seed)
 

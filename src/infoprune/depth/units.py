@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.errors import Untraceable
-from infoprune.families import families, record
+from infoprune.families import dataflow_of, families
 from infoprune.graph.agreement import compare
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import require_own_code
@@ -37,7 +37,7 @@ def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
     """The edits that remove each of `skip_units`."""
     model, inputs = followable(model), Arguments.of(example_inputs)
     require_own_code(model, inputs)
-    flow = record(model, inputs)
+    flow = dataflow_of(model, inputs)
     units = [unit for find in families.values() for unit in find(model, inputs, flow)]
     edits = [DropBlock.of(unit, model) for unit in units]
     return tuple(_verified(model, inputs, edits)) if edits else ()

@@ -32,7 +32,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: what its first argument held, what it gave, and the nodes made meanwhile.
+    """One call of a module: what its first argument held, what it gave, and the nodes that came about meanwhile.
 
     `outputs` is 0 where it gave a tensor, and n where it gave a tuple of n values, the first a tensor.
     """
@@ -42,7 +42,7 @@ class Call:
     single: bool  # the first argument was a tensor, not a list of them
     result: int | None
     outputs: int
-    made: range
+    nodes: range
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Dataflow:
         return found
 
 
-def record(model: nn.Module, inputs: Any) -> Dataflow:
+def dataflow_of(model: nn.Module, inputs: Any) -> Dataflow:
     """Run `model` once in evaluation mode, without gradients; no hook stays behind."""
     flow = Dataflow()
     with torch.no_grad(), settled(model, boxes=FEW_BOXES), _calls(model, flow), _Recorder(flow):

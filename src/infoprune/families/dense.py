@@ -51,8 +51,8 @@ def _unit(model: nn.Module, flow: Dataflow, call: Call, couplings: Mapping[str, 
         if slots and len(slots[0].owners()[0]) == slots[0].size and _is_linear(model, slots[0].tensor):
             outside = tuple(s for s in coupling.slots if not s.tensor.startswith(f"{call.module}."))
             attributes = tuple(a for a in coupling.attributes if not f"{a.module}.".startswith(f"{call.module}."))
-            cut = replace(coupling, slots=outside, attributes=attributes)
-            return SkipUnit(call.module, call.module, (StandIn(call.module, "empty"),), cut=cut)
+            consumers = replace(coupling, slots=outside, attributes=attributes)
+            return SkipUnit(call.module, call.module, (StandIn(call.module, "empty"),), consumers=consumers)
     return None
 
 

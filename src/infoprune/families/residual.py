@@ -124,7 +124,7 @@ class Residuals:
         """What turns the call's first argument into node `end` once every residual branch is zero."""
         steps: list[Step] = []
         while end is not None and end not in call.first:
-            if end not in call.made:
+            if end not in call.nodes:
                 return None
             found = self._step_back(call.module, end)
             if found is None:
@@ -200,7 +200,7 @@ class Residuals:
     def _belongs(self, call: Call, s: Sum) -> bool:
         """All that this module ever computes is for this sum."""
         calls = self.flow.calls_of[call.module]
-        return len(calls) == 1 and self._all_own(call.made, s.own) and call.module != self.flow.nodes[s.number].module
+        return len(calls) == 1 and self._all_own(call.nodes, s.own) and call.module != self.flow.nodes[s.number].module
 
     def _all_own(self, made: range, own: frozenset[int] | set[int]) -> bool:
         nodes, consumers = self.flow.nodes, self.flow.consumers
@@ -209,7 +209,7 @@ class Residuals:
     def _exclusive(self, own: frozenset[int] | set[int], names: Sequence[str]) -> list[str]:
         """Those of the modules that were called, and compute for this sum alone."""
         calls = self.flow.calls_of
-        return [n for n in names if n in calls and all(c.made and self._all_own(c.made, own) for c in calls[n])]
+        return [n for n in names if n in calls and all(c.nodes and self._all_own(c.nodes, own) for c in calls[n])]
 
     def _stubs(self, s: Sum, end: str) -> tuple[StandIn, ...]:
         """Every outermost module of the branch that holds tensors hands on its input, the end gives zeros.
@@ -223,7 +223,7 @@ class Residuals:
         inside = next((n for n in outermost if end == n or end.startswith(f"{n}.")), end)
         outputs = {n: self.flow.calls_of[n][0].outputs for n in [*outermost, inside]}
         passing = [StandIn(n, "pass", outputs[n]) for n in outermost if n != inside]
-        first = min((self.flow.calls_of[n][0] for n in outputs), key=lambda call: call.made.start).first
+        first = min((self.flow.calls_of[n][0] for n in outputs), key=lambda call: call.nodes.start).first
         if len(first) != 1 or self._size(first[0]) != self._size(s.branch):
             return ()
         return (*passing, StandIn(inside, "zero", outputs[inside]))

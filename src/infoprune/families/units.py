@@ -37,7 +37,7 @@ class SkipUnit:
 
     `branch_end` is the module whose output is the branch's, T_l in the paper. Once the branches of all
     `siblings` (their ends, this one's included) are gone, `whole` takes the place of the module around them.
-    `cut` holds the consumers' slots of a concatenated layer's channels, all of which leave.
+    `consumers` holds the slots of what reads a concatenated layer's channels, all of which leave.
     """
 
     name: str
@@ -45,5 +45,5 @@ class SkipUnit:
     stand_ins: tuple[StandIn, ...]
     whole: StandIn | None = None
     siblings: tuple[str, ...] = ()
-    cut: Coupling | None = None
+    consumers: Coupling | None = None
     lost: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infoprune.graph.detectors import FEW_BOXES
 from infoprune.graph.kept_statistics import KeptStatistics
-from infoprune.graph.labels import Statistic
+from infoprune.graph.labels import Inexactness
 from infoprune.graph.nested import numbers_of
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import Removal
@@ -43,7 +43,7 @@ class Agreement:
 
 
 def compare(
-    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Iterable[Statistic]
+    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Iterable[Inexactness]
 ) -> Agreement:
     """Run both on the same inputs; `masked` holds zeros where `pruned` holds nothing, and takes `statistics` alike."""
     redo = any(True for _ in statistics)

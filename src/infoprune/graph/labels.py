@@ -21,7 +21,7 @@ from torch import Tensor
 FROZEN = 0
 
 
-class Statistic(NamedTuple):
+class Inexactness(NamedTuple):
     """Something computed over channels, which changes by design when some leave.
 
     `reproducible`: the masked original can be made to take it over the kept channels alone, so that the two
@@ -91,7 +91,7 @@ class Ledger:
     size: int = 1
     ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
-    inexact: list[tuple[np.ndarray, Statistic]] = field(default_factory=list)
+    inexact: list[tuple[np.ndarray, Inexactness]] = field(default_factory=list)
     rectangles: dict[tuple, Tensor] = field(default_factory=dict)
 
     def fresh(self, count: int) -> Tensor:
@@ -108,7 +108,7 @@ class Ledger:
     def freeze(self, plane: Tensor, reason: str) -> None:
         self.frozen.append((compact(plane).flatten().numpy(), reason))
 
-    def note_statistic(self, plane: Tensor, statistic: Statistic) -> None:
+    def note_inexactness(self, plane: Tensor, statistic: Inexactness) -> None:
         self.inexact.append((compact(plane).flatten().numpy(), statistic))
 
     def collapse(self, plane: Tensor, axes: Sequence[int]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoprune.graph.labels import Statistic, free_axis
+from infoprune.graph.labels import Inexactness, free_axis
 from infoprune.graph.slots import Attribute, Coupling, Site, Slot, layer_name
 from infoprune.graph.tape import Extent, Tape
 
@@ -207,8 +207,8 @@ def _names(slots: Sequence[tuple[Slot, ...]], output_axis: Mapping[str, int]) ->
     return names
 
 
-def _inexact(tape: Tape, sorting: Sorting) -> dict[int, set[Statistic]]:
-    found: dict[int, set[Statistic]] = defaultdict(set)
+def _inexact(tape: Tape, sorting: Sorting) -> dict[int, set[Inexactness]]:
+    found: dict[int, set[Inexactness]] = defaultdict(set)
     for labels, statistic in tape.ledger.inexact:
         for site in np.unique(sorting.site_of[labels]).tolist():
             if site >= 0:

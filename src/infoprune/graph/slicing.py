@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infoprune.graph.recomputed import normed_axes, recompute, weight_of
 from infoprune.graph.slots import Attribute, Slot, dropped_indices
 
-Part = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
+SitePart = tuple[tuple[Slot, ...], tuple[Attribute, ...], np.ndarray]  # of one site; the mask says which units leave
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Removal:
     attributes: dict[tuple[str, str, int | None], int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, parts: Iterable[Part]) -> Removal:
+    def of(cls, parts: Iterable[SitePart]) -> Removal:
         parts = list(parts)
         removal = cls(dropped_indices((slot, mask) for slots, _, mask in parts for slot in slots))
         for _, attributes, mask in parts:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from infoprune.graph.labels import Statistic
+from infoprune.graph.labels import Inexactness
 
 Kind = Literal["channels", "block", "tokens", "features", "ranks"]
 Place = tuple[str, int, int]  # tensor, axis, index
@@ -75,7 +75,7 @@ class Coupling:
     site: Site
     slots: tuple[Slot, ...]
     attributes: tuple[Attribute, ...] = ()
-    inexact: tuple[Statistic, ...] = ()
+    inexact: tuple[Inexactness, ...] = ()
 
     def places(self) -> Iterator[Place]:
         """Where its units begin: no other site has such a place, and blocks that leave take only their own along."""

@@ -19,7 +19,7 @@ from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.detectors import FEW_BOXES
 from infoprune.graph.hooks import hooked
-from infoprune.graph.labels import Statistic
+from infoprune.graph.labels import Inexactness
 from infoprune.graph.other_ways import on_other_numbers
 from infoprune.graph.passes import Pass, smaller
 from infoprune.graph.slicing import Removal, blank, named_tensors, shrink
@@ -123,7 +123,7 @@ class Trials:
             return Trial(f"pruned and masked outputs differ by {agreement.relative:.1e} of their size")
         return Trial(None)
 
-    def _settled(self, removal: Removal, statistics: Sequence[Statistic], doubtful: Agreement) -> Agreement:
+    def _settled(self, removal: Removal, statistics: Sequence[Inexactness], doubtful: Agreement) -> Agreement:
         """What double precision says of a difference that may be rounding, or a small one that is none."""
         exact = copy.copy(self)
         exact.model = copy.deepcopy(self.model).double()
@@ -135,7 +135,7 @@ class Trials:
         return found if found.relative <= DOUBT else replace(found, difference=float("inf"))
 
     def _agreement(
-        self, removal: Removal, statistics: Sequence[Statistic], where: list[str] | None = None
+        self, removal: Removal, statistics: Sequence[Inexactness], where: list[str] | None = None
     ) -> Agreement:
         """The worst over all passes."""
         pruned, masked = structural_copy(self.model), structural_copy(self.model)

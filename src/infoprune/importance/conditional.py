@@ -14,8 +14,8 @@ from infoprune.errors import StaleObservations, UnusableData
 from infoprune.estimators.elimination import Elimination, Reader, eliminate
 from infoprune.graph import Graph
 from infoprune.graph.member import Member
+from infoprune.graph.site_scores import score_sites
 from infoprune.importance.base import About, GroupImportance, importances, size_of
-from infoprune.importance.site_scores import score_sites
 from infoprune.observe import Observations
 from infoprune.observe.moments import Moments
 from infoprune.observe.reader_layers import columns_of, groups_of

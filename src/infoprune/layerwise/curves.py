@@ -19,6 +19,7 @@ from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.nested import outputs_of
+from infoprune.graph.site_scores import score_sites
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import Site, gone
 from infoprune.layerwise.base import LayerImportance
@@ -98,7 +99,8 @@ def curves(
     jobs = list(product(graph.sites, levels))
     rows = []
     with kept_randomness(), counting(len(jobs), "information curves", "trial", shown=progress) as done:
-        ranks = {site.name: _ranked(graph, site.name, importance) for site in graph.sites}
+        scores = score_sites(graph, importance)
+        ranks = {site.name: _ranked(scores.get(site.name), site.size) for site in graph.sites}
         for site, level in jobs:
             rows.append(trial.divergences(site, ranks[site.name][: counted(level, site.size)]))
             done(1)
@@ -215,15 +217,9 @@ def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[Arg
     return found
 
 
-def _ranked(graph: Graph, site: str, importance: Callable[[Any], Any]) -> np.ndarray:
-    """The site's units, most important first; in their own order where the importance does not score them."""
-    group, units = graph.group(site)
-    scores, size = importance(group), graph.site(site).size
-    if scores is None:
-        return np.arange(size)
-    channels = scores.detach().double().cpu().numpy()
-    mean = np.bincount(units, channels, size) / np.bincount(units, minlength=size)
-    return np.argsort(-mean, kind="stable")
+def _ranked(scores: np.ndarray | None, size: int) -> np.ndarray:
+    """A site's units, most important first; in their own order where the importance does not score them."""
+    return np.arange(size) if scores is None else np.argsort(-scores, kind="stable")
 
 
 def counted(level: float, size: int) -> int:

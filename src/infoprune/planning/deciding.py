@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from torch import nn
 
 from infoprune.budgets import Budget
+from infoprune.graph.site_scores import ScoreGroup
 from infoprune.graph.wrappers import followable
-from infoprune.importance.site_scores import ScoreGroup
 from infoprune.planning.checks import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.planning.shares import LEAST, by_name

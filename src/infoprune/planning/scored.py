@@ -17,7 +17,7 @@ from infoprune.allocation import Allocation, Posynomial, Problem, allocate
 from infoprune.budgets import Budget
 from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
-from infoprune.importance.site_scores import ScoreGroup, score_sites
+from infoprune.graph.site_scores import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
 from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site, shown
 from infoprune.planning.untrained import tell_if_untrained

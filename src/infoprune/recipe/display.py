@@ -46,7 +46,7 @@ class OnStderr:
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
         self.bar: tqdm | None = None
-        self.phase, self.told = "", 0.0
+        self.phase, self.shown_at = "", 0.0
 
     def say(self, message: str) -> None:
         self._close()
@@ -58,10 +58,10 @@ class OnStderr:
             return self._on_bar(phase, progress)
         now = time.monotonic()
         if phase != self.phase:
-            self.phase, self.told = phase, now
-        if now - self.told < QUIET_SECONDS and progress.step < progress.steps:
+            self.phase, self.shown_at = phase, now
+        if now - self.shown_at < QUIET_SECONDS and progress.step < progress.steps:
             return None
-        self.told = now
+        self.shown_at = now
         left = progress.seconds / progress.step * (progress.steps - progress.step)
         speed = progress.images / max(progress.seconds, 1e-9)
         sys.stderr.write(

@@ -17,8 +17,8 @@ from infoprune.importance import rankings
 from infoprune.layerwise import layerwise
 from infoprune.observe import Observations, kept_randomness, observe
 from infoprune.observe.tasks import TaskObservations, observe_tasks
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.sections import Recipe
-from infoprune.recipe.situation import Scene
 from infoprune.recipe.task_kinds import KINDS
 
 OFFERED = ("seen", "model", "loader", "importance")  # evidence that a recipe can give, by the parameter's name
@@ -28,8 +28,8 @@ SEEN = (Observations, TaskObservations)
 class Evidence:
     """What a recipe's criteria are given for one network; each piece is had when something asks for it."""
 
-    def __init__(self, scene: Scene):
-        self.scene, self.recipe = scene, scene.recipe
+    def __init__(self, basis: Basis):
+        self.basis, self.recipe = basis, basis.recipe
 
     @cached_property
     def importance(self) -> Callable[[Any], Any]:
@@ -48,7 +48,7 @@ class Evidence:
             "samples": self.recipe.data.calibration,
             "utility": budget.utility,
             "ignored_layers": budget.ignored_layers,
-            "progress": self.scene.progress,
+            "progress": self.basis.progress,
         }
         known = inspect.signature(factory).parameters
         options = {name: value for name, value in usual.items() if name in known} | dict(section.options)
@@ -62,32 +62,32 @@ class Evidence:
         """One pass; processes share the batches and merge what they saw."""
         us = Processes.now()
         moments = rankings[self.recipe.importance.name].about.needs_moments
-        found = observe(self.scene.model, self.loader(us.rank, us.world), progress=self.scene.progress, moments=moments)
+        found = observe(self.basis.model, self.loader(us.rank, us.world), progress=self.basis.progress, moments=moments)
         return found.all_reduce() if us.world > 1 else found
 
     @cached_property
     def tasks_seen(self) -> TaskObservations:
         """One pass that sets layers beside what the network gives out; all processes see all pictures."""
-        outputs, seed = KINDS[self.scene.task.kind].outputs, self.recipe.seed
+        outputs, seed = KINDS[self.basis.task.kind].outputs, self.recipe.seed
         first = self._first()
-        told: Any = {"samples": first.total, "progress": self.scene.progress}
+        told: Any = {"samples": first.total, "progress": self.basis.progress}
         with kept_randomness():
-            return observe_tasks(self.scene.model, pictures(first), outputs=outputs, seed=seed, **told)
+            return observe_tasks(self.basis.model, pictures(first), outputs=outputs, seed=seed, **told)
 
     def loader(self, rank: int = 0, world: int = 1) -> Iterable[Any]:
         """This process's share of the calibration pictures, with their labels where these are classes."""
-        return KINDS[self.scene.task.kind].calibration(self._first(rank, world))
+        return KINDS[self.basis.task.kind].calibration(self._first(rank, world))
 
     def _first(self, rank: int = 0, world: int = 1) -> First:
-        return first_of(self.recipe, self.scene.task, self.recipe.data.calibration, rank, world)
+        return first_of(self.recipe, self.basis.task, self.recipe.data.calibration, rank, world)
 
     def _given(self, factory: Callable[..., Any], offered: Iterable[str], *, quick: bool = False) -> dict[str, Any]:
         """The evidence that the factory has parameters for; in a rehearsal only what is `quick` reads the noise."""
         wanted = evidence_of(factory)
         give: Mapping[str, Callable[[], Any]] = {
             "seen": lambda: self.tasks_seen if wanted["seen"] is TaskObservations else self.seen,
-            "model": lambda: self.scene.model,
-            "loader": lambda: self.loader() if quick or not self.scene.rehearsal else _Unread(),
+            "model": lambda: self.basis.model,
+            "loader": lambda: self.loader() if quick or not self.basis.rehearsal else _Unread(),
             "importance": lambda: self.importance,
         }
         return {name: give[name]() for name in offered if name in wanted}

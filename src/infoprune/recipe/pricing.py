@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from infoprune.finetune.probing import FACTORS
 from infoprune.measure import measure
+from infoprune.recipe.basis import example
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.sections import Recipe, epochs
-from infoprune.recipe.situation import example
 from infoprune.recipe.tasks import task_of, task_of_noise
 
 

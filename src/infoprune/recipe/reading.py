@@ -22,10 +22,11 @@ from infoprune.models.three_task import TASKS
 from infoprune.recipe import sections as s
 from infoprune.recipe.evidence import check_options, unservable
 from infoprune.recipe.networks import check_name
-from infoprune.recipe.values import converted, nearest_word, refuse, section
+from infoprune.recipe.values import converted, refuse, section
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import nearest
 from infoprune.surgery.token_scores import token_scores
+from infoprune.typed import nearest_word
 
 Names = Mapping[str, Callable[..., Any]]
 FORMER_ESTIMATES = {"corrected": "excess", "plug-in": "value"}  # as recipes of the last release have them
@@ -254,7 +255,7 @@ def _split(given: Any, path: str) -> s.SplitSection:
         refuse(f"{path}.patch", found.patch, "a whole number, at least 1")
     for task in found.tasks:
         if task not in TASKS:
-            refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}", nearest_word(task, TASKS))
+            refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}{nearest_word(task, TASKS)}")
     return found
 
 

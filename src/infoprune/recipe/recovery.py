@@ -13,9 +13,9 @@ from infoprune.errors import BadRecipe
 from infoprune.finetune import Processes
 from infoprune.finetune.domain import ASKED
 from infoprune.observe import kept_randomness
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.evidence import first_of
 from infoprune.recipe.sections import Recipe
-from infoprune.recipe.situation import Scene
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.surgery import Plan
 
@@ -32,19 +32,19 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
         )
 
 
-def compensate(scene: Scene, samples: int, model: nn.Module, plan: Plan) -> Compensation:
-    """Let what stayed in `model`, which the plan left of the scene's, say what left; in place, processes together."""
-    us, kind = Processes.now(), KINDS[scene.task.kind]
-    loader = kind.calibration(first_of(scene.recipe, scene.task, samples, us.rank, us.world))
+def compensate(basis: Basis, samples: int, model: nn.Module, plan: Plan) -> Compensation:
+    """Let what stayed in `model`, which the plan left of the basis's, say what left; in place, processes together."""
+    us, kind = Processes.now(), KINDS[basis.task.kind]
+    loader = kind.calibration(first_of(basis.recipe, basis.task, samples, us.rank, us.world))
     with kept_randomness():
-        return compensate_(model, scene.model, loader, samples=samples, progress=scene.progress, plan=plan)
+        return compensate_(model, basis.model, loader, samples=samples, progress=basis.progress, plan=plan)
 
 
-def move_norms_(scene: Scene, model: nn.Module, plan: Plan) -> nn.Module:
+def move_norms_(basis: Basis, model: nn.Module, plan: Plan) -> nn.Module:
     """Move the norms of `model` as far as the plan moved what they see, in place."""
-    dense, device = scene.model, next(model.parameters()).device
+    dense, device = basis.model, next(model.parameters()).device
     survivors = Survivors.of(dense, [plan])
     sizes = {name: norm.num_features for name, norm in tracking_norms(dense).items()}
     kept = {name: survivors.along(f"{name}.running_mean", 0, size) for name, size in sizes.items()}
-    images = (x.to(device) for x, _ in first_of(scene.recipe, scene.task, ASKED))
+    images = (x.to(device) for x, _ in first_of(basis.recipe, basis.task, ASKED))
     return relative_(model, dense, images, kept=kept)

@@ -12,9 +12,9 @@ from infoprune.data import Noise, Task
 from infoprune.errors import BadRecipe, InfopruneError
 from infoprune.finetune import Processes
 from infoprune.planning.untrained import known_to_be_untrained
+from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.cuts import Cut
 from infoprune.recipe.sections import Recipe
-from infoprune.recipe.situation import Scene, example
 from infoprune.surgery import prune_
 
 BATCH, BATCHES = 4, 4  # pictures of noise; every process sees at least one batch
@@ -29,10 +29,10 @@ def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut])
     noise = Noise(BATCH * max(BATCHES, Processes.now().world), task.shape)
     x = example(task).to(next(dense.parameters()).device)
     for cut in cuts:
-        scene = Scene(small, model, x, replace(task, train=noise, held_out=noise), rehearsal=True)
+        basis = Basis(small, model, x, replace(task, train=noise, held_out=noise), rehearsal=True)
         try:
             with known_to_be_untrained():
-                plan = cut.decide(scene).plan
+                plan = cut.decide(basis).plan
         except InfopruneError:
             raise
         except (ValueError, TypeError) as error:

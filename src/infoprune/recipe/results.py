@@ -14,13 +14,13 @@ from infoprune.finetune import Domain, Training, domain_of
 from infoprune.finetune.checkpoints import load_tensors
 from infoprune.finetune.domain import ASKED
 from infoprune.finetune.options import Norms
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import Cut, Decision
 from infoprune.recipe.evidence import first_of
 from infoprune.recipe.folder import Folder, Metrics
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.sections import Recipe
-from infoprune.recipe.situation import Scene
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan, prune_
@@ -73,8 +73,8 @@ class Results:
 
     # ------------------------------------------------------------------------------------------------ decisions
 
-    def scene(self, cut: Cut, *, progress: bool = False) -> Scene:
-        return Scene(self.recipe, self.before(cut), self.placed_x, self.task, progress)
+    def basis(self, cut: Cut, *, progress: bool = False) -> Basis:
+        return Basis(self.recipe, self.before(cut), self.placed_x, self.task, progress)
 
     def plan(self, phase: str) -> Plan:
         found = self.folder.plan(phase)

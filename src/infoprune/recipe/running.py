@@ -18,6 +18,7 @@ from infoprune.export import export
 from infoprune.files import held
 from infoprune.finetune import Processes, Progress, Surroundings, Training, joined, train
 from infoprune.observe import kept_randomness
+from infoprune.recipe.basis import example
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
@@ -29,7 +30,6 @@ from infoprune.recipe.rehearsal import rehearsed
 from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, SURGERY, report_of
 from infoprune.recipe.results import DENSE, WEIGHTS, Results
 from infoprune.recipe.sections import CompensateSection, Recipe
-from infoprune.recipe.situation import example
 from infoprune.recipe.split_features import judged_over_the_wire, sent
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
@@ -108,9 +108,9 @@ class _Run:
             return
         self._pause()
         self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
-        scene = self.results.scene(cut, progress=self.display.counts)
-        made = cut.decide(scene)
-        certificate = certificate_of(scene.model, scene.x, made.plan)
+        basis = self.results.basis(cut, progress=self.display.counts)
+        made = cut.decide(basis)
+        certificate = certificate_of(basis.model, basis.x, made.plan)
         if certificate.verdict == "failed":
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
         told = str(certificate)
@@ -176,14 +176,14 @@ class _Run:
                 self._refit(cut, source, section, model, plan)
             return self.results.compensated(source, model)
         if self.results.training(source).norms == "frozen":
-            return move_norms_(self.results.scene(cut), model, plan)
+            return move_norms_(self.results.basis(cut), model, plan)
         return model
 
     def _refit(self, cut: Cut, phase: str, section: CompensateSection, model: nn.Module, plan: Plan) -> None:
         self._pause()
         self.display.say(f"{phase}: refitting the readers of what left, from {section.samples:,} pictures at most")
-        scene = self.results.scene(cut, progress=self.display.counts)
-        done = compensate(scene, section.samples, model, plan)
+        basis = self.results.basis(cut, progress=self.display.counts)
+        done = compensate(basis, section.samples, model, plan)
         self.display.say(f"{phase}: {done.in_short()}")
         self.results.write_compensation(phase, model, done)
 
@@ -196,7 +196,7 @@ class _Run:
         if phase in (cut.ours, cut.name):
             return self.results.plan(cut.name)
         if self.folder.plan(phase) is None:
-            self.results.write_rivals(cut, cut.decide(self.results.scene(cut)))
+            self.results.write_rivals(cut, cut.decide(self.results.basis(cut)))
         return self.results.plan(phase)
 
     # -------------------------------------------------------------------------------------- training and judging

@@ -37,7 +37,7 @@ from infoprune.surgery.inputs import described
 from infoprune.wire import HEVC, Selection
 
 
-def require_cut(model: nn.Module, at: str, x: Tensor) -> None:
+def require_split_point(model: nn.Module, at: str, x: Tensor) -> None:
     """Raise NotACut, or UnknownName, unless what `at` gives out is all that the rest of the model needs."""
     with torch.no_grad():
         SplitModel(model, at)(x)

@@ -1,44 +1,22 @@
-"""Values converted by the type that a field declares."""
+"""Values of a recipe, converted by the type that a field declares."""
 
 from __future__ import annotations
 
-import collections.abc
 import math
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from infoprune.errors import BadRecipe
-from infoprune.registry import nearest
+from infoprune.typed import Reader, missing
 
 WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 
 def converted(value: Any, kind: Any, path: str) -> Any:
     """`value` as `kind`; BadRecipe names the path otherwise."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return _as_one_of(value, inner, path)
-    if origin is Literal:
-        return (
-            value
-            if value in inner
-            else refuse(path, value, f"one of {', '.join(map(str, inner))}", nearest_word(value, inner))
-        )
-    if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(converted(item, inner[0], f"{path}[{i}]") for i, item in enumerate(items))
-    if origin is collections.abc.Mapping and inner != (str, Any):
-        if not isinstance(value, Mapping):
-            refuse(path, value, "a section")
-        return {str(key): converted(one, inner[1], f"{path}.{key}") for key, one in value.items()}
-    if kind is Mapping:
-        return value if isinstance(value, Mapping) else refuse(path, value, "a section of options")
-    if kind in _CONVERTERS:
-        return _CONVERTERS[kind](value, path)
-    return refuse(path, value, "nothing: it can be set from Python alone")
+    return _READER.read(value, kind, path)
 
 
 def section(
@@ -48,44 +26,17 @@ def section(
     assert is_dataclass(kind)
     if not isinstance(given, Mapping):
         refuse(path, given, f"a section with keys such as {fields(kind)[0].name}:")
-    hints, more = typing.get_type_hints(kind), more or {}
+    hints = typing.get_type_hints(kind)
     own = {f.name: hints[f.name] for f in fields(kind) if f.name not in ("options", "limits")}
-    known = {**more, **own}
-    for key in given:
-        if key not in known:
-            raise BadRecipe(f"{path}.{key} is not known; {nearest(str(key), list(known))}")
-    found = {key: converted(value, known[key], f"{path}.{key}") for key, value in given.items()}
-    missing = [f.name for f in fields(kind) if f.name in own and f.name not in found and _required(f)]
-    if missing:
-        raise BadRecipe(f"{path}.{missing[0]} is missing; add it under {path}:")
-    return {k: v for k, v in found.items() if k in own}, {k: v for k, v in found.items() if k not in own}
+    values = _READER.members(given, {**(more or {}), **own}, path)
+    lacking = missing(kind, values)
+    if lacking in own:
+        raise BadRecipe(f"{path}.{lacking} is missing; add it under {path}:")
+    return {k: v for k, v in values.items() if k in own}, {k: v for k, v in values.items() if k not in own}
 
 
-def refuse(path: str, value: Any, need: str, hint: str = "") -> Any:
-    raise BadRecipe(f"{path} is {value!r:.80}; give {need}{hint}")
-
-
-def nearest_word(value: Any, known: tuple) -> str:
-    hint = nearest(str(value), [str(k) for k in known])
-    return f" ({hint.partition('?')[0]}?)" if hint.startswith("did you mean") else ""
-
-
-def _as_one_of(value: Any, kinds: tuple, path: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    rest = [k for k in kinds if k is not type(None)]
-    if not isinstance(value, Mapping):
-        rest = [k for k in rest if typing.get_origin(k) is not collections.abc.Mapping]
-    for kind in rest[:-1]:
-        try:
-            return converted(value, kind, path)
-        except BadRecipe:
-            continue
-    return converted(value, rest[-1], path)
-
-
-def _required(f: Any) -> bool:
-    return f.default is MISSING and f.default_factory is MISSING
+def refuse(path: str, value: Any, need: str) -> Any:
+    raise BadRecipe(f"{path} is {value!r:.80}; give {need}")
 
 
 def _whole(value: Any, path: str) -> int:
@@ -109,4 +60,14 @@ def _truth(value: Any, path: str) -> bool:
     return value if isinstance(value, bool) else refuse(path, value, WORDS[bool])
 
 
-_CONVERTERS = {int: _whole, float: _number, str: _word, bool: _truth}
+def _options(value: Any, path: str) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else refuse(path, value, "a section of options")
+
+
+def _unreadable(path: str, value: Any, need: str) -> Any:
+    """A type that no text can stand for is given no example."""
+    return refuse(path, value, need if " " in need else "nothing: it can be set from Python alone")
+
+
+_KINDS = {int: _whole, float: _number, str: _word, bool: _truth, Mapping: _options}
+_READER = Reader(_KINDS, _unreadable, BadRecipe, singles=True)

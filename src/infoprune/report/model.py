@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact
 from infoprune.timing import Verdict
+from infoprune.typed import Read, Reader
 
 SCHEMA = 1
 FILE = "report.json"
 LARGEST_FILE = 64 << 20
+ADVICE = "; take the report.json of a finished run"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Baseline:
     unit: str = ""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         return f"{self.name} in {self.task}" if self.task else self.name
 
 
@@ -179,7 +179,7 @@ class Report:
             raise BadArtifact(f"the report is not JSON ({error}); take the report.json of a run") from error
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise BadArtifact(f"the report is not of schema {SCHEMA}; take the report.json that this release wrote")
-        return _read(cls, data, "report")
+        return _READER.read(data, cls, "report")
 
     @classmethod
     def of_run(cls, directory: str | Path) -> Report:
@@ -192,43 +192,18 @@ class Report:
         return cls.from_json(path.read_text())
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value` from JSON as the declared type `kind`."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _read(next(k for k in inner if k is not type(None)), value, where)
-    if origin is Literal:
-        return value if value in inner else _refuse(where, f"one of {inner}", value)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_read(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _read(inner[1], item, f"{where}.{key}") for key, item in value.items()}
-    if is_dataclass(kind) and isinstance(value, dict):
-        return _read_fields(kind, value, where)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    return _refuse(where, getattr(kind, "__name__", str(kind)), value)
+def _refuse(where: str, value: Any, need: str) -> Any:
+    raise BadArtifact(f"{where} is {value!r:.80} and should be {need}{ADVICE}")
 
 
-def _read_fields(kind: Any, value: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        raise BadArtifact(f"{where} has the unknown field {unknown[0]!r:.80}; take a report that this release wrote")
-    given = {name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-    missing = [f.name for f in fields(kind) if f.name not in given and _required(f)]
-    if missing:
-        raise BadArtifact(f"{where} lacks {missing[0]!r}; take the report.json of a finished run")
-    return kind(**given)
+def _number(value: Any, where: str) -> float:
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fine else _refuse(where, value, "a number")
 
 
-def _required(f: Any) -> bool:
-    from dataclasses import MISSING
-
-    return f.default is MISSING and f.default_factory is MISSING
+def _plain(kind: type) -> Read:
+    return lambda value, where: value if type(value) is kind else _refuse(where, value, kind.__name__)
 
 
-def _refuse(where: str, needed: str, found: object) -> Any:
-    raise BadArtifact(f"{where} is {found!r:.80} and should be {needed}; take the report.json of a finished run")
+_KINDS = {float: _number, **{kind: _plain(kind) for kind in (int, str, bool)}}
+_READER = Reader(_KINDS, _refuse, BadArtifact, advice=ADVICE)

@@ -208,7 +208,7 @@ def _baselines(report: Report) -> str:
     if not report.baselines:
         return ""
     rows = [(f"ours{f' in {escape(s.name)}' if s.unit else ''}", *_told(s.value, s.unit), "") for s in report.ours]
-    rows += [(escape(b.told), *_told(b.accuracy, b.unit), _gain(b)) for b in report.baselines]
+    rows += [(escape(b.label), *_told(b.accuracy, b.unit), _gain(b)) for b in report.baselines]
     alike, reached = ("same count", "score") if report.after.scores else ("same widths", "accuracy")
     head = (f"importance, {alike}", reached, "95 % interval", "ours is better by")
     return f"<h2>Against simpler choices</h2>{table(head, rows)}<p>{sentence(report)}</p>"

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.graph.copies import structural_copy
-from infoprune.split.split_point import Cut
+from infoprune.split.split_point import SplitPoint
 
 WATCHED = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
 
@@ -23,7 +23,7 @@ class Copy:
 
     model: nn.Module
     of: list[dict[str, Any]]  # the state of the model that was copied
-    cuts: dict[tuple, Cut] = field(default_factory=dict)
+    points: dict[tuple, SplitPoint] = field(default_factory=dict)
     checked: set[tuple] = field(default_factory=set)
 
 
@@ -37,7 +37,7 @@ class Copies:
     def __init__(self, model: nn.Module):
         self.model = model
         self.idle: deque[Copy] = deque()  # appending and popping are atomic
-        self.cuts: dict[tuple, Cut] = {}  # the latest that copies found, for exports, which can't look for one
+        self.points: dict[tuple, SplitPoint] = {}  # the latest that copies found, for exports, which can't look for one
 
     def __reduce__(self) -> tuple:
         return Copies, (self.model,)

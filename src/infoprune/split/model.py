@@ -17,7 +17,7 @@ from infoprune.graph.wrappers import bare
 from infoprune.registry import nearest
 from infoprune.split.copies import Copies
 from infoprune.split.program import program_of
-from infoprune.split.split_point import Cut, Reached, cut_at, require_cut
+from infoprune.split.split_point import Reached, SplitPoint, require_split_point, split_point_at
 
 Heads = Sequence[str] | Mapping[str, str | int] | None
 
@@ -26,7 +26,7 @@ class SplitModel(nn.Module):
     """`edge` computes what the layer `at` gives out, `cloud` everything after it; together they are the model.
 
     `heads` picks tasks: names among the model's dict of outputs, or {task: key or position}; without it the
-    outputs stay as the model gives them. Only what the chosen heads need has to be behind the cut.
+    outputs stay as the model gives them. Only what the chosen heads need has to be behind the split.
 
     The model's own code runs in both halves: the edge stops as soon as the layer has spoken; the cloud puts the
     received tensor in its place, and everything before it runs on shapes alone, without numbers. The cloud so
@@ -112,16 +112,16 @@ class CloudHalf(nn.Module):
     def forward(self, features: Tensor) -> Any:
         exporting = torch.compiler.is_exporting()
         with self.copies.lent() as copy:
-            cut = self._cut(features, copy.model, self.copies.cuts if exporting else copy.cuts)
-            key = _key(cut.given)
+            point = self._point(features, copy.model, self.copies.points if exporting else copy.points)
+            key = _key(point.example)
             if key not in copy.checked and not exporting:
-                require_cut(copy.model, cut, features, lambda outputs: chosen(outputs, self.heads))
+                require_split_point(copy.model, point, features, lambda outputs: chosen(outputs, self.heads))
                 copy.checked.add(key)
-                self.copies.cuts[key] = cut
-            with cut.injecting(copy.model, features):
-                return chosen(copy.model(*cut.inputs()), self.heads)
+                self.copies.points[key] = point
+            with point.injecting(copy.model, features):
+                return chosen(copy.model(*point.inputs()), self.heads)
 
-    def _cut(self, features: Tensor, model: nn.Module, cuts: dict[tuple, Cut]) -> Cut:
+    def _point(self, features: Tensor, model: nn.Module, points: dict[tuple, SplitPoint]) -> SplitPoint:
         """What runs before the layer for inputs that give features of this shape; the batch may be another."""
         places = ((get_ident(), features.shape[1:]), features.shape[1:], None)
         inputs = next((self.inputs[place] for place in places if place in self.inputs), None)
@@ -129,20 +129,20 @@ class CloudHalf(nn.Module):
             raise ValueError(
                 "the cloud half needs the shapes of the model's inputs; pass example_inputs= to SplitModel or call edge"
             )
-        cut = self._prepared(inputs, model, cuts)
-        if cut.shape != features.shape:
-            cut = self._prepared(_batched(inputs, cut.shape, features.shape), model, cuts)
-        if cut.shape != features.shape:
+        point = self._prepared(inputs, model, points)
+        if point.shape != features.shape:
+            point = self._prepared(_batched(inputs, point.shape, features.shape), model, points)
+        if point.shape != features.shape:
             raise ValueError(
-                f"features have shape {tuple(features.shape)}; {self.at!r} gives {tuple(cut.shape)} for these inputs"
+                f"features have shape {tuple(features.shape)}; {self.at!r} gives {tuple(point.shape)} for these inputs"
             )
-        return cut
+        return point
 
-    def _prepared(self, inputs: tuple, model: nn.Module, cuts: dict[tuple, Cut]) -> Cut:
+    def _prepared(self, inputs: tuple, model: nn.Module, points: dict[tuple, SplitPoint]) -> SplitPoint:
         key = _key(inputs)
-        if key not in cuts:
-            cuts[key] = cut_at(model, self.at, inputs)
-        return cuts[key]
+        if key not in points:
+            points[key] = split_point_at(model, self.at, inputs)
+        return points[key]
 
 
 def _by_task(heads: Heads) -> Mapping[str, str | int] | None:

@@ -2,7 +2,7 @@
 
 Tensors without numbers (torch's fake tensors) stand for whatever is computed from the model's inputs. What is
 computed from the received features alone is real, so a fake tensor among the outputs shows that something else
-crosses the cut.
+crosses the split.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Reached(BaseException):
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class SplitPoint:
     """What a model does before the layer `at`: the outputs of every module that is done by then, as shapes."""
 
     at: str
-    given: tuple  # the model's inputs, on the meta device
+    example: tuple  # the model's inputs, on the meta device
     fakes: tuple
     done: dict[str, list[Any]]  # the outermost modules that finished, and what they gave out, call by call
     shape: torch.Size
@@ -58,7 +58,7 @@ class Cut:
             yield
 
 
-def cut_at(model: nn.Module, at: str, inputs: tuple) -> Cut:
+def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
     """Run the model on shapes until the layer speaks."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode:
@@ -84,16 +84,16 @@ def cut_at(model: nn.Module, at: str, inputs: tuple) -> Cut:
     if not found or not isinstance(found[0], Tensor):
         given = type(found[0]).__name__ if found else "nothing"
         raise NotACut(f"{at!r} gives out {given} for these inputs; name a layer that gives out one tensor")
-    return Cut(at, inputs, fakes, done, found[0].shape)
+    return SplitPoint(at, inputs, fakes, done, found[0].shape)
 
 
 @torch.no_grad()
-def require_cut(model: nn.Module, cut: Cut, features: Tensor, chosen: Callable[[Any], Any]) -> None:
+def require_split_point(model: nn.Module, point: SplitPoint, features: Tensor, chosen: Callable[[Any], Any]) -> None:
     """Raise `NotACut`, with what crosses and where it is used, unless the outputs need the features alone."""
-    follow, outputs = _Follow(cut, features), None
-    with follow, cut.injecting(model, features), _hooked(model, follow.left, follow.entered):
+    follow, outputs = _Follow(point, features), None
+    with follow, point.injecting(model, features), _hooked(model, follow.left, follow.entered):
         try:
-            outputs = chosen(model(*cut.fakes))
+            outputs = chosen(model(*point.fakes))
         except Exception:  # whatever the model does with tensors that have no numbers
             if not follow.met:
                 raise
@@ -101,10 +101,10 @@ def require_cut(model: nn.Module, cut: Cut, features: Tensor, chosen: Callable[[
     if outputs is not None and not crossing:
         return
     if not follow.met:
-        raise NotACut(f"{cut.at!r} is not a cut: an output does not depend on it but on {crossing[0]}")
+        raise NotACut(f"{point.at!r} is not a cut: an output does not depend on it but on {crossing[0]}")
     producer, consumer = follow.met[0]
     where = f"{consumer!r}; split there or after it" if consumer else "the model's own code; split elsewhere"
-    raise NotACut(f"{cut.at!r} is not a cut: what {producer} gives out is needed as well, in {where}")
+    raise NotACut(f"{point.at!r} is not a cut: what {producer} gives out is needed as well, in {where}")
 
 
 class _Lost(Exception):
@@ -114,14 +114,14 @@ class _Lost(Exception):
 class _Follow(TorchDispatchMode):
     """Notes where tensors without numbers meet tensors computed from the features."""
 
-    def __init__(self, cut: Cut, features: Tensor):
+    def __init__(self, point: SplitPoint, features: Tensor):
         super().__init__()
         self.stack, self.met = [], []
         self.origins, self.derived = WeakIdKeyDictionary(), WeakIdKeyDictionary()
         self.derived[features] = True
-        for name, outputs in cut.done.items():
+        for name, outputs in point.done.items():
             self._name(outputs, repr(name))
-        self._name(cut.fakes, "the model's input")
+        self._name(point.fakes, "the model's input")
 
     def origin(self, tensor: Tensor) -> str:
         return self.origins.get(tensor) or "the model's own code before it"

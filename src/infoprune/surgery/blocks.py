@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from infoprune.errors import BadArtifact, StalePlan
 from infoprune.families.units import SkipUnit, StandIn
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, Removal, named_tensors
+from infoprune.graph.labels import Inexactness
+from infoprune.graph.slicing import Removal, SitePart, named_tensors
 from infoprune.graph.slots import Site
 from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
 from infoprune.surgery.couplings import FIELDS, coupling_from, coupling_json
@@ -45,7 +45,7 @@ class DropBlock(Edit):
                 unit.stand_ins,
                 unit.whole,
                 unit.siblings,
-                unit.cut,
+                unit.consumers,
                 _lost(unit, model),
             )
         )
@@ -59,12 +59,16 @@ class DropBlock(Edit):
         return 0
 
     @property
-    def inexact(self) -> tuple[Statistic, ...]:
-        return self.unit.cut.inexact if self.unit.cut else ()
+    def inexact(self) -> tuple[Inexactness, ...]:
+        return self.unit.consumers.inexact if self.unit.consumers else ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        means = [s.tensor for s in self.unit.cut.slots if s.tensor.endswith(".running_mean")] if self.unit.cut else []
+        means = (
+            [s.tensor for s in self.unit.consumers.slots if s.tensor.endswith(".running_mean")]
+            if self.unit.consumers
+            else []
+        )
         norms = ", ".join(mean.removesuffix(".running_mean") for mean in means)
         return (f"what {norms} make of zeros leaves with {self.unit.name}, which eq. 2 would keep",) if means else ()
 
@@ -72,9 +76,9 @@ class DropBlock(Edit):
     def lost(self) -> Mapping[str, tuple[int, ...]]:
         return self.unit.lost
 
-    def parts(self) -> Iterable[Part]:
-        cut = self.unit.cut
-        return [(cut.slots, cut.attributes, np.ones(cut.site.size, dtype=bool))] if cut else []
+    def parts(self) -> Iterable[SitePart]:
+        readers = self.unit.consumers
+        return [(readers.slots, readers.attributes, np.ones(readers.site.size, dtype=bool))] if readers else []
 
     def replace_modules(self, model: nn.Module) -> None:
         for spec in self.unit.stand_ins:
@@ -119,7 +123,7 @@ class DropBlock(Edit):
             "stand_ins": [stand_in_json(spec) for spec in self.unit.stand_ins],
             "whole": stand_in_json(self.unit.whole) if self.unit.whole else None,
             "siblings": list(self.unit.siblings),
-            "cut": coupling_json(self.unit.cut) if self.unit.cut else None,
+            "cut": coupling_json(self.unit.consumers) if self.unit.consumers else None,
             "lost": [[name, list(shape)] for name, shape in self.unit.lost.items()],
         }
 
@@ -143,7 +147,7 @@ class DropBlock(Edit):
         return (*self.unit.stand_ins, *((self.unit.whole,) if self.unit.whole else ()))
 
     def _check_cut(self, tensors: Mapping[str, Tensor]) -> None:
-        for slot in self.unit.cut.slots if self.unit.cut else ():
+        for slot in self.unit.consumers.slots if self.unit.consumers else ():
             if slot.tensor not in tensors:
                 raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
             shape = tuple(tensors[slot.tensor].shape)

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.arguments import Arguments
-from infoprune.graph.labels import Statistic
+from infoprune.graph.labels import Inexactness
 from infoprune.graph.other_ways import operations, other_numbers
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import Removal, blank
@@ -28,7 +28,7 @@ HALVES = (torch.float16, torch.bfloat16)
 ALONE = "the example alone was compared, since the model takes no other floating-point numbers"
 ELSEWHERE = "they agree on the example and not on other numbers"
 
-Verdict = Literal["exact", "not exact by design", "not compared", "failed"]
+Exactness = Literal["exact", "not exact by design", "not compared", "failed"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Certificate:
     paper's equation does not.
     """
 
-    verdict: Verdict
+    verdict: Exactness
     difference: float
     scale: float
     dtype: str
@@ -146,7 +146,7 @@ def _compared(
 
 
 def _elsewhere(
-    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Sequence[Statistic]
+    pruned: nn.Module, masked: nn.Module, removal: Removal, shown: Pass, statistics: Sequence[Inexactness]
 ) -> Agreement | None:
     """How they agree on other numbers than the example's; None where the original makes nothing of any."""
     for way in other_numbers(shown):

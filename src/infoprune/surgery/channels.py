@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part
+from infoprune.graph.labels import Inexactness
+from infoprune.graph.slicing import SitePart
 from infoprune.graph.slots import Attribute, Coupling, Site, Slot, gone
 from infoprune.surgery.checked import integer, keys, sequence
 from infoprune.surgery.couplings import FIELDS, coupling_from, coupling_json
@@ -49,10 +49,10 @@ class KeepChannels(Edit):
         return len(self.kept)
 
     @property
-    def inexact(self) -> tuple[Statistic, ...]:
+    def inexact(self) -> tuple[Inexactness, ...]:
         return self.coupling.inexact
 
-    def parts(self) -> Iterable[Part]:
+    def parts(self) -> Iterable[SitePart]:
         return [(self.coupling.slots, self.coupling.attributes, gone(self.site.size, self.kept))]
 
     def check(self, model: nn.Module) -> None:

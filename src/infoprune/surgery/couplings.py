@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infoprune.errors import BadArtifact
-from infoprune.graph.labels import Statistic
+from infoprune.graph.labels import Inexactness
 from infoprune.graph.slots import Attribute, Coupling, Run, Site, Slot
 from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, name_of, sequence
 
@@ -68,8 +68,8 @@ def attribute_from(data: Any) -> Attribute:
     return Attribute(module, attribute, place, integer(per_unit, "per_unit", 1, LONGEST_AXIS))
 
 
-def _statistic(data: Any) -> Statistic:
+def _statistic(data: Any) -> Inexactness:
     reason, reproducible = fields_of(data, "statistic", 2)
     if not isinstance(reason, str) or len(reason) > 200 or not isinstance(reproducible, bool):
         raise BadArtifact("a statistic is not a short text and a truth value")
-    return Statistic(reason, reproducible)
+    return Inexactness(reason, reproducible)

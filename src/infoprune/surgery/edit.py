@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import nn
 
 from infoprune.errors import StalePlan
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part, Removal
+from infoprune.graph.labels import Inexactness
+from infoprune.graph.slicing import Removal, SitePart
 from infoprune.graph.slots import Site
 from infoprune.registry import Registry
 
@@ -47,7 +47,7 @@ class Edit(ABC):
         """Both edits of one site as one: what both keep stays."""
 
     @property
-    def inexact(self) -> tuple[Statistic, ...]:
+    def inexact(self) -> tuple[Inexactness, ...]:
         """The statistics that it changes by design."""
         return ()
 
@@ -56,7 +56,7 @@ class Edit(ABC):
         """What a reader of the paper would not expect of it, though both sides of a certificate agree on it."""
         return ()
 
-    def parts(self) -> Iterable[Part]:
+    def parts(self) -> Iterable[SitePart]:
         """What it takes out of tensors: (slots, attributes, mask of the units that leave)."""
         return ()
 

@@ -84,15 +84,15 @@ def _out_of_place(module: nn.Module) -> nn.Module:
 
 def replacement(removed: nn.Module, spec: StandIn) -> Replacement:
     """The stand-in for a module, in its mode and with its forward hooks."""
-    made: Replacement
+    instead: Replacement
     if spec.kind == "shortcut":
-        made = Shortcut(removed, spec.steps, spec.outputs)
+        instead = Shortcut(removed, spec.steps, spec.outputs)
     else:
-        made = {"pass": PassThrough, "zero": ZeroBranch, "empty": NoChannels}[spec.kind](spec.outputs)
-    made.training = removed.training
+        instead = {"pass": PassThrough, "zero": ZeroBranch, "empty": NoChannels}[spec.kind](spec.outputs)
+    instead.training = removed.training
     for hooks in HOOKS:
-        setattr(made, hooks, getattr(removed, hooks))
-    return made
+        setattr(instead, hooks, getattr(removed, hooks))
+    return instead
 
 
 # ------------------------------------------------------------------------------------------------ as plain data

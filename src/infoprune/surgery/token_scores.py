@@ -110,4 +110,3 @@ def _plain_attention(arriving: Arriving) -> Attention:
         f"{type(arriving.block).__name__} after {arriving.prefix} tokens; use another score, such as "
         "'capacity_independence'"
     )
-    return attention

@@ -10,15 +10,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from infoprune.errors import StalePlan
-from infoprune.graph.labels import Statistic
-from infoprune.graph.slicing import Part
+from infoprune.graph.labels import Inexactness
+from infoprune.graph.slicing import SitePart
 from infoprune.graph.slots import Attribute, Site, Slot, gone
 from infoprune.surgery.channels import found_in
 from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
 from infoprune.surgery.couplings import attribute_from
 from infoprune.surgery.edit import Edit, edits, stale
 
-UNKNOWN = Statistic("another tool chose the units, and only their number is known", reproducible=False)
+UNKNOWN = Inexactness("another tool chose the units, and only their number is known", reproducible=False)
 
 
 class Axis(NamedTuple):
@@ -80,7 +80,7 @@ class KeepWidths(Edit):
         return self._first.after
 
     @property
-    def inexact(self) -> tuple[Statistic, ...]:
+    def inexact(self) -> tuple[Inexactness, ...]:
         return (UNKNOWN,)
 
     def check(self, model: nn.Module) -> None:
@@ -93,7 +93,7 @@ class KeepWidths(Edit):
             if (value := value_of(found_in(model, number.module), number)) != number.before:
                 raise stale(f"{number.module}.{number.name}", value, number.before)
 
-    def parts(self) -> Iterable[Part]:
+    def parts(self) -> Iterable[SitePart]:
         for i, cut in enumerate(self.axes):
             every = np.arange(cut.before)
             slot = Slot.of(cut.tensor, cut.axis, cut.before, every, every)

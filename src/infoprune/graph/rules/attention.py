@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, Strand, join, spread
-from infoprune.graph.labels import Marks, Statistic, tidy, varying
+from infoprune.graph.labels import Inexactness, Marks, tidy, varying
 from infoprune.graph.rules.base import Tape, tensors
 from infoprune.graph.rules.contraction import by_group, extents
 from infoprune.graph.rules.elementwise import unknown
@@ -108,5 +108,5 @@ def _dimensions(tape: Tape, marks: Sequence[Marks], *, scaled: bool) -> list[Mar
         if len(row) == len(rows[0]):
             tape.ledger.tie(rows[0], row)
     for plane in () if scaled else tied[0]:
-        tape.ledger.note_statistic(plane, Statistic("attention scale"))
+        tape.ledger.note_inexactness(plane, Inexactness("attention scale"))
     return [Marks(tuple(planes), m.adaptive) for planes, m in zip(tied, marks, strict=True)]

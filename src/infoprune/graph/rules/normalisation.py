@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
-from infoprune.graph.labels import Marks, Statistic, tidy, varying
+from infoprune.graph.labels import Inexactness, Marks, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.contraction import by_group
 from infoprune.graph.rules.elementwise import combine
@@ -26,7 +26,7 @@ def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     planes = [spread(s, letters, result.shape) for s in join(tape.ledger, operands, letters)]
     if any(flag is True for flag in args[5:6]):
         for plane in (x for x in planes if varying(x) != (1,)):
-            tape.ledger.note_statistic(plane, Statistic("weight standardisation"))
+            tape.ledger.note_inexactness(plane, Inexactness("weight standardisation"))
     tape.mark(result, Marks(tuple(planes)))
 
 
@@ -41,7 +41,7 @@ def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
         tape.mark(x, _alike_outside(tape, tape.marks(x), trailing))
     combine(tape, [x, *(t for t in args[2:4] if isinstance(t, Tensor))], result)
     marks = tape.marks(result)
-    planes = tuple(_over_statistics(tape, plane, trailing, Statistic("layer norm")) for plane in marks.planes)
+    planes = tuple(_over_statistics(tape, plane, trailing, Inexactness("layer norm")) for plane in marks.planes)
     tape.mark(result, Marks(planes))
 
 
@@ -53,13 +53,13 @@ def _alike_outside(tape: Tape, marks: Marks, axes: set[int]) -> Marks:
     return Marks(tuple(tied), marks.adaptive)
 
 
-def _over_statistics(tape: Tape, plane: Tensor, axes: set[int], statistic: Statistic) -> Tensor:
+def _over_statistics(tape: Tape, plane: Tensor, axes: set[int], statistic: Inexactness) -> Tensor:
     """A plane inside the statistics stays and is noted; one that also goes across is tied inside."""
     inside = axes & set(varying(plane))
     if inside and inside != set(varying(plane)):
         return tape.ledger.collapse(plane, sorted(inside))
     if inside:
-        tape.ledger.note_statistic(plane, statistic)
+        tape.ledger.note_inexactness(plane, statistic)
     return plane
 
 
@@ -77,7 +77,7 @@ def group_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
         plane = spread(strand, letters, (x.size(0), groups, per_group, *x.shape[2:]))
         plane = tape.ledger.collapse(plane, [2 if whole_groups else 1] if len(varying(plane)) > 1 else [])
         if 2 in varying(plane):
-            tape.ledger.note_statistic(plane, Statistic("group norm"))
+            tape.ledger.note_inexactness(plane, Inexactness("group norm"))
         tape.note_sizes(plane)
         planes.append(tidy(plane.flatten(1, 2)))
     tape.mark(result, Marks(tuple(planes)))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infoprune.graph.labels import Marks, Statistic, hold, tidy, varying
+from infoprune.graph.labels import Inexactness, Marks, hold, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import combine
 
@@ -22,13 +22,13 @@ def reduced_axes(args: Sequence[Any], kwargs: dict, dims: int) -> list[int]:
     return [a % dims for a in ([axes] if isinstance(axes, int) else axes)]
 
 
-def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic: Statistic | None) -> None:
+def _reduce(tape: Tape, tensor: Tensor, axes: list[int], out: Tensor, statistic: Inexactness | None) -> None:
     planes = []
     for plane in tape.marks(tensor).planes:
         inside = set(axes) & set(varying(plane))
         if inside == set(varying(plane)):
             if statistic:
-                tape.ledger.note_statistic(plane, statistic)
+                tape.ledger.note_inexactness(plane, statistic)
             continue
         held = hold(tape.ledger.collapse(plane, sorted(inside)), axes)
         for axis in sorted(axes, reverse=True):
@@ -48,7 +48,7 @@ def exact_reduction(tape: Tape, func: Any, args: Sequence[Any], kwargs: dict, ou
 def averaging(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     for result in tensors(out):
         axes = reduced_axes(args, kwargs, args[0].dim())
-        _reduce(tape, args[0], axes, result, Statistic("average over channels"))
+        _reduce(tape, args[0], axes, result, Inexactness("average over channels"))
 
 
 @rule(aten._softmax, aten._log_softmax, aten._safe_softmax, aten.softmax)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join
-from infoprune.graph.labels import Ledger, Marks, Statistic, varying
+from infoprune.graph.labels import Inexactness, Ledger, Marks, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import combine
 
 aten = torch.ops.aten
 
-WEIGHT_NORM = Statistic("weight norm", reproducible=True)
-SPECTRAL_NORM = Statistic("spectral norm", reproducible=True)
+WEIGHT_NORM = Inexactness("weight norm", reproducible=True)
+SPECTRAL_NORM = Inexactness("spectral norm", reproducible=True)
 
 
 @rule(aten._weight_norm_interface)
@@ -26,7 +26,7 @@ def weight_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> N
     axis = args[2] if len(args) > 2 else kwargs.get("dim", 0)
     for plane in tape.marks(direction).planes:
         if varying(plane) != (axis,):
-            tape.ledger.note_statistic(plane, WEIGHT_NORM)
+            tape.ledger.note_inexactness(plane, WEIGHT_NORM)
     weight, norms = tensors(out)
     combine(tape, [direction, gain], weight)
     tape.mark(norms, tape.marks(gain))
@@ -52,9 +52,9 @@ def note_norms(tape: Labelled, func: Any, inputs: Sequence[Tensor], outputs: Seq
     packet = func.overloadpacket
     if packet is aten.mv:
         for plane in tape.marks(inputs[0]).planes:
-            tape.ledger.note_statistic(plane, SPECTRAL_NORM)
+            tape.ledger.note_inexactness(plane, SPECTRAL_NORM)
     if packet in (aten.linalg_vector_norm, aten.norm):
         left = {int(plane.flatten()[0]) for t in outputs for plane in tape.marks(t).planes}
         for plane in (x for t in inputs for x in tape.marks(t).planes):
             if int(plane.flatten()[0]) not in left:
-                tape.ledger.note_statistic(plane, WEIGHT_NORM)
+                tape.ledger.note_inexactness(plane, WEIGHT_NORM)

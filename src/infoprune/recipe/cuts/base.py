@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeVar, final
 
 import torch_pruning as tp
 
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.sections import Recipe, epochs
-from infoprune.recipe.situation import Scene
 from infoprune.report.model import Allocation, SiteChange
 from infoprune.surgery import Plan
 
@@ -47,8 +47,8 @@ class Cut(ABC):
         return replace(self, name=name)
 
     @abstractmethod
-    def decide(self, scene: Scene) -> Decision:
-        """The plan for the scene's network."""
+    def decide(self, basis: Basis) -> Decision:
+        """The plan for the basis's network."""
 
     @abstractmethod
     def words(self) -> str:

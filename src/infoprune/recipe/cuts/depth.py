@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from infoprune.data import First
 from infoprune.depth import Energy, plan_depth, removals, unit_energies
 from infoprune.errors import Infeasible
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.sections import DepthSection, Recipe
-from infoprune.recipe.situation import Scene
 from infoprune.report.model import Interval, SiteChange
 from infoprune.surgery import Plan
 
@@ -36,9 +36,9 @@ class Depth(Cut):
     section: DepthSection
     units: int
 
-    def decide(self, scene: Scene) -> Decision:
-        seen, seed = energies(scene, self.section), scene.recipe.seed
-        made = plan_depth(scene.model, scene.x, seen, clusters=self.units, strategy=self.section.strategy, seed=seed)
+    def decide(self, basis: Basis) -> Decision:
+        seen, seed = energies(basis, self.section), basis.recipe.seed
+        made = plan_depth(basis.model, basis.x, seen, clusters=self.units, strategy=self.section.strategy, seed=seed)
         return Decision(made, _block_changes(made, seen))
 
     def words(self) -> str:
@@ -48,13 +48,13 @@ class Depth(Cut):
         return "which blocks leave is known when it runs"
 
 
-def energies(scene: Scene, section: DepthSection) -> Mapping[str, Energy]:
+def energies(basis: Basis, section: DepthSection) -> Mapping[str, Energy]:
     """What every block knows of the labels. All processes see all samples: energies are not merged."""
-    data, seed = scene.recipe.data, scene.recipe.seed
-    loader: Any = First(scene.task.train, section.samples, data.batch, seed)
+    data, seed = basis.recipe.data, basis.recipe.seed
+    loader: Any = First(basis.task.train, section.samples, data.batch, seed)
     greedy = section.strategy == "greedy"
-    how: Any = {"samples": section.samples, "correlations": greedy, "seed": seed, "progress": scene.progress}
-    return unit_energies(scene.model, loader, scene.x, **how)
+    how: Any = {"samples": section.samples, "correlations": greedy, "seed": seed, "progress": basis.progress}
+    return unit_energies(basis.model, loader, basis.x, **how)
 
 
 def _unit_counts(depth: DepthSection, units: int) -> list[int]:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.sections import Recipe, SplitSection
-from infoprune.recipe.situation import Scene
-from infoprune.recipe.split_features import orders_of, plan_of, require_cut
+from infoprune.recipe.split_features import orders_of, plan_of, require_split_point
 
 
 def feature_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
@@ -27,11 +27,11 @@ class Features(Cut):
 
     section: SplitSection
 
-    def decide(self, scene: Scene) -> Decision:
-        require_cut(scene.model, self.section.at, scene.x)
-        orders, saturated = orders_of(scene.recipe, self.section, scene.model, scene.task)
-        ours = plan_of(self.section, orders.pop("ours"), scene.x, saturated=saturated)
-        return Decision(ours, rivals={name: plan_of(self.section, order, scene.x) for name, order in orders.items()})
+    def decide(self, basis: Basis) -> Decision:
+        require_split_point(basis.model, self.section.at, basis.x)
+        orders, saturated = orders_of(basis.recipe, self.section, basis.model, basis.task)
+        ours = plan_of(self.section, orders.pop("ours"), basis.x, saturated=saturated)
+        return Decision(ours, rivals={name: plan_of(self.section, order, basis.x) for name, order in orders.items()})
 
     def words(self) -> str:
         rest = "the others are zero" if self.section.qp is None else f"the others at QP {self.section.qp}"

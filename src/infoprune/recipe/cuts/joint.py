@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from infoprune.depth import DepthPath
 from infoprune.planning import plan
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.cuts.depth import energies
 from infoprune.recipe.cuts.width import measured_layers, options_of
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe
-from infoprune.recipe.situation import Scene
 
 
 def joint_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
@@ -33,15 +33,15 @@ class Joint(Cut):
     section: DepthSection
     budget: BudgetSection
 
-    def decide(self, scene: Scene) -> Decision:
-        evidence = Evidence(scene)
-        seen, strategy = energies(scene, self.section), self.section.strategy
+    def decide(self, basis: Basis) -> Decision:
+        evidence = Evidence(basis)
+        seen, strategy = energies(basis, self.section), self.section.strategy
         made = plan(
-            scene.model,
-            scene.x,
+            basis.model,
+            basis.x,
             evidence.importance,
             layer_importance=evidence.layers,
-            depth=DepthPath(seen, strategy=strategy, seed=scene.recipe.seed),
+            depth=DepthPath(seen, strategy=strategy, seed=basis.recipe.seed),
             budgets=[*self.budget.budgets.values()],
             **options_of(self.budget),
         )

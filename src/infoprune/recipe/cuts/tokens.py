@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from infoprune.budgets import macs
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.sections import Recipe, TokensSection
-from infoprune.recipe.situation import Scene
 from infoprune.tokens import plan
 
 
@@ -26,8 +26,8 @@ class Tokens(Cut):
 
     section: TokensSection
 
-    def decide(self, scene: Scene) -> Decision:
-        return Decision(plan(scene.model, budget=macs(keep=self.section.keep), score=self.section.score))
+    def decide(self, basis: Basis) -> Decision:
+        return Decision(plan(basis.model, budget=macs(keep=self.section.keep), score=self.section.score))
 
     def words(self) -> str:
         return f"tokens (macs {self.section.keep:g}), {self.afterwards}"

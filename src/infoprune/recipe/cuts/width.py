@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from infoprune.layerwise import LayerImportance
 from infoprune.observe import kept_randomness
 from infoprune.planning import Planned, plan, planned
+from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.sections import BudgetSection, Recipe
-from infoprune.recipe.situation import Scene
 from infoprune.report.model import Allocation, Interval, SiteChange
 from infoprune.surgery import Plan
 
@@ -34,18 +34,18 @@ class Width(Cut):
 
     budget: BudgetSection
 
-    def decide(self, scene: Scene) -> Decision:
-        evidence = Evidence(scene)
-        made = self._planned(scene, evidence, evidence.layers)
+    def decide(self, basis: Basis) -> Decision:
+        evidence = Evidence(basis)
+        made = self._planned(basis, evidence, evidence.layers)
         sites, allocation, rivals = _changes(made, evidence.layers), None, {}
         if made.allocation is not None:
             gap = float(made.allocation.bound - made.allocation.value)
             moved = None
             if evidence.layers is not None:
-                moved = _moved(made, self._planned(scene, evidence, None))
+                moved = _moved(made, self._planned(basis, evidence, None))
             allocation = Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
-        if not scene.rehearsal:
-            rivals = {name: self._at_the_same_widths(BASELINES[name](), scene, sites) for name in self.rivals}
+        if not basis.rehearsal:
+            rivals = {name: self._at_the_same_widths(BASELINES[name](), basis, sites) for name in self.rivals}
         return Decision(made.plan, sites, allocation, rivals)
 
     def words(self) -> str:
@@ -65,18 +65,18 @@ class Width(Cut):
     def epochs(self) -> float:
         return self.recipe.report.baseline_epochs
 
-    def _planned(self, scene: Scene, evidence: Evidence, layers: Any) -> Planned:
+    def _planned(self, basis: Basis, evidence: Evidence, layers: Any) -> Planned:
         options = {**options_of(self.budget), **_wanted(self.budget)}
-        return planned(scene.model, scene.x, evidence.importance, layer_importance=layers, **options)
+        return planned(basis.model, basis.x, evidence.importance, layer_importance=layers, **options)
 
-    def _at_the_same_widths(self, importance: Any, scene: Scene, sites: Sequence[SiteChange]) -> Plan:
+    def _at_the_same_widths(self, importance: Any, basis: Basis, sites: Sequence[SiteChange]) -> Plan:
         """Rates take any importance to the widths of `sites`."""
         rates: dict[str | nn.Module, float] = {
             site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size
         }
         with kept_randomness():
-            torch.manual_seed(scene.recipe.seed)
-            return plan(scene.model, scene.x, importance, rates=rates, ignored_layers=self.budget.ignored_layers)
+            torch.manual_seed(basis.recipe.seed)
+            return plan(basis.model, basis.x, importance, rates=rates, ignored_layers=self.budget.ignored_layers)
 
 
 def options_of(section: BudgetSection) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from infoprune.errors import BadWeights, InfopruneError, Untraceable
-from infoprune.graph import Graph
+from infoprune.graph.trace import Graph
 
 ScoreGroup = Callable[[Any], Any]
 

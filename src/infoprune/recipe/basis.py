@@ -12,7 +12,7 @@ from infoprune.recipe.sections import Recipe
 
 
 @dataclass(frozen=True)
-class Scene:
+class Basis:
     """The network as it is now, with an example of its input and the data to look at.
 
     In a `rehearsal` the data are noise, and what takes long to measure is left out.
