@@ -124,15 +124,12 @@ def test_a_newcomer_can_be_named_on_the_command_line(capsys):
     ("budget", "told"),
     [
         ("joule=0.5", "did you mean 'joules'"),
-        ("joules", "NAME=LIMIT"),
-        ("joules=-3", "joules is '-3'; give a share"),
-        ("latency=8", "or a duration such as 8ms"),
+        ("joules=-3", "--budget joules is -3.0; give a share"),
+        ("latency=8", "--latency is 8.0; give a share that remains, above 0 and at most 1, or a duration such as 8ms"),
     ],
 )
 def test_a_wrong_budget_on_the_command_line_is_wrong_usage(budget, told, capsys):
-    with pytest.raises(SystemExit) as found:
-        main(["plan", "mobilenetv2_035", "--budget", budget])
-    assert found.value.code == 2
+    assert main(["plan", "mobilenetv2_035", "--budget", budget]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
 
 
