@@ -81,6 +81,8 @@ def _as_one_of(value: Any, kinds: tuple, path: str) -> Any:
             return converted(value, kind, path)
         except BadRecipe:
             continue
+    if rest[-1] is str and not isinstance(value, str):
+        return refuse(path, value, " or ".join(WORDS[kind] for kind in rest if kind in WORDS))
     return converted(value, rest[-1], path)
 
 
