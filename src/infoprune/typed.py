@@ -6,7 +6,7 @@ import collections.abc
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from infoprune.errors import InfopruneError
@@ -32,6 +32,7 @@ class Reader:
     error: type[InfopruneError]
     singles: bool = False
     advice: str = ""  # what to do about a field that is not there
+    words: Mapping[Any, str] = field(default_factory=dict)  # what to ask for where several kinds would do
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
         """`value` as `kind`, or an error that names the path."""
@@ -82,6 +83,9 @@ class Reader:
                 return self.read(value, kind, path)
             except self.error:
                 continue
+        needs = [self.words[kind] for kind in rest if kind in self.words]
+        if len(needs) > 1 and not isinstance(value, str):
+            return self.refuse(path, value, " or ".join(needs))
         return self.read(value, rest[-1], path)
 
 

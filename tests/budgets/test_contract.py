@@ -124,8 +124,8 @@ def test_a_newcomer_can_be_named_on_the_command_line(capsys):
     ("budget", "told"),
     [
         ("joule=0.5", "did you mean 'joules'"),
-        ("joules=-3", "joules is -3.0; give a share"),
-        ("latency=8", "or a duration such as 8ms"),
+        ("joules=-3", "--budget joules is -3.0; give a share"),
+        ("latency=8", "--latency is 8.0; give a share that remains, above 0 and at most 1, or a duration such as 8ms"),
     ],
 )
 def test_a_wrong_budget_on_the_command_line_is_wrong_usage(budget, told, capsys):

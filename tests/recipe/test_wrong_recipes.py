@@ -1,5 +1,7 @@
 """Wrong recipes: one clear error each with the key's path, exit code 2, and nothing written."""
 
+import datetime
+
 import pytest
 
 from infoprune.cli import main
@@ -135,3 +137,10 @@ def test_a_missing_file_names_its_neighbours(tmp_path):
     (tmp_path / "right.yaml").write_text(GOOD)
     with pytest.raises(BadRecipe, match=r"holds right\.yaml"):
         read_recipe(tmp_path / "wrong.yaml")
+
+
+@pytest.mark.parametrize("amount", [float("inf"), datetime.date(2024, 1, 1), [0.5]])
+def test_a_budget_that_is_neither_a_number_nor_a_word_is_told_that_it_may_be_both(amount):
+    sections = {"model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": amount}}
+    with pytest.raises(BadRecipe, match=r"budget\.macs is .*; give a number or a word"):
+        recipe_of({"schema": 1, **sections})

@@ -29,7 +29,9 @@ FLAGS = {  # what sections call it, and what the command does
     "importance.name": "--importance", "layer_importance.name": "--layer-importance", "data.name": "--data",
     "model.name": "MODEL", "model.num_classes": "--num-classes", "model.weights": "--weights", "model.file": "MODEL",
     "data.file": "--data", "data.root": "--data", "budget.round_to": "--round-to", "budget.floor": "--floor",
-    "budget.utility": "--utility", "budget.solver": "--solver", "budget.rates": "--rates", "budget.": "--",
+    "budget.utility": "--utility", "budget.solver": "--solver", "budget.rates": "--rates",
+    "budget.ignored_layers": "--ignore", "budget.macs": "--macs", "budget.params": "--params",
+    "budget.latency": "--latency", "budget.": "--budget ",
 }  # fmt: skip
 
 

@@ -70,4 +70,4 @@ def _unreadable(path: str, value: Any, need: str) -> Any:
 
 
 _KINDS = {int: _whole, float: _number, str: _word, bool: _truth, Mapping: _options}
-_READER = Reader(_KINDS, _unreadable, BadRecipe, singles=True)
+_READER = Reader(_KINDS, _unreadable, BadRecipe, singles=True, words=WORDS)
