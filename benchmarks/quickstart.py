@@ -1,6 +1,6 @@
 """How long the first command of the README takes, from pressing Enter to its report, on this machine.
 
-    python benchmarks/quickstart.py [--threads 2] [--set SECTION.KEY=VALUE]     # a minute or two
+    python benchmarks/quickstart.py [--threads 2] [--set SECTION.KEY=VALUE]     # a minute
 
 The command runs in a process of its own, with as many threads as it is told. A row holds the wall and CPU seconds, the
 seconds of each phase, and what they depend on: processor, instruction set, threads, and the load before it began.
