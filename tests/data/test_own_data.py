@@ -256,16 +256,18 @@ def test_a_shard_without_numbers_is_told(tmp_path):
         at(tmp_path)
 
 
-@pytest.mark.parametrize("halves", [True, False])
-def test_what_hugging_face_saved_to_disk_is_read(tmp_path, halves):
+def to_disk(root, halves=True):
     hub = pytest.importorskip("datasets")
     features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["a", "b", "c"])})
     table = {"image": [picture(i) for i in range(10)], "label": [i % 2 for i in range(10)]}
     whole = hub.Dataset.from_dict(table, features=features)
-    (hub.DatasetDict({"train": whole, "test": whole.select(range(4))}) if halves else whole).save_to_disk(
-        tmp_path / "d"
-    )
-    task = at(tmp_path / "d")
+    (hub.DatasetDict({"train": whole, "test": whole.select(range(4))}) if halves else whole).save_to_disk(root)
+    return root
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_what_hugging_face_saved_to_disk_is_read(tmp_path, halves):
+    task = at(to_disk(tmp_path / "d", halves))
     assert (len(task.train), len(task.held_out), task.classes) == ((10, 4, 3) if halves else (8, 2, 3))
     assert task.held_out.batch(0, [0, 1])[0].shape == (2, 3, 8, 8)
 

@@ -1,14 +1,12 @@
 """Data with maps, objects or several right answers: pure functions of (epoch, index), whatever the targets are."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tests.recipe.tiny import cityscapes, coco, picture, stamps
-from torch.utils._pytree import tree_leaves
 
 from infoprune.data import datasets
 from infoprune.data.coco import CocoInstances, evaluate, precisions
@@ -24,23 +22,6 @@ def made(name, root):
     {"coco_instances": coco, "cityscapes": cityscapes, "stamps": stamps, "scenes": lambda root: None}[name](root)
     more = {"scenes": {"scenes": 4, "held_out": 2}, "stamps": {"each": 2}}.get(name, {})
     return datasets[name](root, size=32, seed=1, **more)
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True))
-
-
-@pytest.mark.parametrize("name", ["coco_instances", "cityscapes", "stamps", "scenes"])
-def test_an_example_depends_on_epoch_and_index_alone(name, tmp_path):
-    task = made(name, tmp_path)
-    both, one = task.train.batch(1, [3, 2]), pickle.loads(pickle.dumps(task.train)).batch(1, [2])
-    assert both[0].shape == (2, *task.shape)
-    assert torch.equal(both[0][1:], one[0])
-    if task.kind == "maps":
-        assert same({name: maps[1:] for name, maps in both[1].items()}, one[1])
-    else:
-        assert same(both[1][1:], one[1])
-    assert same(task.held_out.batch(0, [0]), task.held_out.batch(3, [0]))
 
 
 def test_boxes_and_masks_follow_the_picture(tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprune.wire import HEVC, Codec, Kvazaar, Lossless, LosslessHEVC, Zlib
+from infoprune.wire import codecs
+from infoprune.wire.codec import codec_at
 
-CODECS: tuple[Codec, ...] = (Zlib(), Lossless(), LosslessHEVC(), HEVC(20), Kvazaar(20))
+CODECS = tuple(codec_at(kind, 20 * kind.has_qp) for kind in codecs.values())
 
 
 def maps(*shape: int, seed: int = 0) -> Tensor:
