@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
@@ -18,6 +17,7 @@ import infoprune as ip
 from infoprune import files
 from infoprune.cli import main
 from infoprune.models import resnet20_cifar
+from tests.fresh import python
 from tests.kill_points import draws, fails_when_full, writes_before
 
 latency, entrance = (import_module(f"infoprune.{name}") for name in ("budgets.latency", "cli.main"))
@@ -125,8 +125,7 @@ def finetuned(artefact, kills):
 
 def in_a_process_of_its_own(artefact, kills):
     """Autograd, once its threads have run, as exporters let them, can't go on in forked children."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.test_kill_points", str(artefact), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = python("-m", "tests.test_kill_points", artefact, kills, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -1,15 +1,13 @@
 """Where something new goes: one file and one line in the list of its package, as CONTRIBUTING.md says."""
 
 import ast
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fresh import python
 from tests.test_layers import SOURCE, graph_of, modules, reached
 
 ROOT = Path(__file__).parents[1]
@@ -105,10 +103,7 @@ def test_one_file_and_one_line_are_enough(grown):
     asked = [f"import {module}; found = 'newcomer' in {module}.{name}; assert found, {kind!r}"
              for kind, (module, name) in HOMES.items()]  # fmt: skip
     script = "\n".join([*asked, "import infoprune; print(infoprune.__file__)"])
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(grown)},
-    )  # fmt: skip
+    done = python("-c", script, env={"PYTHONPATH": str(grown)})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(grown))
 

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -16,6 +14,7 @@ from infoprune.layerwise import layerwise
 from infoprune.models import models
 from infoprune.surgery import edits, token_scores
 from infoprune.wire.codec import codecs
+from tests.fresh import python
 
 REGISTRIES = (importances, layerwise, budgets, solvers, datasets, models, token_scores, codecs, edits)
 LEGAL = r"\w+(\.\w+)*"  # what packaging's specification of entry points allows as a group
@@ -83,10 +82,7 @@ def shop_installed(tmp_path_factory):
 
 
 def spoken(root, *words):
-    done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, cwd=root,
-        env={**os.environ, "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"},
-    )  # fmt: skip
+    done = python(*words, cwd=root, env={"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,13 +3,12 @@
 import ast
 import importlib.metadata
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import infoprune as ip
+from tests.fresh import python
 
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
@@ -67,7 +66,9 @@ def test_pure_packages_offer_their_names():
 
 
 def in_fresh_python(script):
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_importing_registers_nothing_with_the_host_and_loads_no_module():

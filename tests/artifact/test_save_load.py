@@ -1,14 +1,13 @@
 """save() and load(): the same logits in another process, nothing half-written, nothing unpickled."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import timm
 import torch
 import torch_pruning as tp
 import torchvision
+from tests.fresh import python
 from tests.small_nets import Attention, Residual, TwoInputs, image, make
 
 import infoprune as ip
@@ -42,7 +41,9 @@ def test_a_fresh_process_gives_bitwise_equal_logits(tmp_path):
         f"m = ip.load({str(tmp_path / 'a')!r})\n"
         "print(m.training, *m(x).detach().view(torch.int32).flatten().tolist())"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.split()
     assert out[0] == "False"
     assert [int(v) for v in out[1:]] == expected.view(torch.int32).flatten().tolist()
 

@@ -1,7 +1,6 @@
 """What training runs in: native bf16 or none, and a memory layout that torch's kernels survive."""
 
 import os
-import subprocess
 import sys
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 import torch_pruning as tp
 import torchvision
 from tests.finetune.test_resume import examples, net, run
+from tests.fresh import python
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
@@ -118,7 +118,7 @@ def train_twenty_steps(layout):
 
 def test_a_residual_network_at_a_tenth_trains_without_a_crash():
     """Corrupting the heap ends a process, so that it is one of its own."""
-    place = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    place = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     program = "from tests.finetune import test_machine; test_machine.train_twenty_steps('auto')"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=place, timeout=600)
+    told = python("-c", program, env=place)
     assert told.returncode == 0, told.stderr

@@ -1,13 +1,12 @@
 """Both halves together are the model, and a layer that is no cut is refused with what crosses it."""
 
 import io
-import subprocess
-import sys
 
 import pytest
 import timm
 import torch
 import torchvision
+from tests.fresh import python
 from tests.split.split_nets import Branches, Skip
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -128,6 +127,7 @@ import io, sys, torch
 half, data = (io.BytesIO(open(path, "rb").read()) for path in sys.argv[1:3])
 with torch.no_grad():
     torch.save(torch.export.load(half).module()(torch.load(data)), sys.argv[3])
+assert "infoprune" not in sys.modules
 """
 
 
@@ -143,6 +143,7 @@ def test_exported_halves_run_in_separate_processes(tmp_path):
     torch.save(x, tmp_path / "x.pt")
     for half, source, target in (("edge", "x", "features"), ("cloud", "features", "outputs")):
         files = [tmp_path / name for name in (f"{half}.pt2", f"{source}.pt", f"{target}.pt")]
-        subprocess.run([sys.executable, "-c", RUN, *map(str, files)], check=True, timeout=120)
+        done = python("-c", RUN, *files)
+        assert done.returncode == 0, done.stderr
     found = torch.load(io.BytesIO((tmp_path / "outputs.pt").read_bytes()))
     torch.testing.assert_close(found, {"disparity": model(x)["disparity"]}, rtol=0, atol=1e-6)

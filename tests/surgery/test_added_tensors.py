@@ -1,14 +1,13 @@
 """Edits that put tensors in: one layer becomes two in the model, its optimizer, its artefact and other processes."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from tests.fresh import python
 from tests.small_nets import Residual, image, make
 from tests.surgery.low_rank import LowRank
 from torch import nn
@@ -183,14 +182,9 @@ def test_a_process_with_the_package_loads_it_and_one_without_says_what_it_lacks(
     (tmp_path / "low_rank.py").write_text(Path(__file__).with_name("low_rank.py").read_text())
     script = f"import infoprune as ip; print(ip.load({str(tmp_path / 'a')!r}).fc[0].weight.double().sum().item())"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": path},
-    ).stdout
-    assert float(told) == model.fc[0].weight.double().sum().item()
+    done = python("-c", script, env={"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == model.fc[0].weight.double().sum().item()
     monkeypatch.delitem(edits._factories, "low_rank")
     with pytest.raises(BadArtifact, match=r"no edit of kind 'low_rank'; known: .*keep_channels"):
         ip.load(tmp_path / "a")

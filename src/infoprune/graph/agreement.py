@@ -57,6 +57,13 @@ def compare(
     return worst([_agreement(a, b) for a, b in zip(found, expected, strict=True) if a.numel()])
 
 
+def with_itself(model: nn.Module, shown: Pass) -> Agreement:
+    """What `compare` says of a model beside itself: whether there is anything to compare."""
+    with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES):
+        found = numbers_of(shown.inputs.run(model))
+    return worst([_agreement(tensor, tensor) for tensor in found if tensor.numel()])
+
+
 def _agreement(found: Tensor, expected: Tensor) -> Agreement:
     """Infinities, as masks write them, must be the same ones, and so must whole numbers and truth values."""
     if not (expected.is_floating_point() or expected.is_complex()):

@@ -19,6 +19,7 @@ from infoprune.graph.wrappers import is_compiled
 
 LEFT_OUT = ("_compiled_call_impl",)  # compiled code, which would run the original
 OF_MODULES = frozenset(vars(nn.Module()))
+PLAIN = (type(None), bool, int, float, str, fx.Graph)  # a copy is the same object
 
 
 def structural_copy(model: nn.Module, successors: Mapping[int, Tensor] | None = None) -> nn.Module:
@@ -98,12 +99,14 @@ def _state(module: nn.Module) -> dict[str, Any]:
 
 
 def _copied(value: Any, copies: dict[int, Any]) -> Any:
-    if value is None or isinstance(value, bool | int | float | str | fx.Graph):
+    if isinstance(value, PLAIN):
         return value
     if isinstance(value, Tensor) and id(value) not in copies and value.grad_fn is not None:
         return value.detach().clone()  # a weight that hooks compute anew before every call
     if isinstance(value, dict) and all(v is None or id(v) in copies for v in value.values()):
         return type(value)((name, v if v is None else copies[id(v)]) for name, v in value.items())
+    if type(value) in (tuple, set) and all(isinstance(v, PLAIN) for v in value):
+        return value if isinstance(value, tuple) else set(value)
     return copy.deepcopy(value, copies)
 
 

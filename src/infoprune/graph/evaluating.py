@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -31,8 +30,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes.items():
-            module.training = mode
+        for module in (module for module, mode in modes.items() if module.training != mode):
+            module.training = modes[module]
 
 
 @contextmanager
@@ -54,13 +53,13 @@ def _calling(module: nn.Module) -> Callable[..., Any]:
 @contextmanager
 def as_it_was(model: nn.Module) -> Iterator[None]:
     """What the model writes into its buffers and attributes is taken back; it draws the same numbers in every pass."""
-    devices = {tensor.device.index for tensor in model.parameters() if tensor.is_cuda}
+    places = {tensor.device for tensor in model.parameters()}
     states = random.getstate(), np.random.get_state()
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers() if not buffer.is_inference()]
     attributes = [(module, type(module), _attributes(module)) for module in model.modules()]
     try:
-        with torch.random.fork_rng(devices=sorted(devices)):
-            torch.manual_seed(0)
+        with torch.random.fork_rng(devices=sorted(place.index for place in places if place.type == "cuda")):
+            _seed(places)
             random.seed(0)
             np.random.seed(0)
             yield
@@ -76,13 +75,19 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
                 _put_back(module, before)
 
 
+def _seed(places: Iterable[torch.device]) -> None:
+    """Of the processor alone where the model is there: seeding every kind of device costs as much as a small layer."""
+    elsewhere = any(place.type != "cpu" for place in places)
+    (torch.manual_seed if elsewhere else torch.default_generator.manual_seed)(0)
+
+
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
     """What a module keeps of its own: each value, and a copy of what a container of these holds.
 
     Its hooks are among them: models that hook themselves at their first call keep a note that they have done so.
     """
-    own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
-    return {name: (value, copy.copy(value) if type(value) in CONTAINERS else None) for name, value in own.items()}
+    own = [(name, value) for name, value in vars(module).items() if name not in OF_MODULES]
+    return {name: (value, value.copy() if type(value) in CONTAINERS else None) for name, value in own}
 
 
 def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
@@ -91,7 +96,7 @@ def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
         del own[name]
     for name, (value, held) in before.items():
         own[name] = value
-        if held is not None:
+        if held is not None and (held or value):
             value.clear()
             (value.extend if isinstance(value, list | deque) else value.update)(held)
 

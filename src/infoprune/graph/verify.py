@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.errors import Untraceable, first_line
-from infoprune.graph.agreement import Agreement, compare, worst
+from infoprune.graph.agreement import Agreement, compare, with_itself, worst
+from infoprune.graph.copies import stand_in
 from infoprune.graph.copies import structural_copy as structural_copy
 from infoprune.graph.detectors import FEW_BOXES
 from infoprune.graph.hooks import hooked
@@ -53,7 +54,7 @@ class Trials:
 
     def quarantine(self, couplings: Sequence[Coupling]) -> dict[str, str]:
         """site -> why it must be left alone, such that all the other sites may shrink together."""
-        whole = self._agreement(Removal({}), ())
+        whole = worst([with_itself(self.model, shown) for shown in self.passes])
         if not whole.compared:
             raise Untraceable(
                 f"{whole.emptiness} for example_inputs, so that no removal can be checked; pass inputs for which the "
@@ -126,7 +127,7 @@ class Trials:
     def _settled(self, removal: Removal, statistics: Sequence[Inexactness], doubtful: Agreement) -> Agreement:
         """What double precision says of a difference that may be rounding, or a small one that is none."""
         exact = copy.copy(self)
-        exact.model = copy.deepcopy(self.model).double()
+        exact.model = stand_in(self.model).double()
         exact.passes, exact.others = _doubled(self.passes), _doubled(self.others)
         try:
             found = exact._agreement(removal, statistics)
@@ -231,7 +232,8 @@ def _gain(weight: Tensor) -> float:
     """How large a matrix makes numbers of size one; the length of its rows."""
     if weight.dim() < 2 or not weight.is_floating_point():
         return 1.0
-    return float(torch.linalg.vector_norm(weight, dtype=torch.float64)) / len(weight) ** 0.5
+    precision = torch.promote_types(weight.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(weight, dtype=precision)) / len(weight) ** 0.5
 
 
 def _is_constant(tensor: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from infoprune.graph.site_scores import ScoreGroup as ScoreGroup
 from infoprune.graph.site_scores import score_sites as score_sites
+from infoprune.planning.deciding import decided as decided
 from infoprune.planning.deciding import plan as plan
 from infoprune.planning.deciding import planned as planned
 from infoprune.planning.scored import LayerImportance as LayerImportance

@@ -84,16 +84,21 @@ def planned(
     model: nn.Module, example_inputs: Any, importance: ScoreGroup, *, tokens: TokenPath | None = None, **terms: Any
 ) -> Planned:
     """`plan` with its evidence; `terms` are those of `plan`."""
-    model, asked = followable(model), Terms(**terms)
-    wanted = _checked_budgets(asked.budgets, asked.rates)
+    asked = Terms(**terms)
+    asked = replace(asked, budgets=_checked_budgets(asked.budgets, asked.rates))
     if tokens is not None and asked.rates is not None:
         raise ValueError("tokens need budgets to share with channels; give budgets=[...], not rates")
-    scored = Scored.of(model, example_inputs, importance, asked)
-    if asked.rates is not None:
-        return scored.at_rates(asked.rates)
+    return decided(Scored.of(followable(model), example_inputs, importance, asked), tokens)
+
+
+def decided(scored: Scored, tokens: TokenPath | None = None) -> Planned:
+    """The plan by the terms under which a model was traced and scored."""
+    rates, wanted = scored.terms.rates, _checked_budgets(scored.terms.budgets, scored.terms.rates)
+    if rates is not None:
+        return scored.at_rates(rates)
     if tokens is not None:
         return tokens.within(scored, wanted)
-    return _refined(model, example_inputs, wanted, scored.within)
+    return _refined(scored.graph.model, scored.graph.inputs, wanted, scored.within)
 
 
 def _refined(

@@ -84,8 +84,13 @@ class Scored:
         if not graph.sites:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
-        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": shown(terms.floor)}
         tell_if_untrained(model)
+        return cls.on(graph, importance, terms)
+
+    @classmethod
+    def on(cls, graph: Graph, importance: ScoreGroup, terms: Terms) -> Scored:
+        """The units of a model that was traced under these terms before."""
+        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": shown(terms.floor)}
         return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
 
     def retraced(self) -> Scored:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.agreement import Agreement, compare, worst
 from infoprune.graph.arguments import Arguments
+from infoprune.graph.copies import stand_in, structural_copy
 from infoprune.graph.labels import Inexactness
 from infoprune.graph.other_ways import operations, other_numbers
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import Removal, blank
-from infoprune.graph.verify import structural_copy
 from infoprune.surgery.edit import Edit
 from infoprune.surgery.plan import removal_of
 
@@ -95,7 +94,7 @@ def certify(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs:
 
 def _in_double(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate | None:
     """None where code fails in double precision, or disagrees but computes in less on the way."""
-    pruned, masked = (copy.deepcopy(model).double() for model in (pruned, masked))
+    pruned, masked = (stand_in(model).double() for model in (pruned, masked))
     inputs = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     try:
         with _Narrowing() as narrowing:
@@ -108,7 +107,7 @@ def _in_double(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inpu
 def _in_single(pruned: nn.Module, masked: nn.Module, edits: Sequence[Edit], inputs: Arguments) -> Certificate:
     """As it is, but for networks of half precision."""
     if any(p.dtype in HALVES for p in pruned.parameters()):
-        pruned, masked = (copy.deepcopy(model).float() for model in (pruned, masked))
+        pruned, masked = (stand_in(model).float() for model in (pruned, masked))
         inputs = inputs.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
     return _compared(pruned, masked, edits, inputs, torch.float32)
 

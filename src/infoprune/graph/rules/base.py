@@ -50,8 +50,17 @@ def rule_named(*names: str) -> Callable[[Rule], Rule]:
 
 
 def tensors(values: object) -> list[Tensor]:
+    found: list[Tensor] = []
+    _collect(values, found)
+    return found
+
+
+def _collect(values: object, found: list[Tensor]) -> None:
     if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, dict):
-        values = list(values.values())
-    return [t for value in values for t in tensors(value)] if isinstance(values, list | tuple) else []
+        found.append(values)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            _collect(value, found)
+    elif isinstance(values, dict):
+        for value in values.values():
+            _collect(value, found)

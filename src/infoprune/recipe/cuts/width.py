@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoprune.graph import Graph
 from infoprune.layerwise import LayerImportance
 from infoprune.observe import kept_randomness
-from infoprune.planning import Planned, plan, planned
+from infoprune.planning import Planned, Scored, Terms, decided
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.evidence import Evidence
@@ -36,17 +37,14 @@ class Width(Cut):
 
     def decide(self, basis: Basis) -> Decision:
         evidence = Evidence(basis)
-        made = self._planned(basis, evidence, evidence.layers)
-        sites, allocation, rivals = _changes(made, evidence.layers), None, {}
-        if made.allocation is not None:
-            gap = float(made.allocation.bound - made.allocation.value)
-            moved = None
-            if evidence.layers is not None:
-                moved = _moved(made, self._planned(basis, evidence, None))
-            allocation = Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
-        if not basis.rehearsal:
-            rivals = {name: self._at_the_same_widths(BASELINES[name](), basis, sites) for name in self.rivals}
-        return Decision(made.plan, sites, allocation, rivals)
+        terms = Terms(layer_importance=evidence.layers, **options_of(self.budget), **_wanted(self.budget))
+        scored = Scored.of(basis.model, basis.x, evidence.importance, terms)
+        made = decided(scored)
+        if basis.rehearsal:
+            return Decision(made.plan)
+        sites = _changes(made, evidence.layers)
+        rivals = {name: self._at_the_same_widths(BASELINES[name](), basis, made.graph, sites) for name in self.rivals}
+        return Decision(made.plan, sites, _allocation(made, scored), rivals)
 
     def words(self) -> str:
         rates = self.budget.rates
@@ -65,18 +63,13 @@ class Width(Cut):
     def epochs(self) -> float:
         return self.recipe.report.baseline_epochs
 
-    def _planned(self, basis: Basis, evidence: Evidence, layers: Any) -> Planned:
-        options = {**options_of(self.budget), **_wanted(self.budget)}
-        return planned(basis.model, basis.x, evidence.importance, layer_importance=layers, **options)
-
-    def _at_the_same_widths(self, importance: Any, basis: Basis, sites: Sequence[SiteChange]) -> Plan:
+    def _at_the_same_widths(self, importance: Any, basis: Basis, graph: Graph, sites: Sequence[SiteChange]) -> Plan:
         """Rates take any importance to the widths of `sites`."""
-        rates: dict[str | nn.Module, float] = {
-            site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size
-        }
+        rates = {site.name: 1 - site.keeps / site.size for site in sites if site.keeps < site.size}
         with kept_randomness():
             torch.manual_seed(basis.recipe.seed)
-            return plan(basis.model, basis.x, importance, rates=rates, ignored_layers=self.budget.ignored_layers)
+            scored = Scored.on(graph, importance, Terms(rates=rates, ignored_layers=self.budget.ignored_layers))
+            return decided(scored).plan
 
 
 def options_of(section: BudgetSection) -> dict[str, Any]:
@@ -93,6 +86,16 @@ def measured_layers(recipe: Recipe) -> str:
 
 def _wanted(section: BudgetSection) -> dict[str, Any]:
     return {"budgets": [*section.budgets.values()]} if section.rates is None else {"rates": section.rates}
+
+
+def _allocation(made: Planned, scored: Scored) -> Allocation | None:
+    """How near the widths are to the best, and how far from those of layers that weigh alike."""
+    if made.allocation is None:
+        return None
+    gap, moved = float(made.allocation.bound - made.allocation.value), None
+    if scored.terms.layer_importance is not None:
+        moved = _moved(made, decided(replace(scored, terms=replace(scored.terms, layer_importance=None))))
+    return Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
 
 
 def _moved(made: Planned, even: Planned) -> float:
