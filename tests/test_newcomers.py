@@ -11,7 +11,7 @@ from tests.fresh import python
 from tests.test_layers import SOURCE, graph_of, modules, reached
 
 ROOT = Path(__file__).parents[1]
-REGISTERING = {"register", "data_set", "rule", "rule_named"}  # decorators that file what stands under them
+REGISTERING = {"register", "data_set", "rule"}  # decorators that file what stands under them
 
 HOMES = {
     "importance": ("infoprune.importance", "importances"),

@@ -42,7 +42,7 @@ class Processes:
         dist.all_reduce(total)
         return total / self.world
 
-    def gathered(self, value: T) -> list[T]:
+    def gathered(self, value: Any) -> list[Any]:
         """What each process has, in the order of their ranks."""
         if self.world == 1:
             return [value]

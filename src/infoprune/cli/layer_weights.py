@@ -44,7 +44,7 @@ def measured_curves(
         shown = [batch.args[0] if batch.args else dict(batch.kwargs) for batch in batches]
         known = curves(
             asks.model, shown, evidence.importance, levels=tuple(levels), samples=samples, ignored_layers=ignored,
-            progress=evidence.scene.progress,
+            progress=evidence.basis.progress,
         )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         save_curves(known, path)

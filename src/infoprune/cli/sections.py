@@ -20,7 +20,8 @@ from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.checks import check_kind
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.networks import input_shape, network_of
-from infoprune.recipe.reading import READERS, set_in
+from infoprune.recipe.reading import set_in
+from infoprune.recipe.section_readers import READERS
 from infoprune.recipe.sections import UNLESS_TOLD, DataSection, LayerImportanceSection, ModelSection, Recipe
 from infoprune.recipe.tasks import task_of
 

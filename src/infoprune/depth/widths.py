@@ -119,20 +119,14 @@ def plan_depth_and_width(
     weights = site_weights(dense, layer_importance)
     told = told_floors(dense, floor)
     floor_of = {site.name: told.get(site.name, usual(floor)) for site in dense.sites}
-    shared = {
-        "budgets": limits,
-        "layer_importance": None if layer_importance is None else lambda graph: carried(weights, dense, graph),
-        "utility": utility,
-        "floor": (lambda graph: carried(told, dense, graph)) if told else floor,
-    }
-    found: list[Depth] = []
-    unreachable: dict[int, str] = {}
+    shared = {"budgets": limits, "utility": utility, "floor": _carrying(told, dense) if told else floor}
+    shared["layer_importance"] = None if layer_importance is None else _carrying(weights, dense)
+    found, unreachable = [], dict[int, str]()
     for count in counts:
         gone = [edit for edit in edits if edit.unit.name not in path[count]]
         try:
             rest = without(model, gone)
-            followed = carried_layers(options, model, rest)
-            widths = planned(rest, example_inputs, importance, **shared, **followed)
+            widths = planned(rest, example_inputs, importance, **shared, **carried_layers(options, model, rest))
         except Infeasible as error:
             unreachable[count] = str(error)
             continue
@@ -140,10 +134,16 @@ def plan_depth_and_width(
         worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor_of)
         found.append(Depth(count, worth, plan, _width(widths)))
     if not found:
-        reach = f"no depth from {counts[-1]} to {counts[0]} units meets the budgets"
-        raise Infeasible(f"{reach}: {unreachable[counts[-1]]}")
+        raise Infeasible(
+            f"no depth from {counts[-1]} to {counts[0]} units meets the budgets: {unreachable[counts[-1]]}"
+        )
     best = max(found, key=lambda depth: depth.worth)
     return DepthAndWidth(best.plan, tuple(found), "utility" if probe is None else "probe", unreachable)
+
+
+def _carrying(values: Mapping[str, Any], dense: Graph) -> Callable[[Graph], Any]:
+    """What was told of the dense network's sites, for the network without some of its blocks."""
+    return lambda graph: carried(values, dense, graph)
 
 
 def _width(widths: Planned) -> float:

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from infoprune.allocation import solvers
-from infoprune.budgets import budgets
-from infoprune.compensation.pictures import FEWEST
-from infoprune.data import datasets
-from infoprune.errors import BadRecipe, UnknownName
-from infoprune.importance import rankings
-from infoprune.layerwise import layerwise
-from infoprune.models.three_task import TASKS
+from infoprune.errors import BadRecipe
 from infoprune.recipe import sections as s
-from infoprune.recipe.evidence import check_options, unservable
-from infoprune.recipe.networks import check_name
-from infoprune.recipe.values import converted, refuse, section
+from infoprune.recipe.section_readers import READERS
+from infoprune.recipe.values import refuse
 from infoprune.recipe.yaml_text import parsed, read
 from infoprune.registry import nearest
-from infoprune.surgery.token_scores import token_scores
-from infoprune.typed import nearest_word
 
-Names = Mapping[str, Callable[..., Any]]
-FORMER_ESTIMATES = {"corrected": "excess", "plug-in": "value"}  # as recipes of the last release have them
 WITH_CODE = ("model", "data")  # sections that may name a Python file
 
 
@@ -127,187 +113,6 @@ def set_in(told: dict[str, Any], change: str) -> None:
     part[key] = parsed(text, f"--set {path}")
 
 
-# ----------------------------------------------------------------------------------------------- one by one
-
-
-def _model(given: Any, path: str) -> s.ModelSection:
-    own, more = section(s.ModelSection, given, path, {"options": Mapping})
-    found = s.ModelSection(**own, options=dict(more.get("options") or {}))
-    if found.file is None:
-        _named(f"{path}.name", lambda: check_name(found.name))
-    else:
-        found = replace(found, file=_code(found.file, path))
-    if found.num_classes is not None and found.num_classes < 1:
-        refuse(f"{path}.num_classes", found.num_classes, "a number of classes, at least 1")
-    if not found.train_epochs >= 0:
-        refuse(f"{path}.train_epochs", found.train_epochs, "a number of epochs, at least 0")
-    if not found.train_lr > 0:
-        refuse(f"{path}.train_lr", found.train_lr, "a number above 0")
-    if found.weights is not None and not Path(found.weights).is_file():
-        refuse(f"{path}.weights", found.weights, "the path of a checkpoint; there is no such file")
-    return found
-
-
-def _data(given: Any, path: str) -> s.DataSection:
-    if isinstance(given, Mapping) and given.get("file") is not None:
-        known = {f.name for f in fields(s.DataSection)} - {"options"}
-        options = {key: value for key, value in given.items() if key not in known}
-        own, _ = section(s.DataSection, {key: value for key, value in given.items() if key in known}, path)
-        own["file"] = _code(own["file"], path)
-    else:
-        factory = _factory(datasets, given, path)
-        own, options = section(s.DataSection, given, path, _options(factory, skip=("root", "size", "seed", "view")))
-    found = s.DataSection(**own, options=options)
-    for name, least in (("size", 1), ("batch", 1), ("workers", 0), ("calibration", 8)):
-        value = getattr(found, name)
-        if value is not None and value < least:
-            refuse(f"{path}.{name}", value, f"a whole number, at least {least}")
-    return found
-
-
-def _code(file: str, path: str) -> str:
-    """The absolute path of a Python file that is there; it is not run yet."""
-    place = Path(file).resolve()
-    if place.suffix != ".py" or not place.is_file():
-        refuse(f"{path}.file", file, "the path of a Python file; there is no such file")
-    return str(place)
-
-
-def _importance(given: Any, path: str) -> s.ImportanceSection:
-    factory = _servable(rankings, given, path, s.ImportanceSection.name)
-    own, options = section(s.ImportanceSection, given, path, _options(factory))
-    _built(path, lambda: factory(**options), evidence=factory.about.needs_data)
-    return s.ImportanceSection(**own, options=options)
-
-
-def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
-    factory = _servable(layerwise, given, path, s.LayerImportanceSection.name)
-    own, options = section(s.LayerImportanceSection, given, path, _options(factory))
-    _built(path, lambda: check_options(factory, options))
-    return s.LayerImportanceSection(**own, options=options)
-
-
-def _budget(given: Any, path: str) -> s.BudgetSection:
-    own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, float | str))
-    found = s.BudgetSection(**own, limits=limits)
-    for name, told in limits.items():
-        try:
-            budgets[name].parse(told)
-        except ValueError as error:
-            raise BadRecipe(f"{path}.{name} is {error}") from error
-    if bool(limits) == (found.rates is not None):
-        have = "both a limit and rates" if limits else "neither a limit nor rates"
-        raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
-    for share in _each(found.rates):
-        if not 0 <= share < 1:
-            refuse(f"{path}.rates", share, "the share that leaves, from 0 to below 1")
-    for share in _each(found.floor):
-        if not 0 < share <= 1:
-            refuse(f"{path}.floor", share, "the share of units that always stays, above 0 and at most 1")
-    for name, fine, need in (
-        ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
-        ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
-    ):
-        if not fine:
-            refuse(f"{path}.{name}", getattr(found, name), need)
-    solver = found.solver
-    if solver is not None:
-        _named(f"{path}.solver", lambda: solvers[solver])
-    return found
-
-
-def _each(shares: float | Mapping[str, float] | None) -> list[float]:
-    return [] if shares is None else list(shares.values()) if isinstance(shares, Mapping) else [shares]
-
-
-def _depth(given: Any, path: str) -> s.DepthSection:
-    own, _ = section(s.DepthSection, given, path)
-    found = s.DepthSection(**own)
-    if sum([found.keep_units is not None, bool(found.clusters), found.joint]) != 1:
-        raise BadRecipe(f"{path} needs one of keep_units:, clusters: and joint: true; give e.g. keep_units: 9")
-    if found.stages < 1:
-        refuse(f"{path}.stages", found.stages, "a whole number, at least 1")
-    if found.keep_units is not None and found.keep_units < 1:
-        refuse(f"{path}.keep_units", found.keep_units, "a whole number, at least 1")
-    if list(found.clusters) != sorted(set(found.clusters), reverse=True) or any(k < 1 for k in found.clusters):
-        refuse(f"{path}.clusters", list(found.clusters), "falling whole numbers, at least 1, such as [20, 15, 10]")
-    return found
-
-
-def _tokens(given: Any, path: str) -> s.TokensSection:
-    own, _ = section(s.TokensSection, given, path)
-    found = s.TokensSection(**own)
-    found = replace(found, score=token_scores.current(found.score))
-    _named(f"{path}.score", lambda: token_scores[found.score])
-    return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
-
-
-def _split(given: Any, path: str) -> s.SplitSection:
-    if isinstance(given, Mapping) and given.get("estimate") in FORMER_ESTIMATES:
-        given = {**given, "estimate": FORMER_ESTIMATES[given["estimate"]]}
-    own, _ = section(s.SplitSection, given, path)
-    found = s.SplitSection(**own)
-    if not 0 < found.share <= 1:
-        refuse(f"{path}.share", found.share, "the share of features that travel best, above 0 and at most 1")
-    if found.qp is not None and not 0 <= found.qp <= 51:
-        refuse(f"{path}.qp", found.qp, "a quality from 0 (finest) to 51")
-    if found.patch < 1:
-        refuse(f"{path}.patch", found.patch, "a whole number, at least 1")
-    for task in found.tasks:
-        if task not in TASKS:
-            refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}{nearest_word(task, TASKS)}")
-    return found
-
-
-def _compensate(given: Any, path: str) -> s.CompensateSection | None:
-    if isinstance(given, bool):
-        return s.CompensateSection() if given else None
-    if not isinstance(given, Mapping):
-        refuse(path, given, "true, false, or a section such as {samples: 256}")
-    found = s.CompensateSection(**section(s.CompensateSection, given, path)[0])
-    if found.samples < FEWEST:
-        refuse(f"{path}.samples", found.samples, f"a number of pictures, at least {FEWEST}, better 256 and more")
-    return found
-
-
-def _finetune(given: Any, path: str) -> s.Training:
-    own, _ = section(s.Training, given, path)
-    return _built(path, lambda: s.Training(**own))
-
-
-def _plain_section(kind: Any) -> Callable[[Any, str], Any]:
-    return lambda given, path: kind(**section(kind, given, path)[0])
-
-
-def _report(given: Any, path: str) -> s.ReportSection:
-    found = _plain_section(s.ReportSection)(given, path)
-    if found.baseline_epochs < 0:
-        refuse(f"{path}.baseline_epochs", found.baseline_epochs, "a number of epochs, at least 0")
-    return found
-
-
-def _seed(value: Any, path: str) -> int:
-    seed = converted(value, int, path)
-    return seed if 0 <= seed < 2**63 else refuse(path, value, "a whole number from 0 to below 2^63")
-
-
-READERS: dict[str, Callable[[Any, str], Any]] = {
-    "model": _model,
-    "data": _data,
-    "importance": _importance,
-    "layer_importance": _layer_importance,
-    "budget": _budget,
-    "depth": _depth,
-    "tokens": _tokens,
-    "split": _split,
-    "compensate": _compensate,
-    "finetune": _finetune,
-    "export": _plain_section(s.ExportSection),
-    "report": _report,
-    "seed": _seed,
-}
-
-
 def _check_together(recipe: s.Recipe) -> None:
     if not (recipe.budget or recipe.depth or recipe.tokens or recipe.split):
         raise BadRecipe("nothing would be pruned; add a section budget:, depth:, tokens: or split:")
@@ -318,52 +123,6 @@ def _check_together(recipe: s.Recipe) -> None:
         raise BadRecipe(
             f"finetune.{tuned} must be 0 with split:, which chooses features of a network that stays as it is"
         )
-
-
-# ------------------------------------------------------------------------------------------------- names, options
-
-
-def _factory(registry: Names, given: Any, path: str, default: str | None = None) -> Callable[..., Any]:
-    if not isinstance(given, Mapping):
-        refuse(path, given, "a section with keys such as name:")
-    name = given.get("name", default)
-    if name is None:
-        raise BadRecipe(f"{path}.name is missing; {nearest('', list(registry))}")
-    name = converted(name, str, f"{path}.name")
-    return _named(f"{path}.name", lambda: registry[name])
-
-
-def _servable(registry: Names, given: Any, path: str, default: str) -> Callable[..., Any]:
-    """The factory that is named, if a recipe has the evidence that it asks for."""
-    factory = _factory(registry, given, path, default)
-    missing = unservable(factory)
-    if missing is not None:
-        name = given.get("name", default)
-        raise BadRecipe(f"{path}.name is {name!r}, which needs {missing!r} that no recipe can give; use it from Python")
-    return factory
-
-
-def _options(factory: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Any]:
-    """Keyword options with their types; what is not a plain value (evidence, functions) can't be written in YAML."""
-    hints = typing.get_type_hints(factory)
-    parameters = inspect.signature(factory).parameters.values()
-    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or (inspect.isclass(factory) and p.name != "seen")]
-    return {p.name: hints[p.name] for p in own if p.name in hints and p.name not in skip}
-
-
-def _named(path: str, lookup: Callable[[], Any]) -> Any:
-    try:
-        return lookup()
-    except UnknownName as error:
-        raise BadRecipe(f"{path}: {error}") from error
-
-
-def _built(path: str, build: Callable[[], Any], *, evidence: bool = False) -> Any:
-    """What `build` makes; its complaint about a value, with the section in front."""
-    try:
-        return None if evidence else build()
-    except (ValueError, TypeError) as error:
-        raise BadRecipe(f"{path}.{error}") from error
 
 
 def changed(old: s.Recipe, new: s.Recipe) -> str | None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from infoprune.depth import DepthAndWidth, Energy
-from infoprune.errors import MissingExtra
 from infoprune.estimators.kmeans import kmeans_1d
+from infoprune.report.figures import empty, open_axes
 from infoprune.surgery.plan import Plan
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
     values, errors = pairs.T
     labels = kmeans_1d(torch.from_numpy(values.copy()), clusters)[0].numpy()
     stays = np.array([unit in plan.made_by["stay"] for unit in seen])
-    figure = _figure(11, 4.2)
+    figure = empty(11, 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     place = np.arange(len(values))
     left.errorbar(place, values, 1.96 * errors, fmt="none", ecolor="0.6", capsize=2, zorder=1)
@@ -55,7 +55,7 @@ def trade_off(found: DepthAndWidth) -> Figure:
 
     Depths that no width brings within the budgets are crosses on the axis.
     """
-    figure = _figure(9, 3.6)
+    figure = empty(9, 3.6)
     left, right = figure.subplots(1, 2)
     units = [depth.units for depth in found.depths]
     _path(left, found, units, [depth.worth for depth in found.depths])
@@ -65,19 +65,11 @@ def trade_off(found: DepthAndWidth) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("skip units that stay")
         axes.invert_xaxis()
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
     return figure
 
 
 # --- inside ---
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("plots need matplotlib; install infoprune[report]") from error
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays: np.ndarray) -> None:

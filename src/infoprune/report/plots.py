@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoprune.errors import MissingExtra
 from infoprune.graph import Graph
+from infoprune.report.figures import empty, open_axes
 from infoprune.surgery.plan import Plan
 
 if TYPE_CHECKING:
@@ -104,14 +104,9 @@ def _counts(graph: Graph, plan: Plan) -> tuple[list[str], np.ndarray, np.ndarray
 
 
 def _wide(sites: int) -> tuple[Figure, Axes]:
-    """A figure as wide as its sites need, apart from pyplot's global state."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("plots need matplotlib; install infoprune[report]") from error
-    figure = Figure(figsize=(min(14.0, max(5.0, 2.0 + 0.26 * sites)), 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    """A figure as wide as its sites need."""
+    figure = empty(min(14.0, max(5.0, 2.0 + 0.26 * sites)), 3.8)
+    axes = open_axes(figure.add_subplot())
     axes.set_xlim(-0.7, sites - 0.3)
     axes.margins(x=0)
     return figure, axes

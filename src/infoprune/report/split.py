@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from infoprune.errors import MissingExtra
+from infoprune.report.figures import empty, open_axes
 from infoprune.split import Metric, Point, WinnerMap
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def accuracy_against_bytes(
 
 def winners(maps: Mapping[str, WinnerMap], names: tuple[str, str]) -> Figure:
     """The triangle of task weights, coloured by who has the lower total distortion, a panel a map (fig. 8)."""
-    figure = _figure(3.6 * len(maps), 3.6)
+    figure = empty(3.6 * len(maps), 3.6)
     for number, (title, found) in enumerate(maps.items()):
         axes = figure.add_subplot(1, len(maps), number + 1)
         _triangle(axes, found)
@@ -72,11 +72,10 @@ def _triangle(axes: Axes, found: WinnerMap) -> None:
 
 
 def _panels(metrics: Mapping[str, Metric]) -> tuple[Figure, dict[str, Axes]]:
-    figure = _figure(3.7 * len(metrics), 3.6)
+    figure = empty(3.7 * len(metrics), 3.6)
     panels = {}
     for number, (task, metric) in enumerate(metrics.items()):
-        axes = figure.add_subplot(1, len(metrics), number + 1)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes = open_axes(figure.add_subplot(1, len(metrics), number + 1))
         axes.set_title(task, fontsize="medium")
         axes.set_ylabel(f"{metric.unit} ({metric.better} is better)")
         panels[task] = axes
@@ -89,11 +88,3 @@ def _legend(panels: Mapping[str, Axes]) -> None:
 
 def _colours(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("plots need matplotlib; install infoprune[report]") from error
-    return Figure(figsize=(width, height), layout="constrained")

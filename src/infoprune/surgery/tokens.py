@@ -153,7 +153,7 @@ class KeepTokens(Edit):
     def from_json(cls, data: Mapping[str, Any]) -> KeepTokens:
         fields = keys(data, "edit", {"site", "arriving", "kept", "prefix", "score", "kernels", "fuse"})
         arriving = integer(fields["arriving"], "arriving", 2, LONGEST_AXIS)
-        score = token_scores.current(fields["score"]) if isinstance(fields["score"], str) else None
+        score = token_scores.current(fields["score"]) if isinstance(fields["score"], str) else ""
         if score not in token_scores:
             raise BadArtifact(f"{fields['score']!r:.60} is not a token score; known: {', '.join(token_scores)}")
         if not isinstance(fields["fuse"], bool):

@@ -17,17 +17,16 @@ from infoprune.graph.rules import (  # noqa: F401 - they file their rules
     weight_norms,
 )
 from infoprune.graph.rules.attention import attention
-from infoprune.graph.rules.base import Rule, named_rules, rules
+from infoprune.graph.rules.base import Rule, rules
 from infoprune.graph.rules.base import tensors as tensors
 from infoprune.graph.rules.elementwise import pointwise, unknown
 
 
 def find_rule(func: Any) -> Rule:
     packet = func.overloadpacket
-    if packet in rules:
-        return rules[packet]
-    if packet.__name__ in named_rules:
-        return named_rules[packet.__name__]
+    filed = rules.get(packet, rules.get(packet.__name__))
+    if filed is not None:
+        return filed
     if packet.__name__.startswith("_scaled_dot_product"):
         return attention
     return pointwise if torch.Tag.pointwise in func.tags else unknown

@@ -29,21 +29,12 @@ class Tape(Protocol):
 
 
 Rule = Callable[[Tape, Any, tuple, dict, Any], None]
-rules: dict[object, Rule] = {}
-named_rules: dict[str, Rule] = {}  # of operations that other packages define
+rules: dict[object, Rule] = {}  # of operations, or of the names of those that other packages define
 
 
 def rule(*packets: object) -> Callable[[Rule], Rule]:
     def file(function: Rule) -> Rule:
         rules.update(dict.fromkeys(packets, function))
-        return function
-
-    return file
-
-
-def rule_named(*names: str) -> Callable[[Rule], Rule]:
-    def file(function: Rule) -> Rule:
-        named_rules.update(dict.fromkeys(names, function))
         return function
 
     return file

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, varying
-from infoprune.graph.rules.base import Tape, rule, rule_named
+from infoprune.graph.rules.base import Tape, rule
 from infoprune.graph.rules.contraction import extents
 from infoprune.graph.rules.elementwise import unknown
 
@@ -20,7 +20,7 @@ BLOCKS = (8, 4)  # channels: the kernel wants rows of a multiple of 16 bytes, in
 
 
 @rule(aten._grouped_mm)
-@rule_named("grouped_mm_fallback")  # what transformers falls back to, where sizes are odd or numbers are doubles
+@rule("grouped_mm_fallback")  # what transformers falls back to, where sizes are odd or numbers are doubles
 def grouped(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """(s, k) by (e, k, n) to (s, n): all experts lose the same inner channels."""
     rows, matrices = args[:2]
