@@ -105,6 +105,7 @@ class Cloud:
         task = asyncio.current_task()
         assert task is not None
         self.clients.add(task)
+        task.add_done_callback(self.clients.discard)
         self.meter.add(connected=1)
         try:
             if await self._greeted(reader, writer):
@@ -116,7 +117,6 @@ class Cloud:
             if not self.stopping:
                 raise
         finally:
-            self.clients.discard(task)
             await closed(writer)
 
     async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
