@@ -38,6 +38,7 @@ ORDER = (
     "detection",
     "transformers",
     "split",
+    "serving",
     "importing",
     "runs",
     "machine",

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import infoprune as ip
-from infoprune.errors import NotACut, UnknownName
+from infoprune.errors import ExportFailed, NotACut, UnknownName
 
 SEGMENTATION = torchvision.models.segmentation.lraspp_mobilenet_v3_large
 DETECTION = torchvision.models.detection.ssdlite320_mobilenet_v3_large
@@ -117,6 +117,10 @@ def test_mistakes_are_one_sentence():
         split.cloud(features)
     with pytest.raises(ValueError, match="features have shape"):
         split.cloud(features[:, :4])
+    with pytest.raises(TypeError, match="features are a list; give the tensor that 'join' gives out"):
+        split.cloud([features])
+    with pytest.raises(TypeError, match="model is the text 'resnet18'"):
+        ip.split.SplitModel("resnet18", at="layer1")
     pyramid = ip.split.SplitModel(nn.Sequential(nn.Identity(), nn.LSTM(4, 4)), at="1")
     with pytest.raises(NotACut, match="gives out tuple"):
         pyramid.edge(torch.rand(2, 3, 4))
@@ -147,3 +151,70 @@ def test_exported_halves_run_in_separate_processes(tmp_path):
         assert done.returncode == 0, done.stderr
     found = torch.load(io.BytesIO((tmp_path / "outputs.pt").read_bytes()))
     torch.testing.assert_close(found, {"disparity": model(x)["disparity"]}, rtol=0, atol=1e-6)
+
+
+class Wide(nn.Module):
+    """Its outputs depend on the picture's size through the features alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.tail, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.tail(self.stem(x).relu()).relu().mean((2, 3)))
+
+
+def test_axes_in_which_examples_differ_are_free_in_exported_halves():
+    model = Wide().eval()
+    edge, cloud = ip.split.SplitModel(model, at="stem").export(
+        torch.rand(1, 3, 16, 16), also=[torch.rand(2, 3, 24, 32)]
+    )
+    for shape in ((1, 3, 16, 16), (5, 3, 40, 18), (3, 3, 17, 64)):
+        x = torch.rand(shape)
+        torch.testing.assert_close(cloud.module()(edge.module()(x)), model(x), rtol=0, atol=1e-5)
+
+
+def test_a_batch_is_free_where_the_outputs_need_the_size_of_the_input():
+    model, x = Skip().eval(), torch.rand(2, 3, 16, 20)
+    edge, cloud = ip.split.SplitModel(model, at="join").export(x, also=[x[:1]])
+    for batch in (1, 4):
+        x = torch.rand(batch, 3, 16, 20)
+        found, wanted = cloud.module()(edge.module()(x)), model(x)
+        assert all(torch.allclose(found[task], wanted[task], atol=1e-5) for task in wanted)
+
+
+def test_an_export_that_would_answer_other_sizes_wrongly_fails():
+    """The cloud half resizes to the picture's size, which features of half that size do not tell."""
+    split = ip.split.SplitModel(Skip().eval(), at="join")
+    with pytest.raises(
+        ExportFailed, match=r"cloud half is off by inf of the output.*needs the size of the model's inputs"
+    ):
+        split.export(torch.rand(2, 3, 16, 20), also=[torch.rand(2, 3, 24, 32)])
+
+
+class Valued(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.tail = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        y = self.stem(x)
+        return self.tail(y) if float(y.sum()) > 0 else y
+
+
+def test_what_can_not_be_exported_is_one_sentence():
+    with pytest.raises(ExportFailed, match=r"torch\.export can't follow the (edge|cloud) half"):
+        ip.split.SplitModel(Valued(), at="stem").export(torch.rand(1, 3, 4, 4))
+
+
+def test_many_sizes_are_not_remembered_for_ever(monkeypatch):
+    from infoprune.split import copies
+
+    monkeypatch.setattr(copies, "REMEMBERED", 4)
+    model = Wide().eval()
+    split = ip.split.SplitModel(model, at="stem")
+    for side in (*range(8, 40, 2), 8):
+        x = torch.rand(1, 3, side, side)
+        assert_same(split(x), model(x))
+    (copy,) = split.cloud.copies.idle
+    assert max(map(len, (split.cloud.inputs, copy.cuts, copy.checked))) <= 4

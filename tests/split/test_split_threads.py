@@ -81,8 +81,12 @@ def test_a_failing_call_leaves_nothing_behind():
     model, x = Skip().train(), torch.rand(1, 3, 16, 16)
     split, before = ip.split.SplitModel(model, at="join"), attributes(model)
     features = split.edge(x)
-    for wrong in (lambda: split.edge(torch.rand(1, 2, 16, 16)), lambda: split.cloud(features.double())):
-        with pytest.raises(RuntimeError):
+    wrongs = [
+        (lambda: split.edge(torch.rand(1, 2, 16, 16)), RuntimeError, "channels"),
+        (lambda: split.cloud(features.double()), TypeError, "float64; 'join' gives torch.float32"),
+    ]
+    for wrong, error, told in wrongs:
+        with pytest.raises(error, match=told):
             wrong()
         assert attributes(model) == before
     assert torch.equal(split.cloud(features)["disparity"], copy.deepcopy(model).eval()(x)["disparity"])

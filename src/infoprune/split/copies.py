@@ -14,7 +14,16 @@ from torch import nn
 from infoprune.graph.copies import structural_copy
 from infoprune.split.split_point import SplitPoint
 
+REMEMBERED = 256  # shapes of inputs: who serves many sizes must not grow with each
 WATCHED = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+
+
+def remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """The latest stay, whatever else is forgotten."""
+    known.pop(key, None)
+    known[key] = value
+    for oldest in list(known)[:-REMEMBERED]:
+        known.pop(oldest, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +33,7 @@ class Copy:
     model: nn.Module
     of: list[dict[str, Any]]  # the state of the model that was copied
     points: dict[tuple, SplitPoint] = field(default_factory=dict)
-    checked: set[tuple] = field(default_factory=set)
+    checked: dict[tuple, SplitPoint] = field(default_factory=dict)
 
 
 class Copies:
@@ -37,7 +46,6 @@ class Copies:
     def __init__(self, model: nn.Module):
         self.model = model
         self.idle: deque[Copy] = deque()  # appending and popping are atomic
-        self.points: dict[tuple, SplitPoint] = {}  # the latest that copies found, for exports, which can't look for one
 
     def __reduce__(self) -> tuple:
         return Copies, (self.model,)

@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from infoprune.errors import NotACut, UnknownName
 from infoprune.graph.wrappers import bare
 from infoprune.registry import nearest
-from infoprune.split.copies import Copies
+from infoprune.require import require_model
+from infoprune.split.copies import Copies, Copy, remember
 from infoprune.split.program import program_of
 from infoprune.split.split_point import Reached, SplitPoint, require_split_point, split_point_at
 
@@ -26,7 +27,7 @@ class SplitModel(nn.Module):
     """`edge` computes what the layer `at` gives out, `cloud` everything after it; together they are the model.
 
     `heads` picks tasks: names among the model's dict of outputs, or {task: key or position}; without it the
-    outputs stay as the model gives them. Only what the chosen heads need has to be behind the split.
+    outputs stay as the model gives them. Only what the chosen heads need has to be behind the point.
 
     The model's own code runs in both halves: the edge stops as soon as the layer has spoken; the cloud puts the
     received tensor in its place, and everything before it runs on shapes alone, without numbers. The cloud so
@@ -51,6 +52,7 @@ class SplitModel(nn.Module):
 
     def __init__(self, model: nn.Module, at: str, heads: Heads = None, *, example_inputs: tuple | Tensor | None = None):
         super().__init__()
+        require_model(model)
         model = bare(model)
         names = [name for name, _ in model.named_modules() if name]
         if at not in names:
@@ -64,11 +66,21 @@ class SplitModel(nn.Module):
         return self.cloud(self.edge(*inputs))
 
     @torch.no_grad()
-    def export(self, *example_inputs: Any) -> tuple[ExportedProgram, ExportedProgram]:
-        """Both halves for inputs of these shapes, each with its own parameters and nothing else."""
-        features = self.edge(*example_inputs)
-        self.cloud(features)
-        return program_of(self.edge, example_inputs), program_of(self.cloud, (features,))
+    def export(self, *example_inputs: Any, also: Sequence[Any] = ()) -> tuple[ExportedProgram, ExportedProgram]:
+        """Both halves for inputs of these shapes, each with its own parameters and nothing else.
+
+        `also` holds the same inputs in other sizes, each as a tuple, or a tensor for a model that takes one. Axes in
+        which they differ are free in both programs, and each is run by both and compared. Raises ExportFailed where
+        torch.export can't follow a half, or what is behind the layer needs more of the inputs than the features tell.
+        """
+        examples = [example_inputs, *(each if isinstance(each, tuple) else (each,) for each in also)]
+        features, outputs = [], []
+        for inputs in examples:
+            features.append(self.edge(*inputs))
+            outputs.append(self.cloud(features[-1]))
+        received = [(each,) for each in features]
+        with self.cloud.behind(max(features, key=Tensor.numel)) as behind:
+            return program_of(self.edge, examples, features, "edge"), program_of(behind, received, outputs, "cloud")
 
 
 class EdgeHalf(nn.Module):
@@ -100,49 +112,71 @@ class CloudHalf(nn.Module):
         super().__init__()
         self.model, self.at, self.heads = model, at, _by_task(heads)
         self.copies = Copies(model)
-        self.inputs: dict[Any, tuple] = {}  # of the model, on the meta device; by the size of the features they gave
+        self.first: tuple | None = None  # inputs of the model, on the meta device
+        self.inputs: dict[Any, tuple] = {}  # the latest, by the size of the features they gave
 
     def expect(self, inputs: tuple, features: Tensor | None = None) -> None:
         """The shapes of inputs to come, and the features that they give if these are known."""
         shapes = tree_map_only(Tensor, lambda t: t.detach().to("meta"), inputs)
         if features is not None:
-            self.inputs[features.shape[1:]] = self.inputs[get_ident(), features.shape[1:]] = shapes
-        self.inputs.setdefault(None, shapes)
+            remember(self.inputs, features.shape[1:], shapes)
+            remember(self.inputs, (get_ident(), features.shape[1:]), shapes)
+        self.first = self.first or shapes
 
     def forward(self, features: Tensor) -> Any:
-        exporting = torch.compiler.is_exporting()
-        with self.copies.lent() as copy:
-            point = self._point(features, copy.model, self.copies.points if exporting else copy.points)
-            key = _key(point.example)
-            if key not in copy.checked and not exporting:
-                require_split_point(copy.model, point, features, lambda outputs: chosen(outputs, self.heads))
-                copy.checked.add(key)
-                self.copies.points[key] = point
-            with point.injecting(copy.model, features):
-                return chosen(copy.model(*point.inputs()), self.heads)
+        with self.behind(features) as behind:
+            return behind(features)
 
-    def _point(self, features: Tensor, model: nn.Module, points: dict[tuple, SplitPoint]) -> SplitPoint:
+    @contextmanager
+    def behind(self, features: Tensor) -> Iterator[Behind]:
+        """What runs features like these, for one call at a time."""
+        with self.copies.lent() as copy:
+            point = self._point(features, copy)
+            key = _key(point.example)
+            if key not in copy.checked:
+                require_split_point(copy.model, point, features, lambda outputs: chosen(outputs, self.heads))
+                remember(copy.checked, key, point)
+            yield Behind(copy.model, point, self.heads)
+
+    def _point(self, features: Tensor, copy: Copy) -> SplitPoint:
         """What runs before the layer for inputs that give features of this shape; the batch may be another."""
-        places = ((get_ident(), features.shape[1:]), features.shape[1:], None)
-        inputs = next((self.inputs[place] for place in places if place in self.inputs), None)
+        if not isinstance(features, Tensor):
+            raise TypeError(f"features are a {type(features).__name__}; give the tensor that {self.at!r} gives out")
+        known = (self.inputs.get(key) for key in ((get_ident(), features.shape[1:]), features.shape[1:]))
+        inputs = next((each for each in known if each is not None), self.first)
         if inputs is None:
             raise ValueError(
                 "the cloud half needs the shapes of the model's inputs; pass example_inputs= to SplitModel or call edge"
             )
-        point = self._prepared(inputs, model, points)
+        point = self._prepared(inputs, copy)
         if point.shape != features.shape:
-            point = self._prepared(_batched(inputs, point.shape, features.shape), model, points)
+            point = self._prepared(_batched(inputs, point.shape, features.shape), copy)
         if point.shape != features.shape:
             raise ValueError(
                 f"features have shape {tuple(features.shape)}; {self.at!r} gives {tuple(point.shape)} for these inputs"
             )
+        if point.dtype != features.dtype and not torch.is_autocast_enabled(features.device.type):
+            raise TypeError(f"features are {features.dtype}; {self.at!r} gives {point.dtype}, so convert them first")
         return point
 
-    def _prepared(self, inputs: tuple, model: nn.Module, points: dict[tuple, SplitPoint]) -> SplitPoint:
-        key = _key(inputs)
-        if key not in points:
-            points[key] = split_point_at(model, self.at, inputs)
-        return points[key]
+    def _prepared(self, inputs: tuple, copy: Copy) -> SplitPoint:
+        key, found = _key(inputs), copy.points.get(_key(inputs))
+        if found is None:
+            found = split_point_at(copy.model, self.at, inputs)
+            remember(copy.points, key, found)
+        return found
+
+
+class Behind(nn.Module):
+    """The model behind a layer for inputs of one shape, in evaluation mode."""
+
+    def __init__(self, model: nn.Module, point: SplitPoint, heads: Mapping[str, str | int] | None):
+        super().__init__()
+        self.model, self.point, self.heads = model, point, heads
+
+    def forward(self, features: Tensor) -> Any:
+        with self.point.injecting(self.model, features):
+            return chosen(self.model(*self.point.inputs()), self.heads)
 
 
 def _by_task(heads: Heads) -> Mapping[str, str | int] | None:

@@ -36,6 +36,7 @@ class SplitPoint:
     fakes: tuple
     done: dict[str, list[Any]]  # the outermost modules that finished, and what they gave out, call by call
     shape: torch.Size
+    dtype: torch.dtype
 
     def inputs(self) -> tuple:
         return _without_numbers(self.fakes)
@@ -84,7 +85,7 @@ def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
     if not found or not isinstance(found[0], Tensor):
         given = type(found[0]).__name__ if found else "nothing"
         raise NotACut(f"{at!r} gives out {given} for these inputs; name a layer that gives out one tensor")
-    return SplitPoint(at, inputs, fakes, done, found[0].shape)
+    return SplitPoint(at, inputs, fakes, done, found[0].shape, found[0].dtype)
 
 
 @torch.no_grad()

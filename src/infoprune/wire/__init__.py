@@ -4,6 +4,8 @@ from infoprune.wire.codec import Codec as Codec
 from infoprune.wire.codec import Lossless as Lossless
 from infoprune.wire.codec import Zlib as Zlib
 from infoprune.wire.codec import codecs as codecs
+from infoprune.wire.connection import read_stream as read_stream
+from infoprune.wire.connection import write_stream as write_stream
 from infoprune.wire.hevc import HEVC as HEVC
 from infoprune.wire.hevc import Kvazaar as Kvazaar
 from infoprune.wire.hevc import LosslessHEVC as LosslessHEVC

@@ -32,6 +32,7 @@ from infoprune.wire.tiling import grid, tile, untile
 MAGIC, VERSION = b"IPFS", 1
 HEAD, LENGTHS, CRC = struct.Struct("<4sBBBBQIIII"), struct.Struct("<II"), struct.Struct("<I")
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.uint8)
+SEND_WHOLE = "send what encode() gave"
 MOST_VALUES = 1 << 26
 MOST_VALUES_A_BYTE = 1 << 16  # even constant pictures take more: what claims to hold more is made up
 
@@ -183,19 +184,27 @@ def _intact(data: bytes) -> bytes:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"a stream is bytes, not {type(data).__name__}")
     data = bytes(data)
-    if len(data) < HEAD.size + CRC.size or data[:4] != MAGIC:
-        raise BadStream(
-            f"{len(data)} bytes that begin with {data[:4]!r} are no features stream; send what encode() gave"
-        )
-    version, length = data[4], HEAD.unpack_from(data)[5]
-    if version != VERSION:
-        raise BadStream(f"the stream has version {version}, this release reads {VERSION}; update infoprune")
+    if len(data) < HEAD.size + CRC.size:
+        raise BadStream(f"{len(data)} bytes that begin with {data[:4]!r} are no features stream; {SEND_WHOLE}")
+    length = announced_length(data)
     if length != len(data):
         raise BadStream(f"the stream announces {length} bytes and has {len(data)}; it was cut, ask for it again")
     body = data[: -CRC.size]
     if zlib.crc32(body) != CRC.unpack(data[-CRC.size :])[0]:
         raise BadStream("the stream's checksum does not match; it was damaged on its way, ask for it again")
     return body
+
+
+def announced_length(head: bytes) -> int:
+    """Of the stream that begins with these bytes: what its header says, checksum and header included."""
+    magic, version, *_, length, _, _, _, _ = HEAD.unpack_from(head)
+    if magic != MAGIC:
+        raise BadStream(f"bytes that begin with {magic!r} are no features stream; {SEND_WHOLE}")
+    if version != VERSION:
+        raise BadStream(f"the stream has version {version}, this release reads {VERSION}; update infoprune")
+    if length < HEAD.size + CRC.size:
+        raise BadStream(f"the stream announces {length} bytes, fewer than its header has; ask for it again")
+    return length
 
 
 def _read_part(reader: _Reader, size: int, images: int) -> tuple[Part, Blocks]:
