@@ -4,7 +4,9 @@
 command line runs in one process, which starts sooner (`-n 4` decides otherwise).
 """
 
+import gc
 import os
+from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
@@ -41,9 +43,22 @@ def pytest_collection_modifyitems(items):
             item.add_marker("fast")
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what is imported stays: no collection looks at it again, and no forked child copies it for that
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """120 digits to train on and 60 held out, for tests that ask for no accuracy."""
+    digits = import_module("infoprune.data.digits")
+    table = digits._table
+    monkeypatch.setattr(digits, "_table", lambda: table()[:180])
+    monkeypatch.setattr(digits, "HELD_OUT", 60)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ They are imported once, by an interpreter that forks for every call; what the te
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -44,6 +45,7 @@ def _forking() -> None:
         importlib.import_module(name)
     assert "infoprune" not in sys.modules
     installed = sys.path[1:]
+    gc.freeze()  # so that a child need not copy what it never touches
     while line := sys.stdin.readline():
         if (child := os.fork()) == 0:
             _become(installed, **json.loads(line))

@@ -52,7 +52,7 @@ def without_noise(about, device, measure):
     return [1e-2, 0.01, 0.01, 0.1] if about[0] == "layer" else [1.0, 0.0, 1.0]
 
 
-@pytest.mark.usefixtures("as_found")
+@pytest.mark.usefixtures("as_found", "few_digits")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
 def test_every_block_runs_in_order(page):

@@ -1,6 +1,7 @@
 """Graph.trace: which channels hang together, what they cost, what is left alone."""
 
 import copy
+from functools import cache
 
 import pytest
 import timm
@@ -171,12 +172,16 @@ def test_every_structure_is_followed_without_quarantine(net):
     assert not graph.quarantined
 
 
+@cache
+def traced(net):
+    return Graph.trace(make(net), image())
+
+
 @pytest.mark.parametrize("net", NETS)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_prices_are_counted_prices_and_pruned_is_masked_for_any_choice(net, data):
-    model = make(net)
-    graph = Graph.trace(model, image())
+    model, graph = make(net), traced(net)
     kept = {
         site.name: data.draw(st.lists(st.integers(0, site.size - 1), min_size=1, unique=True), label=site.name)
         for site in graph.sites

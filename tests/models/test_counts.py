@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch_pruning as tp
 from torch import nn
 
 import infoprune as ip
@@ -53,7 +54,7 @@ def test_ped_also_counts_norms(name):
 @pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_cifar", "vgg16_bn_cifar"])
 def test_every_channel_can_leave_and_the_artefact_loads_by_name(name, tmp_path):
     model, x = models[name](num_classes=7).eval(), torch.randn(2, 3, 32, 32)
-    plan = ip.plan(model, x, ip.importance.IndependenceImportance(), budgets=[ip.budgets.macs(keep=0.5)])
+    plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), budgets=[ip.budgets.macs(keep=0.5)])
     assert "quarantined" not in plan.made_by
     ip.prune_(model, x, plan)
     ip.save(tmp_path / "a", model, plan)
@@ -65,7 +66,7 @@ def test_padded_shortcuts_shrink_with_their_stream():
     model, x = models["resnet20_cifar"]().eval(), torch.randn(1, 3, 32, 32)
     graph = ip.Graph.trace(model, x)
     assert not graph.quarantined
-    ip.prune_(model, x, ip.plan(model, x, ip.importance.IndependenceImportance(), rates=0.5))
+    ip.prune_(model, x, ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), rates=0.5))
     assert model.layer2[0].shortcut.before.shape[1] < 8
 
 

@@ -18,6 +18,7 @@ QUICK = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names()])
 def test_a_bundled_recipe_runs_tiny(name, tmp_path):
     recipe = tiny(name, tmp_path / "data")

@@ -28,7 +28,7 @@ NO_TUNING = {"epochs": 0, "reestimate": 0}
 def recipe(root, **sections):
     told = {
         "schema": 1,
-        "model": {"name": "resnet20_cifar", "train_epochs": 4, "train_lr": 0.05},
+        "model": {"name": "resnet8_cifar", "train_epochs": 4, "train_lr": 0.05},
         "data": {"name": "tensors", "root": str(data_file(root)), "batch": 16, "calibration": 32},
         "layer_importance": {"name": "uniform"},
         "budget": {"macs": 0.5},
@@ -39,7 +39,7 @@ def recipe(root, **sections):
 
 
 def dense_of(out):
-    model = build_network("resnet20_cifar", num_classes=4)
+    model = build_network("resnet8_cifar", num_classes=4)
     model.load_state_dict(load_file(out / "dense.safetensors"))
     return model.eval()
 
@@ -92,7 +92,7 @@ def test_false_leaves_it_out(tmp_path):
 
 
 def test_rivals_and_blocks_are_compensated_too(tmp_path):
-    depth = {"stages": 1, "keep_units": 7, "samples": 32}
+    depth = {"stages": 1, "keep_units": 2, "samples": 32}
     report = run(recipe(tmp_path, depth=depth, report={"latency": False, "baseline_epochs": 1}), tmp_path / "out")
     assert [way.cut for way in report.recoveries] == ["cut-1", "cut-2"]
     assert report.blocks_removed
@@ -124,14 +124,14 @@ def test_a_run_stopped_around_its_compensation_ends_with_the_same_artefact(tmp_p
 
 def elsewhere(root):
     """Weights of a network that was trained on other pictures: its norms expect another contrast."""
-    model, task = build_network("resnet20_cifar", num_classes=4), task_of(recipe(root))
+    model, task = build_network("resnet8_cifar", num_classes=4), task_of(recipe(root))
     train(model, task.train, Training(epochs=8, lr=0.05, distill=0, reestimate=0), batch=16)
     with torch.no_grad():
         for norm in tracking_norms(model).values():
             norm.running_mean += torch.linspace(-2, 2, norm.num_features)
             norm.running_var *= 30
     save_tensors(root / "elsewhere.safetensors", model.state_dict())
-    return {"name": "resnet20_cifar", "num_classes": 4, "weights": str(root / "elsewhere.safetensors")}
+    return {"name": "resnet8_cifar", "num_classes": 4, "weights": str(root / "elsewhere.safetensors")}
 
 
 @pytest.mark.parametrize("compensate", [True, False])

@@ -22,7 +22,7 @@ QUIET = {"latency": False, "baseline_epochs": 0}
 def told(root, **sections):
     given = {
         "schema": 1,
-        "model": {"name": "resnet20_cifar", "train_epochs": 1},
+        "model": {"name": "resnet8_cifar", "train_epochs": 1},
         "data": {"name": "tensors", "root": str(data_file(root)), "batch": 16, "calibration": 32},
         "layer_importance": {"name": "uniform"},
         "budget": {"macs": 0.5},
@@ -49,13 +49,13 @@ JOINT = {"joint": True, "samples": 32}
 WHEN_REHEARSED = {
     "budget": ({"budget": {"macs": 1e-4}}, Infeasible, "cheapest reachable"),
     "budget after blocks": (
-        {"budget": {"macs": 1e-4}, "depth": {"keep_units": 5, "samples": 32}},
+        {"budget": {"macs": 1e-4}, "depth": {"keep_units": 2, "samples": 32}},
         Infeasible,
         "cheapest reachable",
     ),
     "budget of tokens": ({**VIT, "tokens": {"keep": 0.001}}, Infeasible, "cheapest reachable"),
     "blocks and channels": ({"budget": {"macs": 1e-4}, "depth": JOINT}, Infeasible, "no depth"),
-    "blocks": ({"budget": None, "depth": {"keep_units": 50}}, Infeasible, "50"),
+    "blocks": ({"budget": None, "depth": {"keep_units": 20}}, Infeasible, "50"),
     "layer": ({"budget": {"macs": 0.5, "ignored_layers": ["convv1"]}}, UnknownName, "did you mean"),
     "solver": ({"budget": {"macs": 0.5, "solver": "linear"}}, BadRecipe, "linear solver needs p = 1"),
     "task": (
@@ -64,7 +64,7 @@ WHEN_REHEARSED = {
         "task 'moon' was not observed",
     ),
     "bits of nowhere": ({"budget": {"bits": 0.5}}, BadRecipe, "name it"),
-    "classes": ({"model": {"name": "resnet20_cifar", "num_classes": 2}}, Infeasible, "2 classes and the data 4"),
+    "classes": ({"model": {"name": "resnet8_cifar", "num_classes": 2}}, Infeasible, "2 classes and the data 4"),
     "split": ({**SCENES, "split": {"at": "nowhere", "share": 0.5}}, UnknownName, "no layer 'nowhere'"),
     "cut": ({**SCENES, "split": {"at": "backbone.body.2.reduce", "share": 0.5}}, NotACut, "is not a cut"),
 }
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_this_network_is_told_before_anything_is_trained(name
 def test_a_rehearsal_leaves_no_trace(tmp_path):
     from infoprune.observe import kept_randomness
 
-    recipe = recipe_of(told(tmp_path, model={"name": "resnet20_cifar"}, finetune=NO_TUNING))
+    recipe = recipe_of(told(tmp_path, model={"name": "resnet8_cifar"}, finetune=NO_TUNING))
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -110,11 +110,11 @@ def test_a_rehearsal_leaves_no_trace(tmp_path):
 
 
 def test_channels_are_ranked_by_mutual_information(tmp_path):
-    recipe = recipe_of(told(tmp_path, model={"name": "resnet20_cifar"}, importance={"name": "mutual_information"},
+    recipe = recipe_of(told(tmp_path, model={"name": "resnet8_cifar"}, importance={"name": "mutual_information"},
                             finetune=NO_TUNING))  # fmt: skip
     report = run(recipe, tmp_path / "out")
     assert report.after.macs <= 0.5 * report.before.macs
-    other = recipe_of(told(tmp_path, model={"name": "resnet20_cifar"}, finetune=NO_TUNING))
+    other = recipe_of(told(tmp_path, model={"name": "resnet8_cifar"}, finetune=NO_TUNING))
     run(other, tmp_path / "other")
     plans = [ip.Plan.from_json((tmp_path / out / "cut-1" / "plan.json").read_text()) for out in ("out", "other")]
     assert plans[0].widths == plans[1].widths
@@ -154,7 +154,7 @@ def priced_and_run(recipe, out):
     ],
 )
 def test_what_a_dry_run_is_certain_of_is_what_runs(sections, tmp_path):
-    recipe = recipe_of(told(tmp_path, model={"name": "resnet20_cifar"}, finetune=NO_TUNING, **sections))
+    recipe = recipe_of(told(tmp_path, model={"name": "resnet8_cifar"}, finetune=NO_TUNING, **sections))
     found, report = priced_and_run(recipe, tmp_path / "out")
     assert found.unsure == ()
     assert (found.params_after, found.macs_after) == (report.after.params, report.after.macs)
@@ -174,7 +174,7 @@ def test_a_dry_run_prices_tokens_for_the_classes_of_the_data(tmp_path):
 
 
 def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):
-    sections = {"depth": {"keep_units": 5, "samples": 32}, "layer_importance": {"name": "nhsic"}}
+    sections = {"depth": {"keep_units": 2, "samples": 32}, "layer_importance": {"name": "nhsic"}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(told(tmp_path, **sections)))
     assert main(["run", str(tmp_path / "r.yaml"), "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -182,7 +182,7 @@ def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):
     assert "not certain  layers weigh alike here; what nhsic measures is known when it runs" in out
     assert main(["run", str(tmp_path / "r.yaml"), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["macs_after"] > 0
-    assert read_recipe(tmp_path / "r.yaml").depth.keep_units == 5
+    assert read_recipe(tmp_path / "r.yaml").depth.keep_units == 2
 
 
 @pytest.mark.parametrize("name", ["digits", "scenes"])

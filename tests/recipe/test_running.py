@@ -28,6 +28,8 @@ from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Wish
 from infoprune.report.model import Report
 
+SMALL = {"name": "resnet8_cifar"}
+
 
 def data_file(root):
     path = root / "data.safetensors"
@@ -60,13 +62,13 @@ def weights(out):
 
 def decided(root, **sections):
     """What a recipe decides about the widths of a small network, and that network with its task."""
-    told = {"depth": None, "importance": None, "layer_importance": None, **sections}
+    told = {"model": SMALL, "depth": None, "importance": None, "layer_importance": None, **sections}
     return decide(recipe(root, **told))
 
 
 def decide(made):
     """The decision of the only cut, the network and the task."""
-    model, x, task = build_network("resnet20_cifar", num_classes=4), torch.zeros(1, 3, 16, 16), task_of(made)
+    model, x, task = build_network(made.model.name, num_classes=4), torch.zeros(1, 3, 16, 16), task_of(made)
     (cut,) = cuts_of(made, model, x)
     return cut.decide(Basis(made, model, x, task)), model, task
 
@@ -97,7 +99,8 @@ def test_layers_are_weighed_by_measured_curves_unless_told(tmp_path):
 
 def test_blocks_and_channels_that_share_a_budget_weigh_layers_as_told(tmp_path):
     def planned(layers):
-        made = recipe(tmp_path, depth={"joint": True, "samples": 32}, budget={"macs": 0.4}, layer_importance=layers)
+        joint = {"joint": True, "samples": 32}
+        made = recipe(tmp_path, model=SMALL, depth=joint, budget={"macs": 0.4}, layer_importance=layers)
         return decide(made)[0].plan.to_json()
 
     assert planned(None) == planned({"name": "curves"}) != planned({"name": "uniform"})
@@ -151,7 +154,7 @@ def test_twenty_random_kill_points(tmp_path):
 
 def short(root):
     tuning = {"epochs": 1, "reestimate": 16, "save_seconds": 0}
-    return recipe(root, depth=None, model={"name": "resnet20_cifar"}, finetune=tuning)
+    return recipe(root, depth=None, model=SMALL, finetune=tuning)
 
 
 def killed_over_and_over(tmp_path, times):
@@ -235,7 +238,7 @@ def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
 
 
 def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
-    made = recipe(tmp_path, depth=None)
+    made = recipe(tmp_path, model={**SMALL, "train_epochs": 1}, depth=None)
     run(made, tmp_path / "whole")
     noted = running._Run._note
 
@@ -253,9 +256,9 @@ def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
 
 
 def test_a_directory_of_another_run_or_of_something_else_is_refused(tmp_path):
-    made = recipe(tmp_path, depth=None, model={"name": "resnet20_cifar"}, finetune={"epochs": 0, "reestimate": 0})
+    made = recipe(tmp_path, depth=None, model=SMALL, finetune={"epochs": 0, "reestimate": 0})
     run(made, tmp_path / "out")
-    other = recipe(tmp_path, depth=None, model={"name": "resnet20_cifar"}, finetune={"epochs": 0, "lr": 0.5})
+    other = recipe(tmp_path, depth=None, model=SMALL, finetune={"epochs": 0, "lr": 0.5})
     with pytest.raises(InfopruneError, match=r"finetune\.lr was 0\.05 and is 0\.5"):
         run(other, tmp_path / "out")
     (tmp_path / "mine").mkdir()
@@ -267,7 +270,7 @@ def test_a_directory_of_another_run_or_of_something_else_is_refused(tmp_path):
 
 def test_a_budget_that_cannot_be_met_is_told(tmp_path):
     with pytest.raises(Infeasible, match="cheapest"):
-        run(recipe(tmp_path, depth=None, budget={"macs": 1e-4}, finetune={"epochs": 0}), tmp_path / "out")
+        run(recipe(tmp_path, model=SMALL, depth=None, budget={"macs": 1e-4}, finetune={"epochs": 0}), tmp_path / "out")
 
 
 def test_a_dry_run_reads_no_data_and_writes_nothing(tmp_path, monkeypatch, capsys):

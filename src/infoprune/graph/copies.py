@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,6 +100,8 @@ def _state(module: nn.Module) -> dict[str, Any]:
 
 
 def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    if type(value) in (dict, OrderedDict) and not value:  # most of what a module holds: hooks that it does not have
+        return type(value)()
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, Tensor) and id(value) not in copies and value.grad_fn is not None:
