@@ -157,6 +157,16 @@ def test_modes_hooks_gradients_and_random_numbers_are_as_before():
     assert same(state(dense), whole)
 
 
+def test_networks_in_training_mode_give_what_they_give_in_evaluation_mode():
+    found = []
+    for training in (False, True):
+        dense = network()
+        pruned = pruned_network(dense)
+        ip.compensate_(pruned.train(training), dense.train(training), images(), progress=False)
+        found.append(state(pruned))
+    assert same(*found)
+
+
 def failing(kind):
     def batches():
         yield from images(3)

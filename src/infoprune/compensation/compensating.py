@@ -59,7 +59,7 @@ def compensate_(
     survivors.require_ancestor(pruned, dense, _settable(pruned, readers))
     device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
     pictures = Pictures.of(loader, samples, device, progress=progress)
-    with undisturbed(dense), undisturbed(pruned):
+    with undisturbed(dense), undisturbed(pruned), undisturbed(trial):
         readers, silent = called(dense, readers, pictures)
         alone |= dict.fromkeys(silent, "it is not called as a module")
         rows, outputs = _told_by_readers(trial, pruned, dense, readers, pictures)
