@@ -25,6 +25,7 @@ from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
 from infoprune.observe.surroundings import undisturbed
+from infoprune.require import require_model
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 
@@ -49,11 +50,13 @@ def compensate_(
     dense ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
-    were, and so is `pruned` if anything fails. Memory holds what both networks hold of `samples` samples in the midst
-    of a forward pass, however many the loader has. It is read several times; one that can be read once, an iterator,
-    is held in memory. Under `torchrun` every worker reads `samples` of its own, sums are taken over all workers, and
-    all end with the same weights.
+    were, and so is `pruned` if anything fails. Of what both networks hold of `samples` samples in the midst of a
+    forward pass, 1 GiB stays in memory and the rest in a temporary file. The loader is read several times; one that can
+    be read once, an iterator, is held in memory. Under `torchrun` every worker reads `samples` of its own, sums are
+    taken over all workers, and all end with the same weights.
     """
+    require_model(pruned)
+    require_model(dense)
     survivors = Survivors.of(dense, _plans(pruned, plan))
     trial, whole = taken_apart(pruned), taken_apart(dense)
     readers, alone = readers_of(trial, whole, survivors)

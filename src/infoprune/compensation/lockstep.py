@@ -22,9 +22,10 @@ from infoprune.compensation.pictures import Part, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.compensation.result import Row
 from infoprune.compensation.solving import refit_in_place
-from infoprune.compensation.watching import MeanInput, require_finite
+from infoprune.compensation.watching import MeanInput, not_finite, require_finite
 from infoprune.compensation.weights import put, shifted, weights_of
 from infoprune.compensation.workers import over_workers
+from infoprune.errors import UnusableData
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
 from infoprune.observe.reading import samples_of
@@ -130,9 +131,17 @@ def _told(reader: Reader, walks: Iterable[Walk]) -> Iterator[Told]:
     for walk in walks:
         seen, seen_dense = walk.own.until(reader.name), walk.whole.until(reader.name)
         if seen is not None and seen_dense is not None:
+            _require_columns(reader, seen_dense[0])
             yield _of_the_same_places(reader, walk, *seen, *seen_dense)
         walk.own.rest()
         walk.whole.rest()
+
+
+def _require_columns(reader: Reader, x: Tensor) -> None:
+    groups, _, _, columns = reader.target.shape
+    wanted, found = groups * columns * reader.pixels, x.shape[channel_axis(reader.layer, x)]
+    if found != wanted:
+        raise UnusableData(f"{reader.name} read {found} numbers instead of {wanted}; give pictures of one size")
 
 
 def _of_the_same_places(reader: Reader, walk: Walk, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
@@ -155,6 +164,8 @@ def _refitted(
         assert told.y is not None
         sums += squares([standing(reader), *ways], told.y, told.z)
     total, *gaps = over_workers(sums)
+    if not total.isfinite():
+        raise not_finite(reader.name)
     plain, *refitted = (ratio(gap, total) for gap in gaps)
     best = min(range(len(ways)), key=refitted.__getitem__)
     row = Row.of(ways[best], plain, refitted[best])
