@@ -157,6 +157,16 @@ def test_modes_hooks_gradients_and_random_numbers_are_as_before():
     assert same(state(dense), whole)
 
 
+def test_networks_in_training_mode_give_what_they_give_in_evaluation_mode():
+    found = []
+    for training in (False, True):
+        dense = network()
+        pruned = pruned_network(dense)
+        ip.compensate_(pruned.train(training), dense.train(training), images(), progress=False)
+        found.append(state(pruned))
+    assert same(*found)
+
+
 def failing(kind):
     def batches():
         yield from images(3)
@@ -203,13 +213,19 @@ def test_an_interrupt_while_weights_are_written_undoes_them(monkeypatch):
     assert same(state(pruned), before)
 
 
-def broken(batches):
-    batches[1][5, 0, 0, 0] = float("nan")
+def broken(batches, place=5, number=float("nan")):
+    batches[1][place, 0, 0, 0] = number
     return batches
 
 
 WRONG = {
     "NaN": (lambda: broken(images()), UnusableData, "NaN"),
+    "NaN held out": (lambda: broken(images(), 3), UnusableData, "NaN"),
+    "infinite": (lambda: broken(images(), number=float("inf")), UnusableData, "infinite"),
+    "some of another size": (lambda: [*images(), torch.zeros(16, 3, 9, 9)], UnusableData, "324 numbers instead of 256"),
+    "one colour too few": (lambda: [torch.zeros(16, 1, 8, 8)], UnusableData, "size and kind"),
+    "one sample again and again": (lambda: [torch.ones(16, 3, 8, 8)] * 4, UnusableData, "all 64 samples are the same"),
+    "empty iterator": (lambda: iter([]), UnusableData, "the loader is empty"),
     "empty": (lambda: [], UnusableData, "the loader is empty"),
     "few": (lambda: [images()[0][:5]], UnusableData, "gave 5 samples"),
     "another size": (lambda: [torch.zeros(16, 3, 9, 9)], UnusableData, r"\(1, 3, 9, 9\).*size and kind"),
@@ -227,6 +243,21 @@ def test_a_wrong_loader_is_told_and_changes_nothing(wrong):
     with pytest.raises(error, match=told):
         ip.compensate_(pruned, dense, loader(), progress=False)
     assert same(state(pruned), before)
+
+
+@pytest.mark.parametrize("samples", ["many", 40.5, True])
+def test_samples_are_a_whole_number(samples):
+    dense = network()
+    with pytest.raises(TypeError, match="give a whole number"):
+        ip.compensate_(pruned_network(dense), dense, images(), samples=samples, progress=False)
+
+
+def test_what_is_no_model_is_told():
+    dense = network()
+    pruned = pruned_network(dense)
+    for networks in ((3, dense), (pruned, 3)):
+        with pytest.raises(TypeError, match="int"):
+            ip.compensate_(*networks, images(), progress=False)
 
 
 def test_an_endless_loader_is_read_as_far_as_it_is_asked():

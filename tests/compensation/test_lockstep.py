@@ -11,6 +11,7 @@ from torch import nn
 
 import infoprune as ip
 from infoprune.compensation.halting import Pass, halting
+from infoprune.compensation.holding import Held
 from infoprune.errors import UnusableData
 from infoprune.observe.batches import read
 
@@ -34,7 +35,7 @@ def one_batch(x):
 def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then():
     model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
     with halting(model, ["0", "2"]):
-        walk = Pass(model, one_batch(x))
+        walk = Pass(model, one_batch(x), Held())
         walk.go_on()
         assert walk.at == "0"
         assert torch.equal(walk.seen[0], x)
@@ -50,7 +51,7 @@ def test_a_pass_halts_at_every_layer_and_goes_on_with_the_weights_it_finds_then(
 def test_a_pass_may_halt_after_layers_with_what_they_gave_out():
     model, x = chain(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3).double()
     with halting(model, ["2"]):
-        walk = Pass(model, one_batch(x), after=True)
+        walk = Pass(model, one_batch(x), Held(), after=True)
         read_, gave = walk.until("2")
         walk.cancel()
     assert torch.equal(gave, model(x))
@@ -59,7 +60,7 @@ def test_a_pass_may_halt_after_layers_with_what_they_gave_out():
 
 def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
     model = chain(nn.Linear(3, 4))
-    walk = Pass(model, one_batch(torch.randn(5, 7).double()))
+    walk = Pass(model, one_batch(torch.randn(5, 7).double()), Held())
     with pytest.raises(UnusableData, match="can't run"):
         walk.go_on()
     assert walk.ended
@@ -68,7 +69,7 @@ def test_what_a_model_raises_is_raised_where_its_pass_goes_on():
 def test_a_cancelled_pass_leaves_no_thread():
     model, before = chain(nn.Linear(3, 4), nn.Linear(4, 2)), passes()
     with halting(model, ["1"]):
-        begun, fresh = (Pass(model, one_batch(torch.randn(5, 3).double())) for _ in range(2))
+        begun, fresh = (Pass(model, one_batch(torch.randn(5, 3).double()), Held()) for _ in range(2))
         begun.go_on()
         assert passes() == before + 2
         begun.cancel(), fresh.cancel()

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 import infoprune as ip
@@ -61,6 +63,48 @@ def test_evidence_is_merged_saved_and_loaded(tmp_path):
     whole.save(tmp_path / "seen.safetensors")
     loaded = ip.Observations.load(tmp_path / "seen.safetensors")
     assert torch.equal(scores(model, "0", loaded), scores(model, "0", whole))
+
+
+def test_halves_of_the_evidence_add_up_and_survive_files_and_merging(tmp_path):
+    model, batches = network(), pictures(5)
+    whole = ip.observe(model, batches, moments=True, progress=False)
+    one, other = whole.moments.halves()
+    assert sorted(float(half.layers["2"].count) for half in (one, other)) == [16 * 36 * 2, 16 * 36 * 3]
+    torch.testing.assert_close(one.layers["2"].xz + other.layers["2"].xz, whole.moments.layers["2"].xz)
+    whole.save(tmp_path / "seen.safetensors")
+    loaded = ip.Observations.load(tmp_path / "seen.safetensors").moments.halves()
+    assert all(torch.equal(a.layers["2"].xz, b.layers["2"].xz) for a, b in zip(loaded, (one, other), strict=True))
+    single, more = (ip.observe(model, [x], moments=True, progress=False) for x in batches[:2])
+    with pytest.raises(UnusableData, match="two batches or more"):
+        ConditionalImportance(single).errors(model, IMAGE)
+    counts = [float(half.layers["2"].count) for half in single.merge(more).moments.halves()]
+    assert counts == [16 * 36, 16 * 36]
+
+
+def test_standard_errors_are_what_other_samples_change():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()
+    losses, errors = [], []
+    for _ in range(20):
+        seen = ip.observe(model, [torch.randn(64, 5) for _ in range(4)], moments=True, progress=False)
+        losses.append(ConditionalImportance(seen).losses(model, torch.zeros(2, 5))["0"])
+        errors.append(ConditionalImportance(seen).errors(model, torch.zeros(2, 5))["0"])
+    assert errors[0][-1] == 0  # all units stay
+    spread, told = np.std(losses, axis=0, ddof=1)[1:-1], np.sqrt(np.mean(np.square(errors), axis=0))[1:-1]
+    assert 0.65 < float(np.mean(told / spread)) < 1.5  # 20 draws tell a spread to a sixth
+
+
+def test_moments_of_a_file_without_halves_are_read_and_have_no_standard_errors(tmp_path):
+    model, path = network(), tmp_path / "seen.safetensors"
+    seen = ip.observe(model, pictures(), moments=True, progress=False)
+    seen.save(path)
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({name: t for name, t in tensors.items() if not name.startswith("half.")}, path, about)
+    loaded = ip.Observations.load(path)
+    assert torch.equal(scores(model, "0", loaded), scores(model, "0", seen))
+    with pytest.raises(UnusableData, match="kept without halves"):
+        ConditionalImportance(loaded).errors(model, IMAGE)
 
 
 def test_evidence_of_another_network_or_none_is_refused():

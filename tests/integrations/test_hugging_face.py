@@ -285,6 +285,22 @@ def test_what_left_is_said_by_what_stays_before_the_step_is_taken():
     assert all(torch.equal(a, b) for a, b in zip(by_hand.parameters(), model.parameters(), strict=True))
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in model.parameters()}
+    assert hf.compensations_of(model.config) == (done,)
+
+
+def test_a_saved_config_tells_what_was_refitted(tmp_path):
+    dense = vision()
+    model = hf.prune_(copy.deepcopy(dense), pictures(), exact_half(dense, pictures()))
+    with pytest.raises(InfopruneError, match="config holds no plan"):
+        hf.compensate_(copy.deepcopy(dense), dense, [{"pixel_values": pictures(16)}], progress=False)
+    done = hf.compensate_(model, dense, [{"pixel_values": pictures(16)}], progress=False)
+    model.save_pretrained(tmp_path)
+    loaded = IMAGES.from_pretrained(tmp_path)
+    assert hf.compensations_of(loaded.config) == (done,)
+    assert torch.equal(loaded(pictures()).logits, model.eval()(pictures()).logits)
+    plan = exact_half(loaded, pictures())
+    assert hf.compensations_of(hf.prune_(loaded, pictures(), plan).config) == (done,)
+    assert not hf.compensations_of(dense.config)
 
 
 def test_several_processes_are_refused():

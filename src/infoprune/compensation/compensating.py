@@ -8,21 +8,22 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from infoprune.compensation.attention import absorb_scales_, put_together, step_by_step, taken_apart
 from infoprune.compensation.history import note_compensation
 from infoprune.compensation.judging import errors, output_errors
 from infoprune.compensation.lockstep import refit_in_lockstep
 from infoprune.compensation.norms import relative_, tracking_norms
 from infoprune.compensation.pictures import Pictures
-from infoprune.compensation.readers import Reader, readers_of
+from infoprune.compensation.readers import Reader, held_as, readers_of
 from infoprune.compensation.result import Compensation, Row
+from infoprune.compensation.scores import keep_scores_
 from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.watching import called, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
-from infoprune.graph.verify import structural_copy
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.require import require_model
 from infoprune.surgery.history import plans_of
@@ -49,38 +50,50 @@ def compensate_(
     dense ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
-    were, and so is `pruned` if anything fails. Memory holds what both networks hold of `samples` samples in the midst
-    of a forward pass, however many the loader has. It is read several times; one that can be read once, an iterator,
-    is held in memory. Under `torchrun` every process reads `samples` of its own, sums are taken over all processes, and
-    all end with the same weights.
+    were, and so is `pruned` if anything fails. Of what both networks hold of `samples` samples in the midst of a
+    forward pass, 1 GiB stays in memory and the rest in a temporary file. The loader is read several times; one that can
+    be read once, an iterator, is held in memory. Under `torchrun` every process reads `samples` of its own, sums are
+    taken over all processes, and all end with the same weights.
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
     survivors = Survivors.of(dense, _plans(pruned, plan))
-    trial = structural_copy(pruned)
-    readers, alone = readers_of(trial, dense, survivors)
+    trial, whole = taken_apart(pruned), taken_apart(dense)
+    readers, alone = readers_of(trial, whole, survivors)
     survivors.require_ancestor(pruned, dense, _settable(pruned, readers))
     device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
     pictures = Pictures.of(loader, samples, device, progress=progress)
-    with undisturbed(dense), undisturbed(pruned):
-        readers, silent = called(dense, readers, pictures)
+    with step_by_step(), undisturbed(whole), undisturbed(trial), undisturbed(pruned):
+        before = {**named_tensors(trial), **dict(trial.named_parameters(remove_duplicate=False))}
+        if keep_scores_(trial, whole, survivors, pictures):
+            readers, alone = readers_of(trial, whole, survivors)
+        readers, silent = called(whole, readers, pictures)
         alone |= dict.fromkeys(silent, "it is not called as a module")
-        rows, outputs = _told_by_readers(trial, pruned, dense, readers, pictures)
-        moved = _told_by_norms(trial, dense, survivors, pictures, outputs)
-        commit(pruned, trial)
+        rows, outputs = _told_by_readers(trial, pruned, whole, readers, pictures, before)
+        moved = _told_by_norms(trial, whole, survivors, pictures, outputs)
+        commit(pruned, put_together(trial))
     done = Compensation(rows, alone, outputs, moved, *pictures.counts)
     note_compensation(pruned, done)
     return done
 
 
 def _told_by_readers(
-    trial: nn.Module, pruned: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
+    trial: nn.Module,
+    pruned: nn.Module,
+    dense: nn.Module,
+    readers: Sequence[Reader],
+    pictures: Pictures,
+    before: dict[str, Tensor],
 ) -> tuple[tuple[Row, ...], dict[str, float]]:
-    """Refit the trial's readers, unless its outputs are then further from the dense ones than those of `pruned`."""
-    before = named_tensors(trial)
+    """Refit the trial's readers, unless its outputs are then further from the dense ones than those of `pruned`.
+
+    `before` is what it held then.
+    """
     rows = _refitted(trial, dense, readers, pictures)
+    absorb_scales_(trial)
     plain, refitted = output_errors(dense, [pruned, trial], pictures)
     if not rows:
+        put(trial, before)
         return (), {"plain": plain}
     if isfinite(plain) and not refitted <= plain:  # NaN is no better
         put(trial, before)
@@ -155,6 +168,6 @@ def _plans(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan,
 def _settable(pruned: nn.Module, readers: Sequence[Reader]) -> Iterator[str]:
     """Names of the tensors that compensation may have changed before."""
     for reader in readers:
-        yield from (f"{reader.name}.weight", f"{reader.name}.bias")
+        yield from (held_as(reader.name, reader.layer, leaf) for leaf in ("weight", "bias"))
     for name in tracking_norms(pruned):
         yield from (f"{name}.{of}" for of in ("running_mean", "running_var", "num_batches_tracked"))

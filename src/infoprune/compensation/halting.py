@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoprune.compensation.holding import Held, Holdings
 from infoprune.compensation.watching import run
 from infoprune.graph.hooks import hooked
 from infoprune.observe.batches import Batch
@@ -29,14 +30,17 @@ class Pass:
     """One forward pass; `at` is the layer at which it halts, `seen` what that layer reads and, if `after`, gives out.
 
     Those that halt before layers don't hold what layers make of their inputs, which is often several times as much.
+    The batch is the pass's own.
     """
 
-    def __init__(self, model: nn.Module, batch: Batch, *, after: bool = False):
+    def __init__(self, model: nn.Module, batch: Batch, memory: Held, *, after: bool = False):
         self.after = after
         self.at: str | None = None
         self.seen: Any = None
         self.ended = False
         self._error: BaseException | None = None
+        self._holdings = Holdings(memory)
+        self._holdings.own(batch.tensors)
         self._cancelled = False
         self._go, self._halted = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._work, args=(model, batch), daemon=True)
@@ -44,6 +48,8 @@ class Pass:
 
     def go_on(self) -> None:
         """As far as the next layer; an error of the model is raised here."""
+        if self.ended:
+            return
         self._go.release()
         self._halted.acquire()
         if self._error is not None:
@@ -53,7 +59,13 @@ class Pass:
         """What the layer of this name sees; None if it is not called any more."""
         while not self.ended and self.at != name:
             self.go_on()
+        if self.seen is not None:
+            self._holdings.memory.bring(self.seen)
         return self.seen
+
+    def rest(self) -> None:
+        """Nobody looks at what it has seen until it is asked again, so that its tensors may leave memory."""
+        self._holdings.settle()
 
     def cancel(self) -> None:
         """Leave the forward pass where it is."""
@@ -76,7 +88,7 @@ class Pass:
         _thread.running = self
         try:
             if not self._cancelled:
-                with torch.no_grad():
+                with torch.no_grad(), self._holdings.followed():
                     run(model, batch)
         except _Cancelled:
             pass

@@ -7,7 +7,7 @@ reader with all pictures, so that one pass is enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.halting import Pass, halting
+from infoprune.compensation.holding import Held
 from infoprune.compensation.judging import Solution, ratio, squares, standing
 from infoprune.compensation.pictures import Fold, Pictures
 from infoprune.compensation.readers import Reader, channel_axis
 from infoprune.compensation.result import Row
 from infoprune.compensation.solving import refit_in_place
-from infoprune.compensation.watching import MeanInput, require_finite
+from infoprune.compensation.watching import MeanInput, not_finite, require_finite
 from infoprune.compensation.weights import put, shifted, weights_of
+from infoprune.errors import UnusableData
 from infoprune.estimators.covariance import Comoments
 from infoprune.observe.batches import Batch
 from infoprune.observe.reader_layers import samples_of
@@ -32,13 +34,22 @@ from infoprune.progress import counting
 AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
 
 
+class Walk(NamedTuple):
+    """The two passes of one batch, side by side; `place` is its number."""
+
+    place: int
+    part: Fold
+    whole: Pass
+    own: Pass
+
+
 class Told(NamedTuple):
     """Of one batch: what a reader read in the dense network, what it reads in the pruned one, and what it gave out.
 
     The last only of samples that are held out.
     """
 
-    part: Fold
+    walk: Walk
     x: Tensor
     z: Tensor
     y: Tensor | None
@@ -69,16 +80,20 @@ def refit_in_lockstep(
     """
     by_name = {reader.name: reader for reader in readers}
     with ExitStack() as stack:
+        memory = stack.enter_context(Held())
         stack.enter_context(halting(dense, by_name))
         stack.enter_context(halting(trial, by_name))
-        passes = []
-        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "read pictures")):
-            passes.append((part, Pass(dense, batch, after=part == "held out"), Pass(trial, batch)))
-            stack.callback(passes[-1][1].cancel)
-            stack.callback(passes[-1][2].cancel)
+        walks = []
+        for place, (part, batch) in enumerate(
+            _gathered(pictures.parts(("first", "second", "held out"), "read pictures"))
+        ):
+            walks.append(_begun(place, part, batch, dense, trial, memory))
+            stack.callback(walks[-1].whole.cancel)
+            stack.callback(walks[-1].own.cancel)
+            walks[-1].whole.rest()
         done = stack.enter_context(counting(len(readers), "refit", "reader", shown=pictures.progress))
-        for name, told in _side_by_side(passes, by_name):
-            yield from _refitted(trial, dense, by_name[name], told, pictures.device)
+        while (name := _next(walks)) is not None:
+            yield from _refitted(trial, dense, by_name[name], walks, pictures.device)
             done(1)
 
 
@@ -98,42 +113,59 @@ def _gathered(parts: Iterator[tuple[Fold, Batch]]) -> Iterator[tuple[Fold, Batch
     yield from small.items()
 
 
-def _side_by_side(
-    passes: Sequence[tuple[Fold, Pass, Pass]], readers: dict[str, Reader]
-) -> Iterator[tuple[str, list[Told]]]:
-    """Reader after reader, what all batches tell it."""
-    while True:
-        for _, _, own in passes:
-            own.go_on()
-        name = next((own.at for _, _, own in passes if own.at is not None), None)
-        if name is None:
-            return
-        told = []
-        for part, whole, own in passes:
-            seen, seen_dense = own.until(name), whole.until(name)
-            if seen is not None and seen_dense is not None:
-                told.append(_told(readers[name], part, *seen, *seen_dense))
-        yield name, told
+def _begun(place: int, part: Fold, batch: Batch, dense: nn.Module, trial: nn.Module, memory: Held) -> Walk:
+    return Walk(place, part, Pass(dense, batch, memory, after=part == "held out"), Pass(trial, batch, memory))
 
 
-def _told(reader: Reader, part: Fold, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
+def _next(walks: Sequence[Walk]) -> str | None:
+    """The reader at which the first pass that has not ended halts next."""
+    for walk in walks:
+        walk.own.go_on()
+        if walk.own.at is not None:
+            return walk.own.at
+    return None
+
+
+def _told(reader: Reader, walks: Iterable[Walk]) -> Iterator[Told]:
+    """What the batches tell of the reader, one after the other."""
+    for walk in walks:
+        seen, seen_dense = walk.own.until(reader.name), walk.whole.until(reader.name)
+        if seen is not None and seen_dense is not None:
+            _require_columns(reader, seen_dense[0])
+            yield _of_the_same_places(reader, walk, *seen, *seen_dense)
+        walk.own.rest()
+        walk.whole.rest()
+
+
+def _require_columns(reader: Reader, x: Tensor) -> None:
+    groups, _, _, columns = reader.target.shape
+    wanted, found = groups * columns * reader.pixels, x.shape[channel_axis(reader.layer, x)]
+    if found != wanted:
+        raise UnusableData(f"{reader.name} read {found} numbers instead of {wanted}; give pictures of one size")
+
+
+def _of_the_same_places(reader: Reader, walk: Walk, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
     """Behind tokens that left, where x and z are not of the same places, what stayed of x stands in for z."""
     places = [t.numel() // t.shape[channel_axis(reader.layer, t)] for t in (x, z)]
-    return Told(part, x, z if places[0] == places[1] else reader.selected(x), y)
+    return Told(walk, x, z if places[0] == places[1] else reader.selected(x), y)
 
 
 def _refitted(
-    trial: nn.Module, dense: nn.Module, reader: Reader, told: Sequence[Told], device: torch.device
+    trial: nn.Module, dense: nn.Module, reader: Reader, walks: Sequence[Walk], device: torch.device
 ) -> Iterator[Row]:
     """The reader's row once the trial holds the better of both weights; none for one that reads what it read before."""
-    fed = over_processes(_fed(reader, told, device))
+    fed = over_processes(_fed(reader, walks, device))
     require_finite(reader.name, *(seen for half in fed.halves.values() for seen in half))
     if fed.same:
         return
     ways = _ways(reader, dense, fed)
     sums = torch.zeros(len(ways) + 2, dtype=torch.float64)
-    sums += sum(squares([standing(reader), *ways], y, z) for _, _, z, y in told if y is not None)
+    for told in _told(reader, [walk for walk in walks if walk.part == "held out"]):
+        assert told.y is not None
+        sums += squares([standing(reader), *ways], told.y, told.z)
     total, *gaps = over_processes(sums)
+    if not total.isfinite():
+        raise not_finite(reader.name)
     plain, *refitted = (ratio(gap, total) for gap in gaps)
     best = min(range(len(ways)), key=refitted.__getitem__)
     row = Row.of(ways[best], plain, refitted[best])
@@ -142,15 +174,13 @@ def _refitted(
     yield row
 
 
-def _fed(reader: Reader, told: Sequence[Told], device: torch.device) -> Fed:
+def _fed(reader: Reader, walks: Sequence[Walk], device: torch.device) -> Fed:
     fed = _nothing(reader, device)
-    for seed, (part, x, z, _) in enumerate(told):
+    for walk, x, z, _ in _told(reader, [walk for walk in walks if walk.part != "held out"]):
         fed.same &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
-        if part == "held out":
-            continue
-        a, b = (samples_of(reader.layer, t, reader.pixels, seed) for t in (x, z))
-        fed.halves[part][0].add_(a, b)
-        fed.halves[part][1].add_(b, b)
+        a, b = (samples_of(reader.layer, t, reader.pixels, walk.place) for t in (x, z))
+        fed.halves[walk.part][0].add_(a, b)
+        fed.halves[walk.part][1].add_(b, b)
         fed.dense.note(reader.layer, x)
         fed.own.note(reader.layer, z)
     return fed

@@ -37,6 +37,8 @@ class Pictures:
     def of(cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool) -> Pictures:
         if not isinstance(loader, Iterable):
             raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
+        if not isinstance(samples, int) or isinstance(samples, bool):
+            raise TypeError(f"samples is {samples!r}; give a whole number of at least {FEWEST}")
         if samples < FEWEST:
             raise UnusableData(f"samples is {samples}; compensation needs at least {FEWEST}")
         if isinstance(loader, Iterator):
@@ -54,22 +56,33 @@ class Pictures:
     def parts(self, wanted: Iterable[Fold], about: str) -> Iterator[tuple[Fold, Batch]]:
         """One pass over the loader: of every batch the samples of each wanted part, by turns."""
         seen, wanted = 0, set(wanted)
+        one: Batch | None = None  # as long as all samples are this one
         with kept_randomness(), counting(self.samples, about, "sample", shown=self.progress) as done:
             for batch in first(read(self.batches), self.samples):
                 for part in sorted(wanted):
                     places = [i for i in range(len(batch)) if TURNS[(seen + i) % len(TURNS)] == part]
                     if places:
                         yield part, batch.map(_picked(places)).to(self.device)
+                one = batch.map(_picked([0])) if not seen else one
+                one = None if one is None or _differs(batch, one) else one
                 seen += len(batch)
                 done(len(batch))
         self._seen[:] = [seen]
         if seen < FEWEST:
             found = f"gave {seen} samples" if seen else "is empty"
             raise UnusableData(f"the loader {found}; compensation needs at least {FEWEST}, better 256 and more")
+        if one is not None:
+            raise UnusableData(f"all {seen} samples are the same one; compensation needs different ones, better 256")
 
 
 def _picked(places: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda t: t[places]
+
+
+def _differs(batch: Batch, one: Batch) -> bool:
+    if [t.shape[1:] for t in batch.inputs] != [t.shape[1:] for t in one.inputs]:
+        return True
+    return not all(torch.equal(a, b.expand_as(a)) for a, b in zip(batch.inputs, one.inputs, strict=True))
 
 
 def _as_given(batch: Batch) -> Any:

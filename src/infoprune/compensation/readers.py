@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoprune.compensation.attention import InProjection
 from infoprune.compensation.survivors import Survivors
 from infoprune.graph.slicing import SitePart
 from infoprune.observe.reader_layers import columns_of, groups_of, input_axis, is_conv1d, reads
@@ -66,6 +67,11 @@ class Reader:
         return y.index_select(channel_axis(self.layer, y), self.rows.to(y.device))
 
 
+def held_as(name: str, layer: Any, leaf: str) -> str:
+    """The model's name for a tensor of this layer."""
+    return f"{name}_{leaf}" if isinstance(layer, InProjection) else f"{name}.{leaf}"
+
+
 def answer(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What a layer makes of x with this weight and bias; none of its hooks runs."""
     own = dict(layer._parameters)
@@ -115,12 +121,12 @@ def _reader(name: str, layer: Any, whole: Any, survivors: Survivors) -> Reader |
         return None
     if groups_of(layer) != groups_of(whole):
         return "whole groups of it left"
-    axis, shape = input_axis(layer), whole.weight.shape
-    left = survivors.along(f"{name}.weight", axis, shape[axis])
+    axis, shape, weight = input_axis(layer), whole.weight.shape, held_as(name, layer, "weight")
+    left = survivors.along(weight, axis, shape[axis])
     pixels = 1
     if not isinstance(layer, nn.modules.conv._ConvNd) and len(left) < shape[axis]:
-        pixels = _pixels(survivors.edits, f"{name}.weight", axis, left, shape[axis])
-    rows = survivors.along(f"{name}.weight", 1 - axis, shape[1 - axis])
+        pixels = _pixels(survivors.edits, weight, axis, left, shape[axis])
+    rows = survivors.along(weight, 1 - axis, shape[1 - axis])
     target = columns_of(layer, whole.weight.detach().index_select(1 - axis, rows.to(whole.weight.device)), pixels)
     kept = _per_group(layer, left[::pixels] // pixels, target.shape[-1])
     if kept is None:
@@ -202,4 +208,5 @@ def _small_input(layer: Any) -> list[int]:
 
 def _holders(model: nn.Module) -> Mapping[int, int]:
     """How many places hold a parameter."""
-    return Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    modules = [module for module in model.modules() if not isinstance(module, InProjection)]
+    return Counter(id(p) for module in modules for p in module._parameters.values() if p is not None)

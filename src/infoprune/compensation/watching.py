@@ -157,4 +157,8 @@ def _nothing(reader: Reader, device: torch.device) -> Evidence:
 
 def require_finite(name: str, *moments: Comoments) -> None:
     if not all(bool(seen.xz.sum().isfinite()) for seen in moments):
-        raise UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")
+        raise not_finite(name)
+
+
+def not_finite(name: str) -> UnusableData:
+    return UnusableData(f"{name} read NaN or infinite numbers; check the pictures and the dense model's weights")

@@ -51,6 +51,9 @@ class Comoments:
     def __add__(self, other: Comoments) -> Comoments:
         return Comoments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
+    def __sub__(self, other: Comoments) -> Comoments:
+        return Comoments(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
     def means(self) -> tuple[Tensor, Tensor]:
         """The means of x and of z."""
         return self.x / self.count, self.z / self.count

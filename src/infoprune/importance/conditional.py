@@ -66,6 +66,16 @@ class ConditionalImportance(GroupImportance):
         scores = score_sites(Graph.trace(model, example_inputs), replace(self, normalizer=None))
         return {site: np.append(np.sort(lost)[::-1], 0.0) for site, lost in scores.items()}
 
+    def errors(self, model: nn.Module, example_inputs: Any) -> dict[str, np.ndarray]:
+        """site -> standard errors of its `losses`, from the two halves of the batches: half of what lies between them.
+
+        Of single widths they are rough, with one degree of freedom each. They say how much the losses would be others
+        with other samples, and not that a fit from few samples promises too much.
+        """
+        halves = (replace(self, seen=replace(self.seen, moments=half)) for half in self._moments.halves())
+        one, other = (half.losses(model, example_inputs) for half in halves)
+        return {site: np.abs(lost - other[site]) / 2 for site, lost in one.items()}
+
     def elimination(self, members: Sequence[Member], roots: Sequence[int]) -> Elimination | None:
         """The order in which the units of a group leave, and what each costs."""
         others = _others(members, roots)

@@ -24,8 +24,12 @@ class Batch:
     labels: Tensor | None
 
     @property
+    def inputs(self) -> list[Tensor]:
+        return [t for t in [*self.args, *self.kwargs.values()] if isinstance(t, Tensor)]
+
+    @property
     def tensors(self) -> list[Tensor]:
-        return [t for t in [*self.args, *self.kwargs.values(), self.labels] if isinstance(t, Tensor)]
+        return self.inputs if self.labels is None else [*self.inputs, self.labels]
 
     def __len__(self) -> int:
         return len(self.tensors[0])

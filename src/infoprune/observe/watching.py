@@ -44,7 +44,7 @@ def observe(
     What is kept is the unbiased HSIC between all layers, linear kernel, over blocks of at most 64
     samples. Each layer's Gram matrix is computed once a block, exactly, as the layer runs. Where labels are
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
-    With `moments` so are means and covariances of what every layer reads (8 bytes for each pair of its columns, layers
+    With `moments` so are means and covariances of what every layer reads (16 bytes for each pair of its columns, layers
     of up to 4,096 columns). No activation is stored, so memory does not grow with the number of samples.
     """
     require_model(model)

@@ -10,6 +10,8 @@ with toolkit("transformers", extra="transformers"):
     import transformers as _transformers  # noqa: F401
 
 from infoprune.integrations.transformers.pruned import PrunedConfig as PrunedConfig
+from infoprune.integrations.transformers.pruned import compensate_ as compensate_
+from infoprune.integrations.transformers.pruned import compensations_of as compensations_of
 from infoprune.integrations.transformers.pruned import plans_of as plans_of
 from infoprune.integrations.transformers.pruned import prune_ as prune_
 from infoprune.integrations.transformers.pruned import record_ as record_

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from infoprune.compensation import Compensation
 from infoprune.errors import InfopruneError
 from infoprune.integrations.pruning_callback import cut_
-from infoprune.integrations.transformers.pruned import prune_
+from infoprune.integrations.transformers.pruned import prune_, tell_
 from infoprune.surgery import Plan, rebuild_optimizer
 
 Planner = Callable[[nn.Module, Any], Plan]
@@ -25,7 +25,7 @@ class PruneCallback(TrainerCallback):
     from the pruned network, `AutoModelFor....from_pretrained(checkpoint)`. Inputs are moved to the model's device.
     The best checkpoint so far is forgotten: it has other shapes and can't be loaded into the pruned network.
     `compensate` is a loader of the model's inputs, such as the trainer's own, whose labels are not read: with it what
-    left is said by what stays before the step is taken. `compensations` tells what that did, stage by stage.
+    left is said by what stays before the step is taken. `compensations` and the model's config tell what that did.
     """
 
     def __init__(
@@ -59,5 +59,6 @@ class PruneCallback(TrainerCallback):
         done = cut_(model, plan, lambda _: prune_(model, inputs, plan), self.compensate)
         if done is not None:
             self.compensations[state.global_step] = done
+            tell_(model, done)
         rebuild_optimizer(optimizer, plan, model)
         state.best_metric = state.best_model_checkpoint = None

@@ -8,7 +8,7 @@ network and carries the plans out; transformers' own loader then fills it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,12 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import infoprune
 from infoprune.artifact import hugging_face
+from infoprune.compensation import Compensation
 from infoprune.errors import BadArtifact, InfopruneError, StalePlan
 from infoprune.surgery.checked import mapping, sequence
 from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
+
+TOLD = "compensations"
 
 
 class PrunedConfig(PretrainedConfig):
@@ -34,7 +37,7 @@ class PrunedConfig(PretrainedConfig):
         told = mapping(config_dict.get("infoprune"), "infoprune")
         architecture = mapping(told.get("architecture"), "architecture")
         kind, name = mapping(architecture.get("arguments"), "arguments").get("model_type"), architecture.get("name")
-        section = _section(name, kind, [plan_from(p) for p in sequence(told.get("plans"), "plans", 1000)])
+        section = _section(name, kind, [plan_from(p) for p in sequence(told.get("plans"), "plans", 1000)], _done(told))
         fields = {**hugging_face.plain(config_dict), **_kept(config_dict)}
         hugging_face.check(str(name), {"model_type": kind, "config": hugging_face.plain(config_dict)})
         config_type, _ = _types(hugging_face.dense_class(str(name)), str(kind))
@@ -57,7 +60,7 @@ def record_(model: PreTrainedModel, plan: Plan | Sequence[Plan]) -> PreTrainedMo
     old, plans = model.config, (plan,) if isinstance(plan, Plan) else tuple(plan)
     config_type, _ = _types(_dense_type(model), arguments["model_type"])
     fields = json.loads(old.to_json_string(use_diff=False))
-    section = _section(name, arguments["model_type"], [*plans_of(old), *plans])
+    section = _section(name, arguments["model_type"], [*plans_of(old), *plans], compensations_of(old))
     config = config_type.from_dict({**hugging_face.plain(fields), **_kept(fields), "infoprune": section})
     config._attn_implementation = old._attn_implementation
     for module in model.modules():
@@ -70,6 +73,34 @@ def plans_of(config: Any) -> list[Plan]:
     """The plans that a config holds, in the order in which they were carried out."""
     told = getattr(config, "infoprune", None)
     return [plan_from(p) for p in told["plans"]] if isinstance(told, Mapping) else []
+
+
+def compensate_(model: PreTrainedModel, dense: nn.Module, loader: Iterable[Any], **options: Any) -> Compensation:
+    """`infoprune.compensate_`, after which `save_pretrained`, `push_to_hub` and checkpoints tell of it too."""
+    if not plans_of(model.config):
+        raise InfopruneError(
+            "the model's config holds no plan, so that it can't tell what was refitted; prune with prune_() of "
+            "infoprune.integrations.transformers, or call record_(model, plan)"
+        )
+    done = infoprune.compensate_(model, dense, loader, **options)
+    tell_(model, done)
+    return done
+
+
+def tell_(model: PreTrainedModel, done: Compensation) -> None:
+    """Write into the config of a pruned network what was refitted."""
+    config: Any = model.config
+    config.infoprune = {**config.infoprune, TOLD: [*config.infoprune.get(TOLD, []), done.to_json()]}
+
+
+def compensations_of(config: Any) -> tuple[Compensation, ...]:
+    """What a config says was refitted after surgery, in order."""
+    told = getattr(config, "infoprune", None)
+    return _done(told) if isinstance(told, Mapping) else ()
+
+
+def _done(told: Mapping[str, Any]) -> tuple[Compensation, ...]:
+    return tuple(Compensation.from_json(one) for one in sequence(told.get(TOLD, []), TOLD, 1000))
 
 
 # -------------------------------------------------------------------------------------------------------- types
@@ -130,9 +161,10 @@ def _files(mapped: Any, model_type: str, name: str) -> bool:
 # ------------------------------------------------------------------------------------------------------- config
 
 
-def _section(name: Any, model_type: Any, plans: Sequence[Plan]) -> dict[str, Any]:
+def _section(name: Any, model_type: Any, plans: Sequence[Plan], done: Sequence[Compensation]) -> dict[str, Any]:
     architecture = {"source": "transformers", "name": name, "arguments": {"model_type": model_type}}
-    return {"architecture": architecture, "plans": [json.loads(plan.to_json()) for plan in plans]}
+    section = {"architecture": architecture, "plans": [json.loads(plan.to_json()) for plan in plans]}
+    return {**section, TOLD: [one.to_json() for one in done]} if done else section
 
 
 def _kept(fields: Mapping[str, Any]) -> dict[str, Any]:
