@@ -55,7 +55,7 @@ WHEN_REHEARSED = {
     ),
     "budget of tokens": ({**VIT, "tokens": {"keep": 0.001}}, Infeasible, "cheapest reachable"),
     "blocks and channels": ({"budget": {"macs": 1e-4}, "depth": JOINT}, Infeasible, "no depth"),
-    "blocks": ({"budget": None, "depth": {"keep_units": 20}}, Infeasible, "50"),
+    "blocks": ({"budget": None, "depth": {"keep_units": 50}}, Infeasible, "50"),
     "layer": ({"budget": {"macs": 0.5, "ignored_layers": ["convv1"]}}, UnknownName, "did you mean"),
     "solver": ({"budget": {"macs": 0.5, "solver": "linear"}}, BadRecipe, "linear solver needs p = 1"),
     "task": (
