@@ -63,7 +63,7 @@ def test_a_run_without_tuning_is_what_compensate_gives_by_hand(tmp_path):
     assert way.moments[0].accuracy.value == pytest.approx(accuracy(plain, task))
     assert way.moments[1].accuracy.value == way.moments[2].accuracy.value == pytest.approx(accuracy(told, task))
     assert way.compensation == done == read_config(tmp_path / "out" / "artefact").compensations[0]
-    assert (done.fitted_on, done.held_out) == (30, 10)
+    assert (done.fitted_on, done.held_out) == (35, 5)
 
 
 def test_the_page_and_the_summary_show_the_way_back(tmp_path, capsys):

@@ -42,12 +42,12 @@ def compensate_(
     """Let what stayed in `pruned` say what left told its readers in `dense`; in place, all of it or nothing.
 
     `pruned` is `dense` after `prune_`, `loader` gives what both take (labels are not read); `plan` is what it went
-    through, one plan or several in their order, where `prune_` was not called on this very object. On three quarters
-    of the samples every layer that lost inputs is refitted in closed form, without a gradient, one after the other:
-    each is to answer as in the dense network given what the layers before it, refitted already, feed it. Then batch
-    norms move their statistics as far as what they see has moved. On the last quarter a reader whose error does not
-    fall keeps its plain slice, and each of the two steps stays only where the network's outputs come closer to the
-    dense ones.
+    through, one plan or several in their order, where `prune_` was not called on this very object. On seven eighths of
+    the samples every layer that lost inputs is refitted in closed form, without a gradient, one after the other: each
+    is to answer as in the dense network given what the layers before it, refitted already, feed it. Then batch norms
+    move their statistics as far as what they see has moved. On the last eighth a reader whose error does not fall
+    keeps its plain slice, and each of the two steps stays only where the network's outputs come closer to the dense
+    ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
     were, and so is `pruned` if anything fails. Of what both networks hold of `samples` samples in the midst of a
