@@ -27,10 +27,10 @@ def pruned():
     return ip.prune_(model, X, plan), plan
 
 
-def with_nan_in_a_buffer():
+def with_nan_in_a_buffer(call):
     model = make(Residual)
     model.bn.running_mean[0] = float("nan")
-    planning(model)
+    call(model)
 
 
 WRONG = {
@@ -50,7 +50,18 @@ WRONG = {
     "solver": (lambda: planning(solver=3), "solver is 3; give a name of `infoprune list solvers`"),
     "an empty batch": (lambda: planning(x=X[:0]), r"hold an empty tensor, \[0, .*\]; give one example"),
     "NaN inputs": (lambda: planning(x=X * float("nan")), "hold NaN; give numbers"),
-    "NaN in a buffer": (with_nan_in_a_buffer, r"the buffer bn\.running_mean holds NaN; load weights"),
+    "NaN in a buffer": (
+        lambda: with_nan_in_a_buffer(planning),
+        r"the buffer bn\.running_mean holds NaN; load weights",
+    ),
+    "prune_ with NaN inputs": (
+        lambda: ip.prune_(make(Residual), X * float("nan"), planning()),
+        "example_inputs hold NaN; give numbers",
+    ),
+    "prune_ with NaN in a buffer": (
+        lambda: with_nan_in_a_buffer(lambda model: ip.prune_(model, X, planning())),
+        r"the buffer bn\.running_mean holds NaN; load weights",
+    ),
     "plan in inference mode": (lambda: in_inference_mode(planning), r"inside torch\.inference_mode\(\)"),
     "measure in inference mode": (
         lambda: in_inference_mode(lambda: ip.measure(make(Residual), X)),

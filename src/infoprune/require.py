@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from numbers import Real
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from infoprune.errors import BadWeights
 
 
 def require_model(model: object, name: str = "model") -> None:
@@ -42,6 +45,18 @@ def require_number(value: object, name: str) -> None:
     """TypeError unless it is a real number; True is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r:.60}; give a number")
+
+
+def require_numbers(model: nn.Module, inputs: Iterable[Tensor]) -> None:
+    """ValueError for inputs, and BadWeights for buffers, from which nothing can be computed."""
+    for tensor in inputs:
+        if tensor.numel() == 0:
+            raise ValueError(f"example_inputs hold an empty tensor, {list(tensor.shape)}; give one example")
+        if tensor.is_floating_point() and tensor.isnan().any():  # infinities are how masks are written
+            raise ValueError("example_inputs hold NaN; give numbers")
+    damaged = next((name for name, buffer in model.named_buffers() if buffer.isnan().any()), None)
+    if damaged is not None:
+        raise BadWeights(f"the buffer {damaged} holds NaN; load weights that are finite")
 
 
 def require_seen() -> None:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch_pruning as tp
-from torch import Tensor, nn
+from torch import nn
 
 from infoprune.budgets import Budget
-from infoprune.errors import BadWeights
 from infoprune.graph.arguments import Arguments
-from infoprune.require import require_importance, require_seen
+from infoprune.require import require_importance, require_numbers, require_seen
 
 OF_GRADIENTS = (tp.importance.GroupTaylorImportance, tp.importance.GroupHessianImportance)
 
@@ -19,23 +18,12 @@ OF_GRADIENTS = (tp.importance.GroupTaylorImportance, tp.importance.GroupHessianI
 def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping[str, Any]) -> None:
     """Raise TypeError, ValueError or BadWeights for the first argument that can't be meant."""
     require_seen()
-    for tensor in Arguments.of(example_inputs).tensors:
-        _check_input(tensor)
-    damaged = next((name for name, buffer in model.named_buffers() if buffer.isnan().any()), None)
-    if damaged is not None:
-        raise BadWeights(f"the buffer {damaged} holds NaN; load weights that are finite")
+    require_numbers(model, Arguments.of(example_inputs).tensors)
     _check_importance(model, importance)
     _check_terms(**{name: terms[name] for name in ("budgets", "rates", "num_heads", "solver", "ignored_layers")})
     for name, method, maker in (("depth", "plan", "DepthPath"), ("tokens", "within", "TokenPath")):
         if terms[name] is not None and not callable(getattr(terms[name], method, None)):
             raise TypeError(f"{name} is {terms[name]!r:.60}; give an infoprune.{maker} or leave it out")
-
-
-def _check_input(tensor: Tensor) -> None:
-    if tensor.numel() == 0:
-        raise ValueError(f"example_inputs hold an empty tensor, {list(tensor.shape)}; give one example")
-    if tensor.is_floating_point() and tensor.isnan().any():  # infinities are how masks are written
-        raise ValueError("example_inputs hold NaN; give numbers")
 
 
 def _check_importance(model: nn.Module, importance: Any) -> None:

@@ -17,7 +17,7 @@ from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
 from infoprune.graph.verify import structural_copy
 from infoprune.graph.wrappers import bare, for_surgery
-from infoprune.require import require_model, require_seen
+from infoprune.require import require_model, require_numbers, require_seen
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan
 from infoprune.surgery.inputs import described, shapes
@@ -36,6 +36,8 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     """
     require_model(model)
     require_seen()
+    if certify:
+        require_numbers(model, Arguments.of(example_inputs).tensors)
     given, model = model, for_surgery(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
