@@ -60,7 +60,7 @@ class Cut(ABC):
         return ""
 
     def reach(self, model: nn.Module, x: Tensor) -> Mapping[str, tuple[int, int]]:
-        """The least and the most that what is decided may leave of the dense `model`; empty where its price is known."""
+        """The least and the most that it may leave of the dense `model`; empty where its price is known."""
         return {}
 
     # ------------------------------------------------------------------------------------------------ afterwards
