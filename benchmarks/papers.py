@@ -110,20 +110,24 @@ def table(paper: str, found: dict[tuple[str, tuple[str, ...]], dict[str, Any]]) 
         f"| table | network | printed MACs | ours{counted} | printed parameters | ours | `infoprune run` |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *(_line(row, found[row.recipe, row.settings]) for row in rows)])
+    return "\n".join([*lines, *(_line(row, found.get((row.recipe, row.settings))) for row in rows)])
 
 
-def _line(row: Row, found: dict[str, Any]) -> str:
-    macs, params = _amount(found["counted"] / 1e6, row.macs), "-"
-    if found["counted"] != found["macs"]:
-        macs += f"; {_amount(found['macs'] / 1e6, row.macs)} MACs"
-    if row.params is not None:
-        params = f"{found['params'] / 1e6:.{3 if row.params < 1 else 2}f} M"
-    changes = "".join(f" --set {setting}" for setting in row.settings)
+def _line(row: Row, found: dict[str, Any] | None) -> str:
+    macs, params = ("not on file", "not on file") if found is None else _ours(row, found)
     kept = f" ({_kept(row)})" if row.kept else ""
     printed = "-" if row.params is None else f"{row.params:.2f} M"
-    cells = [row.table, row.name + kept, _amount(row.macs, row.macs), macs, printed, params, f"`{row.recipe}{changes}`"]
+    command = f"`{f'{row.recipe} {row.changes}'.strip()}`"
+    cells = [row.table, row.name + kept, _amount(row.macs, row.macs), macs, printed, params, command]
     return f"| {' | '.join(cells)} |"
+
+
+def _ours(row: Row, found: dict[str, Any]) -> tuple[str, str]:
+    macs = _amount(found["counted"] / 1e6, row.macs)
+    if found["counted"] != found["macs"]:
+        macs += f"; {_amount(found['macs'] / 1e6, row.macs)} MACs"
+    params = "-" if row.params is None else f"{found['params'] / 1e6:.{3 if row.params < 1 else 2}f} M"
+    return macs, params
 
 
 def _kept(row: Row) -> str:
