@@ -31,8 +31,8 @@ class Row:
         return " ".join(f"--set {shlex.quote(setting)}" for setting in self.settings)
 
 
-def _capacity(table: str, name: str, recipe: str, macs: float, params: float, *settings: str, why: str = "") -> Row:
-    return Row("capacity", table, name, recipe, macs, params, settings, why=why)
+def _capacity(table: str, name: str, recipe: str, macs: float, params: float, *settings: str) -> Row:
+    return Row("capacity", table, name, recipe, macs, params, settings)
 
 
 def _shares(macs: float, params: float, *more: str) -> tuple[str, ...]:
