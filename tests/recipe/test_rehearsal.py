@@ -12,6 +12,7 @@ from infoprune.cli import main
 from infoprune.data import datasets, facts_of
 from infoprune.errors import BadRecipe, Infeasible, NotACut, UnknownName
 from infoprune.recipe import read_recipe, recipe_of, run, running
+from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
 
 SHORT = {"epochs": 1, "reestimate": 0}
@@ -39,10 +40,14 @@ SCENES = {"data": {"name": "scenes", "size": 32, "scenes": 2, "held_out": 2}, "m
 
 # what is written, which error, and what it tells; the first ones are found as the recipe is read
 WHEN_READ = {
+    "batch": ({"budget": {"macs": 0.5, "batch": 8}}, BadRecipe, r"budget\.batch is 8; give it with a latency"),
     "utility": ({"budget": {"macs": 0.5, "utility": 0.5}}, BadRecipe, r"budget\.utility is 0\.5; give a power"),
     "beta": ({"layer_importance": {"name": "nhsic", "beta": -1}}, BadRecipe, r"layer_importance\.beta is -1"),
     "relevance": ({"layer_importance": {"name": "bottleneck", "relevance": -2}}, BadRecipe, "relevance is -2"),
     "trust": ({"layer_importance": {"name": "curves", "trust": 7}}, BadRecipe, r"layer_importance\.trust is 7"),
+    "schedule": ({**VIT, "tokens": {"keep": 0.7, "schedule": {2: 0.5}}}, BadRecipe, "both keep and a schedule"),
+    "no schedule": ({**VIT, "tokens": {"score": "paper"}}, BadRecipe, "neither keep nor a schedule"),
+    "share of tokens": ({**VIT, "tokens": {"schedule": {2: 1.5}}}, BadRecipe, r"tokens\.schedule\.2 is 1\.5"),
     "score": ({**VIT, "tokens": {"keep": 0.7, "score": "capacitty"}}, BadRecipe, "did you mean 'capacity'"),
 }
 JOINT = {"joint": True, "samples": 32}
@@ -65,6 +70,7 @@ WHEN_REHEARSED = {
     ),
     "bits of nowhere": ({"budget": {"bits": 0.5}}, BadRecipe, "name it"),
     "classes": ({"model": {"name": "resnet8_cifar", "num_classes": 2}}, Infeasible, "2 classes and the data 4"),
+    "block": ({**VIT, "tokens": {"schedule": {12: 0.5}}}, UnknownName, "a number from 0 to 5"),
     "split": ({**SCENES, "split": {"at": "nowhere", "share": 0.5}}, UnknownName, "no layer 'nowhere'"),
     "cut": ({**SCENES, "split": {"at": "backbone.body.2.reduce", "share": 0.5}}, NotACut, "is not a cut"),
 }
@@ -173,6 +179,19 @@ def test_a_dry_run_prices_tokens_for_the_classes_of_the_data(tmp_path):
     assert found.cuts == ("tokens (macs 0.7), then readers refitted from 512 pictures, then 0 epochs",)
 
 
+def test_a_schedule_of_tokens_is_that_of_the_recipe(tmp_path):
+    from tests.recipe.tiny import folder
+
+    folder(tmp_path / "data", classes=3, each=3)
+    data = {"name": "folder", "root": str(tmp_path / "data"), "size": 160, "batch": 2, "calibration": 8}
+    tokens = {"schedule": {2: 0.5, "blocks.4": 0.8}, "score": "paper"}
+    found = price(recipe_of(told(tmp_path, model={"name": "test_vit"}, data=data, budget=None, tokens=tokens)))
+    network = build_network("test_vit", classes=3)
+    planned = ip.tokens.plan(network, schedule={2: 0.5, 4: 0.8}, score="paper")
+    assert found.macs_after == planned.prices["macs"].after < found.macs
+    assert found.cuts[0].startswith("tokens (0.5 before block 2, 0.8 before block blocks.4)")
+
+
 def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):
     sections = {"depth": {"keep_units": 2, "samples": 32}, "layer_importance": {"name": "nhsic"}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(told(tmp_path, **sections)))
@@ -180,9 +199,18 @@ def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "not certain  which blocks leave is known when it runs" in out
     assert "not certain  layers weigh alike here; what nhsic measures is known when it runs" in out
+    assert "choices" not in out, "channels leave after the blocks, within a budget"
     assert main(["run", str(tmp_path / "r.yaml"), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["macs_after"] > 0
     assert read_recipe(tmp_path / "r.yaml").depth.keep_units == 2
+
+
+def test_a_dry_run_says_how_far_choices_of_blocks_reach(tmp_path):
+    found = price(recipe_of(told(tmp_path, budget=None, depth={"keep_units": 5, "samples": 32})))
+    (cheap, dear), (few, many) = found.reach["macs"], found.reach["params"]
+    assert cheap <= found.macs_after <= dear < found.macs
+    assert few <= found.params_after <= many < found.params
+    assert f"choices      {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs" in str(found)
 
 
 @pytest.mark.parametrize("name", ["digits", "scenes"])
@@ -192,3 +220,9 @@ def test_facts_are_those_of_the_data(name):
         task, facts = datasets[name](size=size, **options), facts_of(name)
         assert (task.classes, task.shape, task.kind) == (facts.classes, facts.shape(size), facts.kind)
         assert task.train.batch(0, [0])[0].shape[1:] == task.shape
+
+
+def test_a_latency_is_that_of_as_many_pictures_as_the_recipe_says(tmp_path):
+    budget = recipe_of(told(tmp_path, budget={"latency": "8ms", "macs": 0.5, "batch": 4})).budget
+    assert budget.budgets["latency 8ms"] == ip.budgets.latency(at_most="8ms", batch=4, progress=False)
+    assert budget.budgets["macs 0.5"] == ip.budgets.macs(keep=0.5)

@@ -18,8 +18,8 @@ SHORT = [
 
 
 SMALL = {
-    "imagenet-deit_s-tokens": ["model.name=test_vit", "data.size=160"],
-    "imagenet-lvvit_s-tokens": ["model.name=lv_vit_tiny", "data.size=224", "data.batch=2", "tokens.keep=0.75"],
+    "imagenet-deit_s-tokens": ["model.name=test_vit", "data.size=160", "tokens.schedule={2: 0.7}"],
+    "imagenet-lvvit_s-tokens": ["model.name=lv_vit_tiny", "data.size=224", "data.batch=2", "tokens.schedule={1: 0.5}"],
     "coco-yolact": ["model.name=yolact_resnet18_fpn", "data.size=64", "data.batch=4"],
     "stamps-mobilenetv2": ["data.size=64", "data.each=4"],
     "scenes-split": ["data.size=32", "data.scenes=8", "data.held_out=4", "finetune.epochs=0", "finetune.reestimate=0"],

@@ -35,6 +35,27 @@ def params_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def reach(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], keep: int) -> dict[str, tuple[int, int]]:
+    """The least and the most that choices of `keep` units leave, in MACs and in parameters.
+
+    Each end is the price of a choice: the units leave that save most, or least, on their own. Where savings add up, as
+    behind sums, no choice lies outside. Concatenated units read each other, so that others may pass the ends a little.
+    """
+
+    def prices(gone: Sequence[DropBlock]) -> dict[str, int]:
+        reduced = without(model, gone)
+        return {"macs": count_macs(reduced, inputs), "params": params_of(reduced)}
+
+    alone, leave = [prices([edit]) for edit in edits], len(edits) - keep
+    found = {}
+    for name in ("macs", "params"):
+        order = sorted(range(len(edits)), key=lambda i: alone[i][name])  # the most saved first
+        ends = [order[:leave], order[len(order) - leave :]]
+        least, most = (prices([edits[i] for i in sorted(end)])[name] for end in ends)
+        found[name] = (least, most)
+    return found
+
+
 def prices_of(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> dict[str, Price]:
     reduced = without(model, edits)
     return {

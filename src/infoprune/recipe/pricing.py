@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from infoprune.finetune.probing import FACTORS
 from infoprune.measure import measure
@@ -17,7 +18,10 @@ from infoprune.recipe.tasks import task_of, task_of_noise
 
 @dataclass(frozen=True)
 class Priced:
-    """The dense network, the cuts, and what they leave; `unsure` says what only the data can tell about that."""
+    """The dense network, the cuts, and what they leave; `unsure` says what only the data can tell about that.
+
+    `reach` holds the least and the most that choices of blocks leave, where blocks leave last.
+    """
 
     params: int
     macs: int
@@ -27,6 +31,7 @@ class Priced:
     epochs: float
     unsure: tuple[str, ...] = ()
     read: bool = False
+    reach: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         read = "the" if self.read else "no"
@@ -37,9 +42,16 @@ class Priced:
                 f"after        {self.params_after:>15,} parameters {self.macs_after:>17,} MACs  {kept}",
                 *(f"{i}. {cut}" for i, cut in enumerate(self.cuts, 1)),
                 *(f"not certain  {why}" for why in self.unsure),
+                *self._choices(),
                 f"training     {epochs(self.epochs)} in all; {read} data were read, nothing was written",
             ]
         )
+
+    def _choices(self) -> list[str]:
+        if not self.reach:
+            return []
+        (few, many), (cheap, dear) = self.reach["params"], self.reach["macs"]
+        return [f"choices      {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs, by which blocks leave"]
 
 
 def price(recipe: Recipe) -> Priced:
@@ -57,5 +69,5 @@ def price(recipe: Recipe) -> Priced:
         tried = 1 + len(FACTORS) * recipe.finetune.probe
         trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0)
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
-    told = tuple(cut.words() for cut in cuts)
-    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, noise is None)
+    told, reached = tuple(cut.words() for cut in cuts), cuts[-1].reach(model, x) if cuts else {}
+    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, noise is None, reached)

@@ -105,6 +105,8 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
             refuse(f"{path}.floor", share, "the share of units that always stays, above 0 and at most 1")
     for name, fine, need in (
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
+        ("batch", found.batch is None or found.batch >= 1, "a number of pictures, at least 1"),
+        ("batch", found.batch is None or "latency" in limits, "it with a latency; nothing else depends on it"),
         ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
@@ -138,7 +140,15 @@ def _tokens(given: Any, path: str) -> s.TokensSection:
     found = s.TokensSection(**own)
     found = replace(found, score=token_scores.current(found.score))
     _named(f"{path}.score", lambda: token_scores[found.score])
-    return found if 0 < found.keep < 1 else refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
+    if (found.keep is None) == (not found.schedule):
+        have = "both keep and a schedule" if found.schedule else "neither keep nor a schedule"
+        raise BadRecipe(f"{path} has {have}; give e.g. keep: 0.63, or schedule: {{3: 0.7, 6: 0.7, 9: 0.7}}")
+    if found.keep is not None and not 0 < found.keep < 1:
+        refuse(f"{path}.keep", found.keep, "a share between 0 and 1")
+    for block, share in found.schedule.items():
+        if not 0 < share <= 1:
+            refuse(f"{path}.schedule.{block}", share, "the share of tokens that goes on, above 0 and at most 1")
+    return found
 
 
 def _split(given: Any, path: str) -> s.SplitSection:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from infoprune.budgets import Budget, budgets
+from infoprune.budgets.latency import Latency
 from infoprune.finetune import Training
 from infoprune.observe.tasks import Estimate
 
@@ -79,11 +80,13 @@ class LayerImportanceSection:
 class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
-    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers.
+    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. A latency is that of
+    `batch` pictures at once, of one unless told.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
     rates: float | Mapping[str, float] | None = None
+    batch: int | None = None
     round_to: int = 1
     floor: float | Mapping[str, float] = 0.1
     utility: float = -1.0
@@ -94,7 +97,11 @@ class BudgetSection:
     def budgets(self) -> dict[str, Budget]:
         """Each under the words that name it here, such as "macs 0.5"."""
         words = {name: told if isinstance(told, str) else f"{told:g}" for name, told in self.limits.items()}
-        return {f"{name} {words[name]}": budgets[name].parse(told) for name, told in self.limits.items()}
+        return {f"{name} {words[name]}": self._budget(name, told) for name, told in self.limits.items()}
+
+    def _budget(self, name: str, told: float | str) -> Budget:
+        found = budgets[name].parse(told)
+        return replace(found, batch=self.batch) if isinstance(found, Latency) and self.batch is not None else found
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,13 @@ class DepthSection:
 
 @dataclass(frozen=True)
 class TokensSection:
-    """Tokens leave: `keep` is the share of MACs that remains."""
+    """Tokens leave: `keep` is the share of MACs that remains, with one ratio at the usual blocks.
 
-    keep: float
+    Or `schedule` says which share of the tokens that arrive at a block goes on: blocks by number or name.
+    """
+
+    keep: float | None = None
+    schedule: Mapping[str, float] = field(default_factory=dict)
     score: str = "capacity_independence"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar, final
 
 import torch_pruning as tp
+from torch import Tensor, nn
 
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.sections import Recipe, epochs
@@ -57,6 +58,10 @@ class Cut(ABC):
     def unsure(self) -> str:
         """Why its price is not known before it has seen the data; empty where it is."""
         return ""
+
+    def reach(self, model: nn.Module, x: Tensor) -> Mapping[str, tuple[int, int]]:
+        """The least and the most that it may leave of the dense `model`; empty where its price is known."""
+        return {}
 
     # ------------------------------------------------------------------------------------------------ afterwards
 

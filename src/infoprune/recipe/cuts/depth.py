@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from infoprune.data import First
 from infoprune.depth import Energy, plan_depth, removals, unit_energies
+from infoprune.depth.prices import reach
 from infoprune.errors import Infeasible
+from infoprune.graph.arguments import Arguments
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import Cut, Decision
 from infoprune.recipe.sections import DepthSection, Recipe
@@ -46,6 +48,9 @@ class Depth(Cut):
 
     def unsure(self) -> str:
         return "which blocks leave is known when it runs"
+
+    def reach(self, model: nn.Module, x: Tensor) -> Mapping[str, tuple[int, int]]:
+        return reach(model, Arguments.of(x), removals(model, x), self.units)
 
 
 def energies(basis: Basis, section: DepthSection) -> Mapping[str, Energy]:
