@@ -217,4 +217,4 @@ def test_many_sizes_are_not_remembered_for_ever(monkeypatch):
         x = torch.rand(1, 3, side, side)
         assert_same(split(x), model(x))
     (copy,) = split.cloud.copies.idle
-    assert max(map(len, (split.cloud.inputs, copy.cuts, copy.checked))) <= 4
+    assert max(map(len, (split.cloud.inputs, copy.points, copy.checked))) <= 4

@@ -15,7 +15,8 @@ from infoprune.processes import over_processes
 from infoprune.progress import counting
 
 Fold = Literal["first", "second", "held out"]
-TURNS: tuple[Fold, ...] = ("first", "second", "first", "held out", *("second", "first") * 5, "second", "held out")
+FITTED: tuple[Fold, Fold] = ("second", "first")
+TURNS: tuple[Fold, ...] = ("first", *FITTED, "held out", *FITTED * 5, "second", "held out")
 FEWEST = len(TURNS) // 2  # then each fold has some
 
 
