@@ -216,7 +216,7 @@ class Stages:
 def _counted(budgets: Sequence[Budget]) -> list[Counted]:
     """What is known of few tokens holds for many where it is counted, and not where it is predicted."""
     counted = [budget for budget in budgets if isinstance(budget, Counted) and not budget.refine]
-    odd = next((budget.unit for budget in budgets if budget not in counted), None)
+    odd = next((budget.resource for budget in budgets if budget not in counted), None)
     if odd is not None:
         raise ValueError(f"tokens share budgets that are counted, such as macs, not of {odd}; plan for one of these")
     return counted

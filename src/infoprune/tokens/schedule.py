@@ -130,7 +130,7 @@ def _within(budget: Budget, counter: TokenCounter, layout: TokenLayout, score: s
     if not isinstance(budget, Budget):
         raise TypeError(f"budget is {budget!r}; make one with infoprune.budgets.macs(keep=0.6)")
     if not isinstance(budget, macs):
-        raise ValueError(f"tokens are priced in MACs, not in {budget.unit}; use infoprune.budgets.macs(...)")
+        raise ValueError(f"tokens are priced in MACs, not in {budget.resource}; use infoprune.budgets.macs(...)")
     stages, limit = usual_stages(layout), budget.limit(counter.macs(()))
 
     def at(steps: int) -> list[KeepTokens]:
