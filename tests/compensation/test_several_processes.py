@@ -1,15 +1,13 @@
 """Several workers, each with its part of the pictures, all end with the same weights."""
 
 import copy
-import multiprocessing
 import sys
-import warnings
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from tests.compensation.tied_nets import Stream, keeping, pictures
+from tests.two_processes import by_two
 
 import infoprune as ip
 
@@ -23,26 +21,15 @@ def compensated_on(loader):
     return pruned, ip.compensate_(pruned, dense, loader, progress=False)
 
 
-def work(rank, directory):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/meet", rank=rank, world_size=2)
-    pruned, table = compensated_on(pictures(3, 8, 8)[2 * rank : 2 * rank + 2])
-    assert (table.fitted_on, table.held_out) == (84, 12)
-    save_file({name: t.contiguous() for name, t in pruned.state_dict().items()}, f"{directory}/{rank}.safetensors")
-    dist.destroy_process_group()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_two_processes_equal_one(tmp_path):
-    forks = multiprocessing.get_context("fork")
-    workers = [forks.Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads
-        for worker in workers:
-            worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    def work(rank):
+        torch.set_num_threads(1)
+        pruned, table = compensated_on(pictures(3, 8, 8)[2 * rank : 2 * rank + 2])
+        save_file({name: t.contiguous() for name, t in pruned.state_dict().items()}, tmp_path / f"{rank}.safetensors")
+        return table.fitted_on, table.held_out
+
+    assert by_two(tmp_path, work) == [[84, 12]] * 2
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     whole = compensated_on(pictures(3, 8, 8))[0].state_dict()
     for name, tensor in whole.items():
