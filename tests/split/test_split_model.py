@@ -207,6 +207,13 @@ def test_what_can_not_be_exported_is_one_sentence():
         ip.split.SplitModel(Valued(), at="stem").export(torch.rand(1, 3, 4, 4))
 
 
+def test_an_export_that_gives_nan_is_compared_with_nothing_and_refused():
+    model = Wide().eval()
+    nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(ExportFailed, match=r"cloud half is off by nan .* or gives NaN"):
+        ip.split.SplitModel(model, at="stem").export(torch.rand(1, 3, 16, 16))
+
+
 def test_many_sizes_are_not_remembered_for_ever(monkeypatch):
     from infoprune.split import copies
 

@@ -27,7 +27,7 @@ class SplitModel(nn.Module):
     """`edge` computes what the layer `at` gives out, `cloud` everything after it; together they are the model.
 
     `heads` picks tasks: names among the model's dict of outputs, or {task: key or position}; without it the
-    outputs stay as the model gives them. Only what the chosen heads need has to be behind the point.
+    outputs stay as the model gives them. Only what the chosen heads need has to be behind the split.
 
     The model's own code runs in both halves: the edge stops as soon as the layer has spoken; the cloud puts the
     received tensor in its place, and everything before it runs on shapes alone, without numbers. The cloud so

@@ -47,10 +47,12 @@ def _require_same(program: ExportedProgram, example: tuple, wanted: Any, name: s
             "or export for each size by itself"
         ) from error
     off = [_off(a, b) for a, b in zip(found, tree_leaves(wanted), strict=True)]
-    if max(off, default=0) > TOLERANCE:
+    odd = [each for each in off if not each <= TOLERANCE]  # NaN is no agreement
+    if odd:
         raise ExportFailed(
-            f"the exported {name} half is off by {max(off):.1e} of the output for {shapes}: it needs the size of the "
-            "model's inputs, which the features do not tell; export for each size by itself, or run SplitModel there"
+            f"the exported {name} half is off by {max(odd):.1e} of the output for {shapes}: it needs the size of the "
+            "model's inputs, which the features do not tell, or gives NaN; export for each size by itself, or run "
+            "SplitModel there"
         )
 
 
