@@ -123,7 +123,7 @@ def rated(name: str, net: nn.Module) -> object:
     return importances[name]()
 
 
-@every_net
+@pytest.mark.parametrize("kind", ["depthwise", "transformer"])
 def test_compensation(kind):
     told = []
     for net in both(kind):
@@ -145,7 +145,7 @@ def test_compensation(kind):
     ids=["curves", "nhsic", "bottleneck"],
 )
 def test_importance_of_layers(weights):
-    x, nets = pictures()[0][:2], both("resnet")
+    x, nets = pictures()[0][:2], both("residual")
     here, there = (
         weights(net)(ip.Graph.trace(net, x.to(place))) for net, place in zip(nets, ("cpu", DEVICE), strict=True)
     )
