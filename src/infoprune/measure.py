@@ -53,7 +53,7 @@ def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> 
 
 def _timed(model: nn.Module, inputs: Arguments, *, runs: int = 9, seconds: float = 0.5) -> list[float]:
     """Milliseconds of single runs after two for warm-up."""
-    wait = torch.cuda.synchronize if any(p.is_cuda for p in model.parameters()) else lambda: None
+    wait = torch.get_device_module(next((p.device for p in model.parameters()), torch.device("cpu"))).synchronize
     times: list[float] = []
     with torch.inference_mode(), evaluating(model):
         for _ in range(2):

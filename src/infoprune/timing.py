@@ -177,7 +177,7 @@ def interleaved_ms(
     At least `rounds` rounds, and more of them until `seconds` have passed. All are warmed up before, and all
     readings are means of equally many runs: interruptions would otherwise weigh on one more than on another.
     """
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait = torch.get_device_module(device).synchronize
     repeats = max(_repeats(run, wait) for run in runs)
     order = np.random.default_rng(seed)
     times: list[list[float]] = []

@@ -46,7 +46,7 @@ class FixedSteps:
         least, greatest = float(patches.min()), float(patches.max())
         first = math.floor(least / self.step)
         bins = max(1, math.floor(greatest / self.step) + 1 - first)
-        low = torch.full((len(patches),), first * self.step, dtype=torch.float64)
+        low = torch.full((len(patches),), first * self.step, dtype=torch.float64, device=patches.device)
         return View(None, low, low + bins * self.step, bins)
 
 
@@ -62,7 +62,7 @@ class PrincipalAxes:
         axes = mi.principal_axes(patches, min(self.components, patches.shape[-1]))
         scores = patches.double() @ axes
         low, high = scores.amin(-2, keepdim=True), scores.amax(-2, keepdim=True)
-        nothing = torch.zeros(len(patches), dtype=torch.float64)
+        nothing = torch.zeros(len(patches), dtype=torch.float64, device=patches.device)
         return View((axes, low, high), nothing, nothing + 1, self.bins)
 
 

@@ -28,7 +28,7 @@ from infoprune.observe.patches import (
     corresponding,
     patches_of,
 )
-from infoprune.observe.undisturbed import undisturbed
+from infoprune.observe.undisturbed import placed_on, undisturbed
 from infoprune.progress import counting
 from infoprune.registry import nearest
 
@@ -135,10 +135,11 @@ def observe_tasks(
     names = _names(model, layers)
     with (
         undisturbed(model),
+        placed_on(model, None) as place,
         _Taps(model, names, outputs) as taps,
         counting(total_of(loader, samples), "observe tasks", "image", shown=progress) as done,
     ):
-        seen = taps.run(first(read(loader), samples))
+        seen = taps.run(batch.to(place) for batch in first(read(loader), samples))
         pilot = list(_until(seen, PILOT))
         if not pilot:
             raise UnusableData("the loader is empty; give at least one batch")
@@ -205,9 +206,10 @@ class _Layer:
 
     @classmethod
     def fitted(cls, patches: Tensor, view: Views, clusters: Sequence[int]) -> _Layer:
-        fitted, channels = view.fitted(patches), len(patches)
+        fitted, channels, place = view.fitted(patches), len(patches), patches.device
         counts = mi.JointCounts.empty(fitted.low, fitted.high, clusters=clusters, bins=fitted.bins)
-        return cls(fitted, counts, torch.zeros(channels).double(), torch.zeros(channels, channels).double(), 0)
+        absolute = torch.zeros(channels, dtype=torch.float64, device=place)
+        return cls(fitted, counts, absolute, torch.zeros(channels, channels, dtype=torch.float64, device=place), 0)
 
     def update(self, patches: Tensor, labels: Tensor, maps: Tensor) -> _Layer:
         return replace(
@@ -219,8 +221,8 @@ class _Layer:
         )
 
     def compute(self) -> LayerEvidence:
-        information = self.counts.compute()
-        return LayerEvidence(len(self.absolute), information, self.absolute / self.numbers, self.gram / self.numbers)
+        absolute, gram = (sums.cpu() / self.numbers for sums in (self.absolute, self.gram))
+        return LayerEvidence(len(absolute), self.counts.compute(), absolute, gram)
 
 
 @dataclass(frozen=True, eq=False)

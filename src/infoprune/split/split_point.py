@@ -62,8 +62,9 @@ class SplitPoint:
 def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
     """Run the model on shapes until the layer speaks."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
+    place = next((p.device for p in model.parameters()), torch.device("cpu"))
     with mode:
-        fakes = tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype), inputs)
+        fakes = tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=place), inputs)
     done: dict[str, list[Any]] = {}
     found: list[Any] = []
 
