@@ -21,7 +21,7 @@ PUBLIC = {
     "measure": ("model", "example_inputs", "latency"),
     "rebuild_optimizer": ("optimizer", "plan", "model"),
     "register": (),
-    "observe": ("model", "loader", "samples", "device", "progress", "moments"),
+    "observe": ("model", "loader", "samples", "device", "progress", "moments", "printed"),
     "compensate_": ("pruned", "dense", "loader", "samples", "progress", "plan"),
     "skip_units": ("model", "example_inputs"),
     "plan_depth": ("model", "example_inputs", "seen", "clusters", "keep_units", "budgets", "strategy"),
