@@ -13,7 +13,7 @@ from tests.fresh import python
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
              "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens",
-             "head_dims"),
+             "head_dims", "also", "rounding"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan", "from_pruner"),
     "load": ("directory", "factory"),

@@ -107,6 +107,7 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
         ("batch", found.batch is None or found.batch >= 1, "a number of pictures, at least 1"),
         ("batch", found.batch is None or "latency" in limits, "it with a latency; nothing else depends on it"),
+        ("rounding", found.rounding == "up" or found.rates is not None, "it with rates; budgets are never exceeded"),
         ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:

@@ -10,6 +10,7 @@ from infoprune.budgets import Budget, budgets
 from infoprune.budgets.latency import Latency
 from infoprune.finetune import Training
 from infoprune.observe.tasks import Estimate
+from infoprune.planning.shares import Rounding
 
 SCHEMA = 1
 
@@ -80,8 +81,9 @@ class LayerImportanceSection:
 class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
-    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. A latency is that of
-    `batch` pictures at once, of one unless told.
+    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. `rounding` of what rates
+    leave is "up" as printed, or "down" as a stock pruner has it. A latency is that of `batch` pictures at once, of one
+    unless told.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class BudgetSection:
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()
+    rounding: Rounding = "up"
 
     @property
     def budgets(self) -> dict[str, Budget]:
