@@ -125,8 +125,13 @@ def _each(shares: float | Mapping[str, float] | None) -> list[float]:
 def _depth(given: Any, path: str) -> s.DepthSection:
     own, _ = section(s.DepthSection, given, path)
     found = s.DepthSection(**own)
-    if sum([found.keep_units is not None, bool(found.clusters), found.joint]) != 1:
-        raise BadRecipe(f"{path} needs one of keep_units:, clusters: and joint: true; give e.g. keep_units: 9")
+    if not 0 <= found.probe <= 1:
+        refuse(f"{path}.probe", found.probe, "the share of the epochs that each number of units is tried for, up to 1")
+    if not 0 <= found.tolerance < 1:
+        refuse(f"{path}.tolerance", found.tolerance, "the accuracy that a stage may lose, a share from 0 to below 1")
+    if sum([found.keep_units is not None, bool(found.clusters), found.joint, found.probe > 0]) != 1:
+        ways = "keep_units:, clusters:, probe: and joint: true"
+        raise BadRecipe(f"{path} needs one of {ways}; give e.g. keep_units: 9")
     if found.stages < 1:
         refuse(f"{path}.stages", found.stages, "a whole number, at least 1")
     if found.keep_units is not None and found.keep_units < 1:

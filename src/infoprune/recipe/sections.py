@@ -111,7 +111,9 @@ class BudgetSection:
 class DepthSection:
     """Whole blocks leave in stages with training between: to `keep_units` in `stages` steps, or as `clusters` says.
 
-    `joint`: one plan shares the budget between blocks and channels instead.
+    With `probe` each stage tries every number of units, trains each for that share of the epochs and takes the fewest
+    that lose at most `tolerance` of the accuracy on pictures kept back from training. `joint`: one plan shares the
+    budget between blocks and channels instead.
     """
 
     stages: int = 1
@@ -120,6 +122,8 @@ class DepthSection:
     strategy: Literal["clusters", "centroids", "largest", "random", "greedy"] = "clusters"
     samples: int = 2048
     joint: bool = False
+    probe: float = 0.0
+    tolerance: float = 0.01
 
 
 @dataclass(frozen=True)
