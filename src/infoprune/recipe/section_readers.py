@@ -166,8 +166,9 @@ def _split(given: Any, path: str) -> s.SplitSection:
         refuse(f"{path}.share", found.share, "the share of features that travel best, above 0 and at most 1")
     if found.qp is not None and not 0 <= found.qp <= 51:
         refuse(f"{path}.qp", found.qp, "a quality from 0 (finest) to 51")
-    if found.patch < 1:
-        refuse(f"{path}.patch", found.patch, "a whole number, at least 1")
+    for name in ("patch", "cells"):
+        if getattr(found, name) < 1:
+            refuse(f"{path}.{name}", getattr(found, name), "a whole number, at least 1")
     for task in found.tasks:
         if task not in TASKS:
             refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}{nearest_word(task, TASKS)}")

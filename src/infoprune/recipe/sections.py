@@ -9,6 +9,7 @@ from typing import Any, Literal
 from infoprune.budgets import Budget, budgets
 from infoprune.budgets.latency import Latency
 from infoprune.finetune import Training
+from infoprune.observe.patches import CELLS
 from infoprune.observe.tasks import Estimate
 from infoprune.planning.shares import Rounding
 
@@ -143,8 +144,9 @@ class SplitSection:
     """The network is cut behind the layer `at`, and `share` of its features travel, best first by information.
 
     With `qp` the others travel as well, HEVC-coded at that quality; without it they are zero on arrival. `tasks` are
-    those whose information counts (all alike without), `patch` the side of the patches that are looked at. The estimate
-    `value` counts patches whole, as printed; where that gives all features one score, the log and the report say so.
+    those whose information counts (all alike without), `patch` the side of the patches that are looked at. Output
+    patches are clustered by their averages over `cells` x `cells` parts. The estimate `value` counts patches whole, as
+    printed; where that gives all features one score, the log and the report say so.
     """
 
     at: str
@@ -153,6 +155,7 @@ class SplitSection:
     tasks: tuple[str, ...] = ()
     patch: int = 2
     estimate: Estimate = "excess"
+    cells: int = CELLS
 
 
 @dataclass(frozen=True)
