@@ -62,6 +62,22 @@ def test_rates_keep_the_papers_count(rate):
     assert widths == {"stem": math.ceil((1 - rate) * 8), "one": math.ceil((1 - rate) * 12)}
 
 
+@pytest.mark.parametrize("round_to", [1, 2])
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.45, 0.5, 0.7, 0.74])
+def test_rates_rounded_down_are_the_widths_of_a_stock_pruner(rate, round_to):
+    """Beyond 0.75 a multiple of 2 is none of 8 channels: the pruner then leaves the layer whole, and we leave 2."""
+    theirs = make(Residual)
+    told = {"importance": L2, "pruning_ratio": rate, "round_to": round_to, "ignored_layers": [theirs.head]}
+    tp.pruner.BasePruner(theirs, image(), **told).step()
+    widths = {"stem": 8, "one": 12, **plan(rates=rate, rounding="down", round_to=round_to).widths}
+    assert widths == {"stem": theirs.stem.out_channels, "one": theirs.one.out_channels}
+
+
+def test_budgets_are_not_rounded():
+    with pytest.raises(ValueError, match="'down' with rates"):
+        plan(rounding="down")
+
+
 def test_rates_of_single_sites_leave_the_others_whole():
     assert plan(rates={"one": 0.5}).widths == {"one": 6}
 

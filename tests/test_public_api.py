@@ -13,7 +13,7 @@ from tests.fresh import python
 PUBLIC = {
     "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
              "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens",
-             "head_dims"),
+             "head_dims", "also", "rounding"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan", "from_pruner"),
     "load": ("directory", "factory"),
@@ -21,7 +21,7 @@ PUBLIC = {
     "measure": ("model", "example_inputs", "latency"),
     "rebuild_optimizer": ("optimizer", "plan", "model"),
     "register": (),
-    "observe": ("model", "loader", "samples", "device", "progress", "moments"),
+    "observe": ("model", "loader", "samples", "device", "progress", "moments", "printed"),
     "compensate_": ("pruned", "dense", "loader", "samples", "progress", "plan"),
     "skip_units": ("model", "example_inputs"),
     "plan_depth": ("model", "example_inputs", "seen", "clusters", "keep_units", "budgets", "strategy"),

@@ -21,6 +21,7 @@ def batches():
 EVIDENCE = {
     "uniform": lambda net: layerwise["uniform"](),
     "curves": lambda net: layerwise["curves"](net, batches(), ip.importance.IndependenceImportance(), progress=False),
+    "nhsic_printed": lambda net: layerwise["nhsic_printed"](net, batches(), progress=False),
 }
 
 

@@ -4,13 +4,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.observe.observed_nets import Small, batches
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import infoprune as ip
 from infoprune.errors import BadArtifact, StaleObservations, UnusableData
-from infoprune.estimators.hsic import MinibatchHSIC, label_gram, linear_gram
+from infoprune.estimators.hsic import MinibatchHSIC, label_gram, linear_gram, nhsic
 from infoprune.observe import Observations, by_sample, gram_of, similarity
 
 
@@ -325,3 +326,49 @@ def test_runs_on_a_gpu_and_brings_the_model_home():
     there, here = observe(model, batches(), device="cuda"), observe(model, batches())
     assert next(model.parameters()).device.type == "cpu"
     torch.testing.assert_close(there.compute().value, here.compute().value, rtol=1e-2, atol=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------- HSIC as printed
+
+
+class Bottleneck(nn.Module):
+    """A sum behind a linear projection: no activation follows, the next convolution reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.project, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 5, 3)
+
+    def forward(self, x):
+        x = F.relu6(self.stem(x), inplace=True)
+        return F.silu(self.last(x + self.project(x))).mean((2, 3))
+
+
+def test_maps_as_printed_are_those_behind_activations_or_else_what_is_read_next():
+    torch.manual_seed(0)
+    model, x = Bottleneck(), torch.randn(9, 3, 8, 8)
+    with torch.no_grad():
+        first = F.relu6(model.stem(x))
+        middle = first + model.project(first)
+        last = F.silu(model.last(middle))
+    seen = ip.observe(model, [x[:4], x[4:]], progress=False, printed="linear")
+    expected = [
+        [float(nhsic(a.flatten(1), b.flatten(1))) for b in (first, middle, last)] for a in (first, middle, last)
+    ]
+    torch.testing.assert_close(seen.compute().value[:3, :3].float(), torch.tensor(expected))
+    assert seen.samples == 9
+    assert seen.compute().standard_error[0, 1].isnan()
+
+
+def test_observations_as_printed_are_kept_and_never_merged(tmp_path):
+    seen = ip.observe(Bottleneck(), [torch.randn(9, 3, 8, 8)], progress=False, printed="gaussian")
+    seen.save(tmp_path / "seen.safetensors")
+    again = ip.Observations.load(tmp_path / "seen.safetensors")
+    assert again.printed == "gaussian"
+    torch.testing.assert_close(again.compute().value, seen.compute().value)
+    with pytest.raises(ip.errors.UnusableData, match="all samples at once"):
+        seen.merge(again)
+
+
+def test_a_kernel_that_is_not_printed_is_named():
+    with pytest.raises(ValueError, match="'linear', 'gaussian'"):
+        ip.observe(Bottleneck(), [torch.randn(9, 3, 8, 8)], printed="rbf")

@@ -63,6 +63,48 @@ def test_equation_9_weighs_layers_by_what_they_share_with_others(model, pictures
         assert found[name] == pytest.approx(printed[name], rel=1e-4)
 
 
+@pytest.mark.parametrize("kernel", ["linear", "gaussian"])
+def test_algorithm_1_as_printed_weighs_layers_by_biased_nhsic_of_maps_behind_activations(model, pictures, kernel):
+    """Lines 1 to 3: n samples at once though the loader gives seven at a time; eqs. 8 and 9 spelled as printed."""
+    x, beta = pictures[0][:23], 0.7
+    grams = {name: printed_gram(map_.flatten(1).double(), kernel) for name, map_ in maps_by_hand(model, x).items()}
+    h = torch.eye(23).double() - torch.ones(23, 23).double() / 23
+
+    def nhsic_eq_8(k, l):
+        k, l = h @ k @ h, h @ l @ h
+        return float(torch.trace(k @ l) / (torch.trace(k @ k).sqrt() * torch.trace(l @ l).sqrt()))
+
+    printed = {l: math.exp(-beta * sum(nhsic_eq_8(grams[l], grams[i]) for i in grams if i != l)) for l in grams}
+    seen = ip.observe(model, x.split(7), progress=False, printed=kernel)
+    graph = ip.Graph.trace(model, x[:1])
+    found = ip.layerwise.nhsic(seen, beta=beta, scale="printed")(graph)
+    stream = next(site.name for site in graph.sites if not site.name.endswith("conv1"))
+    printed[stream] = printed.pop("stem") + sum(printed.pop(f"blocks.{i}.conv2") for i in range(4))
+    assert found == pytest.approx(printed, rel=1e-4)
+    named = ip.layerwise.nhsic_printed(model, x.split(7), kernel=kernel, beta=beta, scale="printed", progress=False)
+    assert named(graph) == found
+
+
+def maps_by_hand(model, x):
+    """What every convolution's channels come out as: behind the ReLU that follows its norm, or its norm and the sum."""
+    found = {}
+    with torch.no_grad():
+        now = found["stem"] = torch.relu(model.bn(model.stem(x)))
+        for i, block in enumerate(model.blocks):
+            within = found[f"blocks.{i}.conv1"] = torch.relu(block.bn1(block.conv1(now)))
+            now = found[f"blocks.{i}.conv2"] = torch.relu(now + block.bn2(block.conv2(within)))
+    return found
+
+
+def printed_gram(x, kernel):
+    """k(x, y) = x'y, or exp(-|x - y|^2 / 2 s^2); the paper prints no s, here the median distance of samples."""
+    if kernel == "linear":
+        return x @ x.T
+    squared = torch.tensor([[float((a - b).square().sum()) for b in x] for a in x]).double()
+    apart = sorted(squared[i, j].sqrt().item() for i in range(len(x)) for j in range(i))
+    return torch.exp(-squared / (2 * apart[(len(apart) - 1) // 2] ** 2))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_equations_10_and_11_are_solved_to_the_optimum(seed):
     """max i'a subject to a'Ta < budget, over whole numbers of channels: every choice is tried."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from tests.estimators import reference_mutual_information as paper
+from torch import nn
 
 import infoprune as ip
 from infoprune.estimators import mutual_information as mi
@@ -45,6 +46,24 @@ def test_features_are_ordered_by_equation_7(model, pictures):
     torch.testing.assert_close(found, printed.double(), rtol=0, atol=1e-9)
     order = ip.split.rank(seen, "output", estimate="value")
     assert order.tolist() == printed.argsort(descending=True, stable=True).tolist()
+
+
+def test_output_patches_are_clustered_by_all_their_pixels(pictures):
+    """Section 3.1: M x M patches of the output, here M = 4 beside N = 2, clustered as they are."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)).eval()
+    x, view = pictures[0], ip.split.WholePatches(SIDE, bins=BINS)
+    options = {"layers": ["0"], "clusters": CLUSTERS, "view": view, "progress": False}
+    seen = ip.split.observe_tasks(model, [x], cells=4, **options)
+    with torch.no_grad():
+        features, output = model[0](x).numpy(), model(x)
+    side = 2 * SIDE
+    whole = output.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).reshape(-1, 5 * side * side)
+    clusters = KMeans(CLUSTERS, n_init="auto", random_state=0).fit(whole.numpy()).labels_
+    printed = [paper.plug_in(paper.patterns(patches_of(features[:, i]), BINS), clusters) for i in range(5)]
+    torch.testing.assert_close(seen.scores("0", "output", "value"), torch.tensor(printed).double(), rtol=0, atol=1e-9)
+    averaged = ip.split.observe_tasks(model, [x], cells=1, **options)
+    assert not torch.allclose(averaged.scores("0", "output", "value"), torch.tensor(printed).double(), atol=1e-4)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])

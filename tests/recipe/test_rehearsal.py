@@ -1,6 +1,7 @@
 """What is wrong in a recipe is told before anything is trained or written; a dry run prices what will run."""
 
 import json
+from itertools import islice, permutations
 
 import pytest
 import torch
@@ -12,8 +13,13 @@ from infoprune.cli import main
 from infoprune.data import datasets, facts_of
 from infoprune.errors import BadRecipe, Infeasible, NotACut, UnknownName
 from infoprune.recipe import read_recipe, recipe_of, run, running
+from infoprune.recipe.basis import Basis
+from infoprune.recipe.cuts import cuts_of
+from infoprune.recipe.cuts import depth as depth_cut
+from infoprune.recipe.cuts import joint as joint_cut
 from infoprune.recipe.networks import build_network
 from infoprune.recipe.pricing import price
+from infoprune.recipe.tasks import task_of
 
 SHORT = {"epochs": 1, "reestimate": 0}
 NO_TUNING = {"epochs": 0, "reestimate": 0}
@@ -199,7 +205,7 @@ def test_a_dry_run_says_what_only_the_data_can_tell(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "not certain  which blocks leave is known when it runs" in out
     assert "not certain  layers weigh alike here; what nhsic measures is known when it runs" in out
-    assert "choices" not in out, "channels leave after the blocks, within a budget"
+    assert "choices      " in out, "channels leave after the blocks, of whichever stay"
     assert main(["run", str(tmp_path / "r.yaml"), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["macs_after"] > 0
     assert read_recipe(tmp_path / "r.yaml").depth.keep_units == 2
@@ -210,7 +216,7 @@ def test_a_dry_run_says_how_far_choices_of_blocks_reach(tmp_path):
     (cheap, dear), (few, many) = found.reach["macs"], found.reach["params"]
     assert cheap <= found.macs_after <= dear < found.macs
     assert few <= found.params_after <= many < found.params
-    assert f"choices      {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs" in str(found)
+    assert f"choices      about {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs" in str(found)
 
 
 @pytest.mark.parametrize("name", ["digits", "scenes"])
@@ -226,3 +232,47 @@ def test_a_latency_is_that_of_as_many_pictures_as_the_recipe_says(tmp_path):
     budget = recipe_of(told(tmp_path, budget={"latency": "8ms", "macs": 0.5, "batch": 4})).budget
     assert budget.budgets["latency 8ms"] == ip.budgets.latency(at_most="8ms", batch=4, progress=False)
     assert budget.budgets["macs 0.5"] == ip.budgets.macs(keep=0.5)
+
+
+# ------------------------------------------------------------------------------------------------- choices of blocks
+
+
+def left_by(made):
+    """What the cuts of a recipe leave."""
+    task = task_of(made)
+    model, x = build_network("resnet8_cifar", num_classes=task.classes), torch.zeros(1, *task.shape)
+    for cut in cuts_of(made, model, x):
+        ip.prune_(model, x, cut.decide(Basis(made, model, x, task, rehearsal=True)).plan)
+    return ip.measure(model, x)
+
+
+DEPTHS = {
+    "blocks": {"budget": None, "depth": {"keep_units": 2, "samples": 32}},
+    "blocks, then channels": {"budget": {"macs": 0.5}, "depth": {"keep_units": 2, "samples": 32}},
+    "together": {"depth": JOINT, "budget": {"macs": 0.25, "floor": 0.7}},
+}
+
+
+@pytest.mark.parametrize("sections", DEPTHS.values(), ids=DEPTHS)
+def test_choices_of_blocks_lie_between_the_prices_that_a_dry_run_tells(tmp_path, sections, monkeypatch):
+    """Each of the three units leaves first once; channels that fill up a budget move prices a little."""
+    made, found = recipe_of(told(tmp_path, **sections)), []
+    reach = price(made).reach
+    for energies in islice(permutations([1.0, 2.0, 3.0]), 0, None, 2):
+        seen = {f"layer{i}.0": energy for i, energy in enumerate(energies, 1)}
+        for module in (depth_cut, joint_cut):
+            monkeypatch.setattr(module, "energies", lambda *_, seen=seen: seen)
+        found.append(left_by(made))
+    slack = 0.0 if sections["budget"] is None else 0.01
+    for name in ("macs", "params"):
+        low, high = reach[name]
+        assert low < high
+        assert all((1 - slack) * low <= getattr(one, name) <= (1 + slack) * high for one in found)
+
+
+def test_a_dry_run_of_tries_tells_how_many_and_what_they_cost(tmp_path):
+    found = price(recipe_of(told(tmp_path, budget=None, depth={"stages": 2, "probe": 0.25, "samples": 32})))
+    assert found.epochs == 1 + 2 * 1 + 0.25  # dense, both stages, and the one number but 2 that the first may try
+    assert "each number of units" not in found.cuts[1]
+    low, high = found.reach["params"]
+    assert low < found.params_after <= high

@@ -24,11 +24,11 @@ from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.basis import Basis
-from infoprune.recipe.cuts import cuts_of
+from infoprune.recipe.cuts import cuts_of, tries
 from infoprune.recipe.display import Wish
 from infoprune.report.model import Report
 
-SMALL = {"name": "resnet8_cifar"}
+SMALL, NINE = {"name": "resnet8_cifar"}, {"name": "resnet20_cifar"}  # of three and of nine units
 
 
 def data_file(root):
@@ -327,3 +327,22 @@ def test_two_processes_plan_and_train_like_one(tmp_path, compensate, tolerance):
         losses.append([row["loss"] for row in rows if "loss" in row])
     assert len(losses[0]) == len(losses[1]) >= 3
     assert losses[0] == pytest.approx(losses[1], abs=tolerance)
+
+
+def test_every_number_of_units_is_tried_and_the_fewest_that_do_as_well_stay(tmp_path, monkeypatch):
+    reached = {1: 0.5, 2: 0.895, 3: 0.9, 4: 0.91, 5: 0.89, 6: 0.2, 7: 0.9, 8: 0.9}
+    monkeypatch.setattr(tries, "_after_trial", lambda basis, plan, *_: reached[len(plan.made_by["stay"])])
+    monkeypatch.setattr(tries, "_accuracy", lambda *_: 0.9)
+    made, *_ = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32, "tolerance": 0.01})
+    assert made.plan.made_by["tried"] == {"before": 0.9, **{str(n): reached[n] for n in reached}}
+    assert len(made.plan.made_by["stay"]) == 2
+
+
+def test_trials_train_on_other_pictures_than_they_are_judged_by_and_touch_nothing(tmp_path):
+    made, model, task = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again, *_ = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32})
+    assert again.plan.to_json() == made.plan.to_json()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    rest, judges = tries._parts(task, 0)
+    assert sorted([*rest.places.tolist(), *judges.places.tolist()]) == list(range(len(task.train)))

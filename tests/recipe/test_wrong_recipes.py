@@ -65,6 +65,7 @@ MUTATIONS = {
     "a negative budget": ("macs: 0.5", "macs: -0.5", "budget.macs is -0.5; give a share"),
     "a duration in parsecs": ("macs: 0.5", "latency: 8 parsecs", "budget.latency is '8 parsecs'"),
     "a budget and rates": ("macs: 0.5", "macs: 0.5\n  rates: 0.5", "budget has both a limit and rates"),
+    "a rounding without rates": ("macs: 0.5", "macs: 0.5\n  rounding: down", "budget.rounding is 'down'; give it with"),
     "rates of everything": ("macs: 0.5", "rates: 1", "budget.rates is 1.0"),
     "depth without a goal": ("seed: 1", "depth: {stages: 3}", "depth needs one of keep_units"),
     "rising clusters": ("seed: 1", "depth: {clusters: [3, 5]}", "depth.clusters is [3, 5]; give falling"),

@@ -35,7 +35,9 @@ OBSERVE_EXAMPLE = (
 )
 COMPLETION_EXAMPLE = "example: infoprune completion > ~/.local/share/bash-completion/completions/infoprune"
 REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
-BENCH_EXAMPLE = "example: infoprune bench runs/l2 runs/capacity --out comparison.html"
+BENCH_EXAMPLE = """\
+example: infoprune bench runs/l2 runs/capacity --out comparison.html
+several values of a key, one run each: infoprune bench recipes/digits-vgg16-ablations.yaml"""
 EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 SENSITIVITY_EXAMPLE = """\
@@ -224,8 +226,11 @@ def _result_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     report.set_defaults(run="results.report_command", writes="file")
 
-    bench = _verb(verbs, "bench", "finished runs side by side, on one page", BENCH_EXAMPLE)
-    bench.add_argument("runs", type=Path, nargs="+", metavar="run", help="directories of finished runs")
+    bench = _verb(verbs, "bench", "runs side by side, on one page", BENCH_EXAMPLE)
+    bench.add_argument(
+        "runs", type=Path, nargs="+", metavar="run", help="directories of finished runs, or a recipe with vary:"
+    )
+    changes(bench)
     bench.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="FILE", help="where the page goes")
     bench.set_defaults(run="results.bench_command", writes="file")
 

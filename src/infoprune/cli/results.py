@@ -9,11 +9,12 @@ from dataclasses import asdict
 from infoprune.artifact import read_config
 from infoprune.artifact.probe import probe_inputs, reproducible
 from infoprune.cli.artefacts import loaded
+from infoprune.cli.default_paths import default_out
 from infoprune.cli.output import Result, as_table
-from infoprune.errors import InfopruneError
+from infoprune.errors import BadRecipe, InfopruneError
 from infoprune.export import export
 from infoprune.files import write_atomically
-from infoprune.report.compare import comparison, rows_of
+from infoprune.report.compare import Varied, comparison, rows_of
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
 
@@ -40,13 +41,27 @@ def report_command(arguments: argparse.Namespace) -> Result:
 
 
 def bench_command(arguments: argparse.Namespace) -> Result:
-    """Finished runs side by side, on the terminal and on one page."""
-    reports = [Report.of_run(directory) for directory in arguments.runs]
-    write_atomically(arguments.out, comparison(reports).encode())
-    rows = rows_of(reports)
+    """Runs side by side, on the terminal and on one page: finished ones, or those that a recipe varies."""
+    varied = _varied(arguments) if [path.suffix for path in arguments.runs] == [".yaml"] else []
+    if arguments.set and not varied:
+        raise BadRecipe(
+            "--set changes a recipe; give one whose vary: says what is compared, or finished runs without it"
+        )
+    reports = [one.report for one in varied] or [Report.of_run(directory) for directory in arguments.runs]
+    write_atomically(arguments.out, comparison(reports, varied).encode())
+    rows = rows_of(reports, varied)
     head = tuple(FOR_PEOPLE[name][0] if name in FOR_PEOPLE else name for name in rows[0])
     cells = [head, *(tuple(_shown(name, value) for name, value in row.items()) for row in rows)]
     return Result(f"{as_table(cells)}\npage  {arguments.out}", rows)
+
+
+def _varied(arguments: argparse.Namespace) -> list[Varied]:
+    """Each variant of a recipe carried out, in the folder that a run of it would have."""
+    from infoprune.recipe import OnStderr
+    from infoprune.recipe.varying import read_variants, run_variants
+
+    (recipe,) = arguments.runs
+    return run_variants(read_variants(recipe, arguments.set), default_out(recipe), OnStderr())
 
 
 def export_command(arguments: argparse.Namespace) -> Result:

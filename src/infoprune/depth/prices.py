@@ -35,25 +35,26 @@ def params_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def reach(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], keep: int) -> dict[str, tuple[int, int]]:
-    """The least and the most that choices of `keep` units leave, in MACs and in parameters.
+def ends(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], keep: int) -> list[nn.Module]:
+    """What is left where the units leave that save most, and least, on their own: in MACs, then in parameters.
 
-    Each end is the price of a choice: the units leave that save most, or least, on their own. Where savings add up, as
-    behind sums, no choice lies outside. Concatenated units read each other, so that others may pass the ends a little.
+    `keep` units stay. Where savings add up, as behind sums, no choice costs less or more than these. Concatenated units
+    read each other, so that others may pass the ends a little.
     """
-
-    def prices(gone: Sequence[DropBlock]) -> dict[str, int]:
-        reduced = without(model, gone)
-        return {"macs": count_macs(reduced, inputs), "params": params_of(reduced)}
-
-    alone, leave = [prices([edit]) for edit in edits], len(edits) - keep
-    found = {}
-    for name in ("macs", "params"):
-        order = sorted(range(len(edits)), key=lambda i: alone[i][name])  # the most saved first
-        ends = [order[:leave], order[len(order) - leave :]]
-        least, most = (prices([edits[i] for i in sorted(end)])[name] for end in ends)
-        found[name] = (least, most)
+    leave, found = len(edits) - keep, []
+    for alone in alone_without(model, inputs, edits).values():
+        order = sorted(range(len(edits)), key=lambda i: alone[i])  # the most saved first
+        for gone in (order[:leave], order[len(order) - leave :]):
+            found.append(without(model, [edits[i] for i in sorted(gone)]))
     return found
+
+
+def alone_without(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> dict[str, list[int]]:
+    """What the model costs in MACs and in parameters without each of its units alone."""
+    reduced = [without(model, [edit]) for edit in edits]
+    return {
+        "macs": [count_macs(one, inputs) for one in reduced], "params": [params_of(one) for one in reduced],
+    }  # fmt: skip
 
 
 def prices_of(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> dict[str, Price]:

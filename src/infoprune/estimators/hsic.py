@@ -47,7 +47,11 @@ def linear_gram(x: Tensor) -> Tensor:
 
 def squared_distances(x: Tensor) -> Tensor:
     """D_ij = |x_i - x_j|^2 for samples *batch x n x d, from one matrix product."""
-    gram = linear_gram(x)
+    return distances_of(linear_gram(x))
+
+
+def distances_of(gram: Tensor) -> Tensor:
+    """|x_i - x_j|^2 = K_ii + K_jj - 2 K_ij from inner products *batch x n x n, whatever point they are taken about."""
     squares = gram.diagonal(dim1=-2, dim2=-1)
     return (squares.unsqueeze(-1) + squares.unsqueeze(-2) - 2 * gram).clamp(min=0)
 
@@ -79,7 +83,12 @@ def gaussian_gram(x: Tensor, *, bandwidth: float | Tensor | None = None) -> Tens
     width = median_bandwidth(squared) if bandwidth is None else torch.as_tensor(bandwidth).to(squared)
     if not (width > 0).all():
         raise ValueError("the bandwidth is not positive; give a positive one, or samples that are not all the same")
-    return (-squared / (2 * width.square())[..., None, None]).exp()
+    return gaussian_of(squared, width)
+
+
+def gaussian_of(squared: Tensor, bandwidth: Tensor) -> Tensor:
+    """exp(-D_ij / (2 bandwidth^2)) of squared distances *batch x n x n."""
+    return (-squared / (2 * bandwidth.square())[..., None, None]).exp()
 
 
 def label_gram(labels: Tensor) -> Tensor:
@@ -252,7 +261,7 @@ class MinibatchHSIC:
     After Nguyen et al. (2021). Each batch needs one Gram matrix per layer and leaves L x L numbers. The mean
     HSIC has no bias at any batch size; the ratio's bias vanishes with the number of batches. State is 32 L^2
     numbers in plain tensors: all-reduce its fields by summing them, or `merge`. Batches are weighted by their
-    sizes; each needs four samples.
+    sizes; each needs four samples. With `unbiased=False` a batch of all samples leaves the biased HSIC of eq. 6.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> statistic = MinibatchHSIC.empty(layers=2)
@@ -271,9 +280,9 @@ class MinibatchHSIC:
         """Nothing seen yet; standard errors come from at most `groups` groups of batches."""
         return cls(GroupedMean.empty(layers, layers, groups=groups))
 
-    def update(self, grams: Tensor) -> MinibatchHSIC:
+    def update(self, grams: Tensor, *, unbiased: bool = True) -> MinibatchHSIC:
         """With one more batch, given as its L Gram matrices L x n x n."""
-        matrix = pairwise_hsic(grams, unbiased=True)
+        matrix = pairwise_hsic(grams, unbiased=unbiased)
         return MinibatchHSIC(self.batches.update(matrix, weight=grams.shape[-1]))
 
     def merge(self, other: MinibatchHSIC) -> MinibatchHSIC:

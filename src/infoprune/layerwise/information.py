@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoprune.estimators.hsic import nhsic_of
 from infoprune.estimators.moments import Estimate
 from infoprune.graph import Graph
 from infoprune.layerwise.base import LayerImportance, Written, written
 from infoprune.layerwise.uniform import layerwise
-from infoprune.observe import Observations
+from infoprune.observe import Observations, observe
+from infoprune.observe.observations import Kernel
 
 Word = TypeVar("Word", bound=str)
 Scale = Literal["shares", "printed"]
@@ -31,6 +33,26 @@ def nhsic(seen: Observations, *, beta: float = 1.0, scale: Scale = "shares") -> 
     Both lead to the same plan.
     """
     return Redundancy(seen, _checked("beta", beta), _one_of("scale", scale, "shares", "printed"))
+
+
+@layerwise.register("nhsic_printed")
+def nhsic_printed(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    kernel: Kernel = "linear",
+    beta: float = 1.0,
+    scale: Scale = "shares",
+    samples: int | None = None,
+    progress: bool = True,
+) -> LayerImportance:
+    """`nhsic` of what `observe(model, loader, printed=kernel)` sees: Algorithm 1 of the strategy paper, lines 1 to 3.
+
+    HSIC is biased, over n samples at once, of the maps behind the activations; `nhsic` takes the unbiased one of
+    layers' own outputs from minibatches.
+    """
+    seen = observe(model, loader, samples=samples, progress=progress, printed=kernel)
+    return nhsic(seen, beta=beta, scale=scale)
 
 
 @layerwise.register("nhsic_relevance")

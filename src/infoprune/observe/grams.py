@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprune.errors import UnusableData
+from infoprune.estimators.hsic import distances_of, gaussian_of, median_bandwidth
 
 BLOCK = 64  # samples in one Gram matrix: its cost per sample grows with their number
 CHUNK = {"cpu": 2**18, "other": 2**26}  # numbers multiplied at once: what stays in a core's cache, or fills a GPU
@@ -41,6 +42,15 @@ def similarity(values: Tensor) -> Tensor:
     for column in flat.split(max(1, CHUNK["cpu"] // len(flat) ** 2), dim=1):
         gram += (column[:, None] == column[None]).sum(-1)
     return gram / flat.shape[1]
+
+
+def with_kernel(gram: Tensor, kernel: str | None) -> Tensor:
+    """Of inner products n x n: the Gaussian kernel at the median distance, or else the linear one as it is."""
+    if kernel != "gaussian":
+        return gram
+    squared = distances_of(gram)
+    width = median_bandwidth(squared)
+    return gaussian_of(squared, width) if width > 0 else torch.ones_like(gram)  # constant: HSIC is zero
 
 
 def by_sample(values: Tensor, n: int) -> Tensor | None:

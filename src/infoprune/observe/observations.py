@@ -21,6 +21,7 @@ from infoprune.observe.moments import Moments
 from infoprune.observe.responses import Responses
 
 Companion = Literal["input", "output", "labels"]
+Kernel = Literal["linear", "gaussian"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Observations:
     others have no evidence. Row i of the HSIC matrices in `statistic` belongs to the i-th layer;
     `companions` follow the layers. `responses` holds what single channels answered to a part of the
     samples, where the labels were classes. `moments` holds means and covariances of what layers read, where asked for.
+    `printed` is the kernel where HSIC is the biased one of all samples at once.
     """
 
     layers: Mapping[str, tuple[int, ...]]
@@ -40,15 +42,19 @@ class Observations:
     samples: int
     responses: Responses | None = None
     moments: Moments | None = None
+    printed: Kernel | None = None
 
     def update(self, grams: Tensor) -> Observations:
         """With one more batch, given as the Gram matrices of layers and companions, rows x n x n."""
-        return replace(self, statistic=self.statistic.update(grams), samples=self.samples + grams.shape[-1])
+        statistic = self.statistic.update(grams, unbiased=self.printed is None)
+        return replace(self, statistic=statistic, samples=self.samples + grams.shape[-1])
 
     def merge(self, other: Observations) -> Observations:
         """With the batches of `other` after these; equal to having seen all of them here."""
         if (self.layers, self.companions) != (other.layers, other.companions):
             raise StaleObservations("the observations are of different layers; observe() the same model everywhere")
+        if self.printed or other.printed:
+            raise UnusableData("HSIC as printed is of all samples at once; observe() them in one call")
         statistic = self.statistic.merge(other.statistic)
         responses = self.responses.merge(other.responses) if self.responses and other.responses else None
         moments = self.moments.merge(other.moments) if self.moments and other.moments else None
@@ -117,6 +123,7 @@ class Observations:
             "samples": self.samples,
             "responses": self.responses.shapes() if self.responses else None,
             "moments": self.moments.shapes() if self.moments else None,
+            "printed": self.printed,
         }
         tensors = vars(self.statistic.batches) | (self.responses.tensors() if self.responses else {})
         tensors |= self.moments.tensors() if self.moments else {}
@@ -134,6 +141,7 @@ class Observations:
                 responses = None if kept is None else Responses.read(kept, file.get_tensor)
                 read = about.get("moments")
                 moments = None if read is None else Moments.read(read, file.get_tensor)
+                printed = _kernel(about.get("printed"))
             layers = {str(name): tuple(int(n) for n in shape) for name, shape in about["layers"].items()}
             companions = tuple(name for name in get_args(Companion) if name in about["companions"])
             silent = {str(name): str(why) for name, why in about["silent"].items()}
@@ -143,7 +151,7 @@ class Observations:
             if shapes != [(groups, rows, rows), (groups,), ()] or len(companions) != len(about["companions"]):
                 raise ValueError(f"tensors of shapes {shapes} don't fit {rows} rows")
             statistic = MinibatchHSIC(GroupedMean(**tensors))
-            return cls(layers, silent, companions, statistic, int(about["samples"]), responses, moments)
+            return cls(layers, silent, companions, statistic, int(about["samples"]), responses, moments, printed)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadArtifact(f"{path} does not hold observations ({error}); save them again with .save()") from error
 
@@ -162,6 +170,12 @@ class Observations:
                 f"{', '.join(constant[:5])} ({len(constant)} in all) did not vary between samples, so "
                 "nHSIC is not defined; give varied samples, and put layers that are dead in ignored_layers"
             )
+
+
+def _kernel(told: object) -> Kernel | None:
+    if told is not None and told not in get_args(Kernel):
+        raise ValueError(f"there is no kernel {told!r}")
+    return told
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:

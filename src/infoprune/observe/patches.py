@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.estimators import mutual_information as mi
 
-CELLS = 4  # an output patch is compared by its averages over CELLS x CELLS parts
+CELLS = 4  # an output patch is compared by its averages over so many parts across, unless told
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,13 @@ def patches_of(features: Tensor, layer: nn.Module, size: int) -> tuple[Tensor, G
     return numbers.unsqueeze(-1), Grid(numbers.shape[1] // len(features), 1)
 
 
-def corresponding(output: Tensor, grid: Grid) -> Tensor:
-    """What a task gives out where each patch lies, n x numbers; an output without places belongs to all patches."""
+def corresponding(output: Tensor, grid: Grid, cells: int = CELLS) -> Tensor:
+    """What a task gives out where each patch lies, n x numbers; an output without places belongs to all patches.
+
+    Averages over cells x cells parts of the patch: as many parts as it has pixels are all of them.
+    """
     if output.dim() != 4:
         return output.flatten(1).repeat_interleave(grid.rows * grid.columns, 0)
     height, width = (max(1, round(s * share)) for s, share in zip(output.shape[-2:], grid[2:], strict=True))
-    averages = F.adaptive_avg_pool2d(output[..., :height, :width], (CELLS * grid.rows, CELLS * grid.columns))
-    return mi.patches(averages, CELLS).permute(1, 0, 2).flatten(1)
+    averages = F.adaptive_avg_pool2d(output[..., :height, :width], (cells * grid.rows, cells * grid.columns))
+    return mi.patches(averages, cells).permute(1, 0, 2).flatten(1)

@@ -19,6 +19,7 @@ from infoprune.errors import StaleObservations, UnknownName, UnusableData
 from infoprune.estimators import mutual_information as mi
 from infoprune.observe.batches import first, read, total_of
 from infoprune.observe.patches import (
+    CELLS,
     FixedSteps,
     Grid,
     PrincipalAxes,
@@ -118,6 +119,7 @@ def observe_tasks(
     outputs: Callable[[Any], Mapping[str, Tensor]] | None = None,
     view: Views | None = None,
     clusters: int = 8,
+    cells: int = CELLS,
     samples: int | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -126,11 +128,14 @@ def observe_tasks(
 
     `layers` are names (all convolutions and linear layers by default). `outputs` turns what the model gives into
     {task: images x c x H x W or images x numbers}; by default a dict is taken as it is and anything else is one task,
-    "output". Each task's output patches are clustered into `clusters` by k-means from `seed`. `view` says what of a
+    "output". Each task's output patches are clustered into `clusters` by k-means from `seed`, by their averages over
+    `cells` x `cells` parts; as many as a patch has pixels across are all pixels, as printed. `view` says what of a
     feature patch is counted: two principal axes in 8 bins by default, `WholePatches()` for the paper's patterns,
     `FixedSteps()` for bins of one width.
     The model runs in evaluation mode and is afterwards as it was.
     """
+    if not isinstance(cells, int) or cells < 1:
+        raise ValueError(f"cells is {cells!r}; give into how many parts an output patch is cut across, at least 1")
     view = view or PrincipalAxes()
     names = _names(model, layers)
     with (
@@ -143,7 +148,7 @@ def observe_tasks(
         pilot = list(_until(seen, PILOT))
         if not pilot:
             raise UnusableData("the loader is empty; give at least one batch")
-        counts = _Counting.fitted(pilot, taps, view, clusters, seed)
+        counts = _Counting.fitted(pilot, taps, view, clusters, cells, seed)
         for batch in chain(pilot, seen):
             counts = counts.update(batch, taps)
             done(batch.images)
@@ -233,10 +238,11 @@ class _Counting:
     centres: dict[tuple[str, Grid], Tensor]
     tasks: tuple[str, ...]
     size: int
+    cells: int
     samples: int = 0
 
     @classmethod
-    def fitted(cls, pilot: list[Seen], taps: _Taps, view: Any, clusters: int, seed: int) -> _Counting:
+    def fitted(cls, pilot: list[Seen], taps: _Taps, view: Any, clusters: int, cells: int, seed: int) -> _Counting:
         for seen in pilot:
             _require_tasks(tuple(pilot[0].outputs), seen)
         outputs = {task: torch.cat([seen.outputs[task] for seen in pilot]) for task in pilot[0].outputs}
@@ -247,8 +253,8 @@ class _Counting:
             layers[name] = _Layer.fitted(patches, view, [clusters] * len(outputs))
             for task, output in outputs.items():
                 if (task, grid) not in centres:
-                    centres[task, grid] = _clustered(task, _some(corresponding(output, grid)), clusters, seed)
-        return cls(layers, centres, tuple(outputs), view.size)
+                    centres[task, grid] = _clustered(task, _some(corresponding(output, grid, cells)), clusters, seed)
+        return cls(layers, centres, tuple(outputs), view.size, cells)
 
     def update(self, seen: Seen, taps: _Taps) -> _Counting:
         _require_tasks(self.tasks, seen)
@@ -256,8 +262,9 @@ class _Counting:
         for name, features in seen.features.items():
             patches, grid = patches_of(features, taps.modules[name], self.size)
             if grid not in labels:
-                points = [(corresponding(seen.outputs[task], grid), self.centres[task, grid]) for task in self.tasks]
-                labels[grid] = torch.stack([mi.nearest_centre(*each) for each in points])
+                points = {task: corresponding(seen.outputs[task], grid, self.cells) for task in self.tasks}
+                told = [mi.nearest_centre(each, self.centres[task, grid]) for task, each in points.items()]
+                labels[grid] = torch.stack(told)
             maps = by_channel(features, taps.modules[name]).float()
             layers[name] = layers[name].update(patches, labels[grid], maps)
         return replace(self, layers=layers, samples=self.samples + seen.images)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import reduce
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +15,17 @@ from infoprune.errors import UnusableData
 from infoprune.estimators.hsic import LEAST_UNBIASED, MinibatchHSIC
 from infoprune.graph.nested import outputs_of
 from infoprune.graph.wrappers import bare
+from infoprune.observe.activations import Followed
 from infoprune.observe.batches import Batch, enough_at_once, first, read, total_of
-from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity
+from infoprune.observe.grams import blocks, by_sample, gram_of, require_finite, similarity, with_kernel
 from infoprune.observe.moments import Reading, is_read
-from infoprune.observe.observations import Observations, weight_shape
+from infoprune.observe.observations import Kernel, Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.undisturbed import placed_on, undisturbed
 from infoprune.progress import counting
 from infoprune.require import require_model
+
+NOTHING = "it gives out nothing with one entry a sample"
 
 
 def observe(
@@ -31,6 +36,7 @@ def observe(
     device: torch.device | str | None = None,
     progress: bool = True,
     moments: bool = False,
+    printed: Kernel | None = None,
 ) -> Observations:
     """See once what every layer does with the first `samples` samples of `loader` (all of them by default).
 
@@ -46,15 +52,22 @@ def observe(
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
     With `moments` so are means and covariances of what every layer reads (16 bytes for each pair of its columns, layers
     of up to 4,096 columns). No activation is stored, so memory does not grow with the number of samples.
+
+    `printed`, "linear" or "gaussian" (at the median distance), is the kernel of HSIC as the strategy paper prints it
+    (eqs. 6 to 8): biased, of the maps behind the activations, all samples in one Gram matrix. They run through the
+    model together, so that memory grows with their number, and nothing tells how sure the values are.
     """
     require_model(model)
+    if printed is not None and printed not in get_args(Kernel):
+        raise ValueError(f"printed is {printed!r}; give one of {', '.join(map(repr, get_args(Kernel)))}, or None")
     if samples is not None and samples < LEAST_UNBIASED:
         raise UnusableData(f"samples is {samples}; nHSIC needs at least {LEAST_UNBIASED}")
     if not isinstance(loader, Iterable):
         raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
     model = bare(model)
-    with undisturbed(model), placed_on(model, device) as place, _Watch(model, moments) as watch:
+    with undisturbed(model), placed_on(model, device) as place, _Watch(model, moments, printed) as watch:
         batches = enough_at_once(first(read(loader), samples))
+        batches = batches if printed is None else _together(batches)
         seen: Observations | None = None
         with counting(total_of(loader, samples), "observe", "sample", shown=progress) as done:
             for batch in batches:
@@ -65,11 +78,18 @@ def observe(
     return replace(seen, moments=watch.reading.moments()) if watch.reading else seen
 
 
+def _together(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """All samples in one batch; nothing where there are none."""
+    given = list(batches)
+    return iter([reduce(Batch.joined, given)] if given else [])
+
+
 class _Watch:
     """Forward hooks that turn what each layer gives out into Gram matrices while it runs."""
 
-    def __init__(self, model: nn.Module, moments: bool):
+    def __init__(self, model: nn.Module, moments: bool, printed: Kernel | None):
         self.model, self.reading = model, Reading() if moments else None
+        self.printed, self.followed = printed, Followed(self._keep) if printed else None
         self.modules = {name: module for name, module in model.named_modules() if _is_layer(module)}
         self.grams: dict[str, list[Tensor]] = {}
         self.silent: dict[str, str] = {}
@@ -93,11 +113,15 @@ class _Watch:
 
     def see(self, batch: Batch, seen: Observations | None) -> Observations:
         """Run the model on one batch and add what it showed."""
-        self.grams, self.samples, self.blocks = {}, len(batch), blocks(len(batch))
+        self.grams, self.samples = {}, len(batch)
+        self.blocks = blocks(len(batch)) if self.printed is None else [slice(0, len(batch))]
         self.running, self.labels = {}, classes_in(batch.labels, len(batch))
         if self.reading:
             self.reading.batches += 1
-        output = self.model(*batch.args, **batch.kwargs)
+        with self.followed or nullcontext():
+            output = self.model(*batch.args, **batch.kwargs)
+        if self.followed:
+            self.followed.close()
         layers, companions = self._layers(), self._companions(batch, output)
         if seen is None:
             seen = self._nothing_yet(layers, tuple(companions))
@@ -115,17 +139,27 @@ class _Watch:
     def _hook(self, name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: Any, output: Any) -> None:
             found = next((t for t in outputs_of(output) if t.is_floating_point()), None)
-            features = None if found is None else by_sample(found, self.samples)
-            if found is None or features is None:
-                self.silent[name] = "it gives out nothing with one entry a sample"
+            if found is None or by_sample(found, self.samples) is None:
+                self.silent[name] = NOTHING
                 return
             if self.labels is not None:
                 self._respond(name, found)
-            grams = [gram_of(features[block]) for block in self.blocks]
-            earlier = self.grams.get(name)
-            self.grams[name] = [a + b for a, b in zip(earlier, grams, strict=True)] if earlier else grams
+            if self.followed:
+                self.followed.begin(name, found)
+            else:
+                self._keep(name, found)
 
         return note
+
+    def _keep(self, name: str, output: Tensor) -> None:
+        """The Gram matrices of a layer's output; those of a layer that runs again add up."""
+        features = by_sample(output, self.samples)
+        if features is None:
+            self.silent[name] = NOTHING
+            return
+        grams = [gram_of(features[block]) for block in self.blocks]
+        earlier = self.grams.get(name)
+        self.grams[name] = [a + b for a, b in zip(earlier, grams, strict=True)] if earlier else grams
 
     def _read(self, name: str) -> Callable[..., None]:
         def note(layer: nn.Module, args: tuple) -> None:
@@ -147,7 +181,12 @@ class _Watch:
         return replace(seen, responses=earlier.update(batch, self.labels, self.generator))
 
     def _layers(self) -> dict[str, list[Tensor]]:
-        return {name: grams for name, grams in self.grams.items() if name not in self.silent}
+        """As the kernel has them; what was kept are inner products."""
+        return {
+            name: [with_kernel(gram, self.printed) for gram in grams]
+            for name, grams in self.grams.items()
+            if name not in self.silent
+        }
 
     def _companions(self, batch: Batch, output: Any) -> dict[str, list[Tensor]]:
         whole = [by_sample(t, self.samples) for t in outputs_of(output) if t.is_floating_point()]
@@ -156,16 +195,22 @@ class _Watch:
             "output": [t for t in whole if t is not None],
             "labels": [] if batch.labels is None else [batch.labels],
         }
-        return {
+        found = {
             name: [sum(similarity(t[block]) for t in tensors) for block in self.blocks]  # type: ignore[misc]
             for name, tensors in parts.items()
             if tensors
+        }
+        own = {"labels"}  # have a kernel of their own
+        return {
+            name: grams if name in own else [with_kernel(gram, self.printed) for gram in grams]
+            for name, grams in found.items()
         }
 
     def _nothing_yet(self, layers: Mapping[str, Any], companions: tuple) -> Observations:
         shapes = {name: weight_shape(self.modules[name]) for name in layers}
         silent = {name: "its module is not called" for name in self.modules if name not in shapes} | self.silent
-        return Observations(shapes, silent, companions, MinibatchHSIC.empty(len(shapes) + len(companions)), 0)
+        statistic = MinibatchHSIC.empty(len(shapes) + len(companions))
+        return Observations(shapes, silent, companions, statistic, 0, printed=self.printed)
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from infoprune.budgets import Budget
 from infoprune.graph.arguments import Arguments
 from infoprune.require import require_importance, require_numbers, require_seen
 
+CHECKED = ("budgets", "rates", "num_heads", "solver", "ignored_layers", "rounding")
 OF_GRADIENTS = (tp.importance.GroupTaylorImportance, tp.importance.GroupHessianImportance)
 
 
@@ -20,7 +21,7 @@ def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping
     require_seen()
     require_numbers(model, Arguments.of(example_inputs).tensors)
     _check_importance(model, importance)
-    _check_terms(**{name: terms[name] for name in ("budgets", "rates", "num_heads", "solver", "ignored_layers")})
+    _check_terms(**{name: terms[name] for name in CHECKED})
     for name, method, maker in (("depth", "plan", "DepthPath"), ("tokens", "within", "TokenPath")):
         if terms[name] is not None and not callable(getattr(terms[name], method, None)):
             raise TypeError(f"{name} is {terms[name]!r:.60}; give an infoprune.{maker} or leave it out")
@@ -33,11 +34,13 @@ def _check_importance(model: nn.Module, importance: Any) -> None:
         raise ValueError(f"{kind} reads gradients and the model has none; call backward() on a loss first")
 
 
-def _check_terms(*, budgets: Any, rates: Any, num_heads: Any, solver: Any, ignored_layers: Any) -> None:
+def _check_terms(*, budgets: Any, rates: Any, num_heads: Any, solver: Any, ignored_layers: Any, rounding: Any) -> None:
     if not isinstance(budgets, Budget | Iterable) or isinstance(budgets, str):
         raise TypeError(f"budgets is {budgets!r:.60}; give e.g. [infoprune.budgets.macs(keep=0.5)]")
     if rates is not None and (isinstance(rates, bool) or not isinstance(rates, int | float | Mapping)):
         raise TypeError(f"rates is {rates!r:.60}; give the share that leaves, such as 0.5, or shares by site name")
+    if rounding not in ("up", "down") or (rounding == "down" and rates is None):
+        raise ValueError(f"rounding is {rounding!r:.60}; give 'up', or 'down' with rates; budgets are never exceeded")
     if num_heads is not None and not isinstance(num_heads, Mapping):
         raise TypeError(f"num_heads is {num_heads!r:.60}; give heads by layer: {{model.attn.qkv: 3}}")
     odd = next((heads for heads in (num_heads or {}).values() if not isinstance(heads, int)), None)

@@ -13,7 +13,7 @@ from infoprune.graph.site_scores import ScoreGroup
 from infoprune.graph.wrappers import followable
 from infoprune.planning.checks import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
-from infoprune.planning.shares import LEAST, by_name
+from infoprune.planning.shares import LEAST, Rounding, by_name
 from infoprune.refining import refined
 from infoprune.surgery.plan import Plan
 
@@ -48,13 +48,14 @@ def plan(
     tokens: TokenPath | None = None,
     head_dims: Iterable[str | nn.Module] = (),
     also: Sequence[Any] = (),
+    rounding: Rounding = "up",
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
     `importance` is any torch-pruning importance, ours or the host's. `budgets` (one or several) all hold at once;
     `rates` instead removes a share p of every site (or of those that its keys mean), so that ceil((1 - p) n) of n units
-    stay. Keys of `rates` and `floor` are modules, names of sites, subtrees such as "layer4", or globs such as
-    "layer4.*.conv1"; the last one that means a site counts.
+    stay; with `rounding="down"` int((1 - p) n), as a stock pruner has it. Keys of `rates` and `floor` are modules,
+    names of sites, subtrees such as "layer4", or globs such as "layer4.*.conv1"; the last one that means a site counts.
     `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and
     `utility` is p in sum_g w_g (a_g^p - 1)/p over the kept fractions a_g. Channels are kept in multiples of `round_to`;
     every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. `ignored_layers`
@@ -69,12 +70,14 @@ def plan(
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
         "solver": solver, "tokens": tokens, "head_dims": head_dims, "also": also,
+        "rounding": rounding,
     }  # fmt: skip
     model = followable(model)
     check(model, example_inputs, importance, {**terms, "depth": depth})
     terms |= {name: by_name(model, terms[name], name) for name in ("rates", "floor")}
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
+    terms.pop("rounding")
     if terms.pop("rates") is not None:
         raise ValueError("depth needs budgets to share between blocks and channels; give budgets=[...], not rates")
     return depth.plan(model, example_inputs, importance, **terms)

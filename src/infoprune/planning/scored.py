@@ -19,7 +19,7 @@ from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
 from infoprune.graph.site_scores import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
-from infoprune.planning.shares import LEAST, Shares, check_floor, floors, per_site, shown
+from infoprune.planning.shares import LEAST, Rounding, Shares, at_rate, check_floor, floors, per_site, shown
 from infoprune.planning.untrained import tell_if_untrained
 from infoprune.require import require_importance
 from infoprune.surgery.channels import KeepChannels, best
@@ -44,6 +44,7 @@ class Terms:
     head_dims: Iterable[str | nn.Module] = ()
     also: Sequence[Any] = ()
     solver: Any = None
+    rounding: Rounding = "up"
 
 
 def _followed(terms: Terms) -> dict[str, Any]:
@@ -127,8 +128,9 @@ class Scored:
         return Planned(_plan(self.graph, self.scores, counts, notes), self.graph, self.scores, allocation)
 
     def at_rates(self, rates: float | Mapping[str, float]) -> Planned:
-        counts = _at_rates(self.graph, self.scores, rates, self._steps)
-        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": shown(rates)})
+        counts = _at_rates(self.graph, self.scores, rates, self._steps, self.terms.rounding)
+        down = {} if self.terms.rounding == "up" else {"rounding": self.terms.rounding}
+        plan = _plan(self.graph, self.scores, counts, {**self.notes, "rates": shown(rates), **down})
         return Planned(plan, self.graph, self.scores, None)
 
     @property
@@ -173,21 +175,21 @@ def _at_full_size(price: Posynomial, sizes: np.ndarray, free: np.ndarray) -> Pos
 
 
 def _at_rates(
-    graph: Graph, scores: Mapping[str, np.ndarray], rates: float | Mapping[str, float], steps: Sequence[int]
-) -> dict[str, int]:
-    """ceil((1 - p) n) units stay, rounded up to the step."""
+    graph: Graph, scores: Mapping[str, np.ndarray], rates: float | Mapping[str, float], steps: Sequence[int],
+    rounding: Rounding,
+) -> dict[str, int]:  # fmt: skip
+    """How many units of each site stay."""
     named = (
         per_site(graph, rates, "rates", among=scores) if isinstance(rates, Mapping) else dict.fromkeys(scores, rates)
     )
     for name, rate in named.items():
         if not isinstance(rate, Real) or not 0 <= rate < 1:
             raise ValueError(f"the rate of {name} is {rate!r:.60}; it is the share to remove, from 0 to below 1")
-    counts = {}
-    for site, step in zip(graph.sites, steps, strict=True):
-        if site.name in scores:
-            kept = math.ceil((1 - named.get(site.name, 0)) * site.size - 1e-9)
-            counts[site.name] = min(site.size, -(-max(1, kept) // step) * step)
-    return counts
+    return {
+        site.name: at_rate(named.get(site.name, 0), site.size, step, rounding)
+        for site, step in zip(graph.sites, steps, strict=True)
+        if site.name in scores
+    }
 
 
 def site_weights(graph: Graph, layer_importance: LayerImportance | None) -> Mapping[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -17,6 +17,7 @@ from infoprune.registry import nearest
 LEAST = 0.1  # share of the units that stays where nothing is said
 Share = float | int
 Shares = Share | Mapping[Any, Share] | Callable[[Graph], Mapping[str, Share]]  # called: site by site, no keys
+Rounding = Literal["up", "down"]
 Value = TypeVar("Value")
 
 
@@ -91,6 +92,18 @@ def floors(graph: Graph, floor: Shares) -> dict[str, int]:
 
 def least(floor: Share, site: Site) -> int:
     return max(1, math.ceil(floor * site.size - 1e-9) if isinstance(floor, float) else min(floor, site.size))
+
+
+def at_rate(rate: float, size: int, step: int, rounding: Rounding) -> int:
+    """How many of `size` units stay where a share of them leaves, in multiples of `step`; at least one.
+
+    "up": ceil((1 - p) n), as the capacity paper prints it. "down": int(n (1 - p)) to the letter, as torch-pruning has
+    it, in floating point: a rate of 0.9 leaves none of 10, and so one.
+    """
+    if rounding == "up":
+        kept = math.ceil((1 - rate) * size - 1e-9)
+        return min(size, -(-max(1, kept) // step) * step)
+    return min(size, max(step, int(size * (1 - rate)) // step * step))
 
 
 def shown(shares: Shares) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ from infoprune.recipe.sections import Recipe
 class Basis:
     """The network as it is now, with an example of its input and the data to look at.
 
-    In a `rehearsal` the data are noise, and what takes long to measure is left out.
+    In a `rehearsal` the data are noise, and what takes long to measure is left out. `stop` says whether somebody asked
+    to stop.
     """
 
     recipe: Recipe
@@ -24,6 +26,7 @@ class Basis:
     task: Task
     progress: bool = False
     rehearsal: bool = False
+    stop: Callable[[], bool] = lambda: False
 
 
 def example(task: Task) -> Tensor:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import nn
+
+from infoprune.data import Task
 from infoprune.finetune.probing import FACTORS
 from infoprune.measure import measure
 from infoprune.recipe.basis import example
 from infoprune.recipe.checks import check_classes, check_kind
-from infoprune.recipe.cuts import cuts_of
+from infoprune.recipe.cuts import Cut, cuts_of
 from infoprune.recipe.networks import network_of
-from infoprune.recipe.rehearsal import rehearsed
+from infoprune.recipe.rehearsal import rehearsed, rehearsed_ends
 from infoprune.recipe.sections import Recipe, epochs
 from infoprune.recipe.tasks import task_of, task_of_noise
+
+OF_BLOCKS = ("depth", "joint")  # the cuts whose price depends on which blocks leave
 
 
 @dataclass(frozen=True)
 class Priced:
     """The dense network, the cuts, and what they leave; `unsure` says what only the data can tell about that.
 
-    `reach` holds the least and the most that choices of blocks leave, where blocks leave last.
+    `reach` holds the least and the most that choices of blocks leave.
     """
 
     params: int
@@ -51,7 +56,7 @@ class Priced:
         if not self.reach:
             return []
         (few, many), (cheap, dear) = self.reach["params"], self.reach["macs"]
-        return [f"choices      {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs, by which blocks leave"]
+        return [f"choices      about {few:,} to {many:,} parameters, {cheap:,} to {dear:,} MACs, by which blocks leave"]
 
 
 def price(recipe: Recipe) -> Priced:
@@ -67,7 +72,22 @@ def price(recipe: Recipe) -> Priced:
     for cut in cuts:
         compared = 1 + len(cut.rivals) if cut.epochs else 0
         tried = 1 + len(FACTORS) * recipe.finetune.probe
-        trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0)
+        trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0) + cut.trial_epochs
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
-    told, reached = tuple(cut.words() for cut in cuts), cuts[-1].reach(model, x) if cuts else {}
+    told, reached = tuple(cut.words() for cut in cuts), _reach(recipe, model, task, cuts)
     return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, noise is None, reached)
+
+
+def _reach(recipe: Recipe, model: nn.Module, task: Task, cuts: Sequence[Cut]) -> dict[str, tuple[int, int]]:
+    """Between which prices the choices of blocks lie, once the cuts after them are done; empty where none leave."""
+    last = max((i for i, cut in enumerate(cuts) if cut.kind in OF_BLOCKS), default=None)
+    if last is None:
+        return {}
+    finals = [
+        rehearsed(recipe, left, task, cuts[last + 1 :]) for left in rehearsed_ends(recipe, model, task, cuts[last])
+    ]
+    found = [measure(final, example(task)) for final in finals]
+    return {
+        "macs": (min(m.macs for m in found), max(m.macs for m in found)),
+        "params": (min(m.params for m in found), max(m.params for m in found)),
+    }

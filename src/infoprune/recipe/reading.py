@@ -24,7 +24,14 @@ def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
 
     Code of the user's own runs where `changes` name its file, or where it lies beside or under the recipe.
     """
-    path = Path(path)
+    told = told_by(Path(path), changes)
+    if "vary" in told:
+        raise BadRecipe(f"vary: is for several runs side by side; use infoprune bench {path}")
+    return recipe_of(told)
+
+
+def told_by(path: Path, changes: Sequence[str]) -> dict[str, Any]:
+    """The sections in a YAML file as they are written, with `changes` on top."""
     told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(path).items()}
     named = {change.partition("=")[0] for change in changes}
     for part in WITH_CODE:
@@ -32,7 +39,7 @@ def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
             _place(told.get(part), path.parent, f"{part}.file")
     for change in changes:
         set_in(told, change)
-    return recipe_of(told)
+    return told
 
 
 def kept_recipe(path: Path) -> s.Recipe:

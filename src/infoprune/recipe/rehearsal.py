@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from torch import nn
@@ -25,20 +26,37 @@ def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut])
 
     Counts depend on weights and budgets, so that prices are those of the run wherever no cut is `unsure`.
     """
-    model, small = copy.deepcopy(dense), _quick(recipe)
-    noise = Noise(BATCH * max(BATCHES, Processes.now().world), task.shape)
-    x = example(task).to(next(dense.parameters()).device)
+    model = copy.deepcopy(dense)
     for cut in cuts:
-        basis = Basis(small, model, x, replace(task, train=noise, held_out=noise), rehearsal=True)
-        try:
-            with known_to_be_untrained():
-                plan = cut.decide(basis).plan
-        except InfopruneError:
-            raise
-        except (ValueError, TypeError) as error:
-            raise BadRecipe(f"{cut.kind} cannot be planned: {error}") from error
-        model = prune_(model, x, plan, certify=False)
+        basis = _noisy(recipe, model, task)
+        with _said_of(cut):
+            plan = cut.decide(basis).plan
+        model = prune_(model, basis.x, plan, certify=False)
     return model
+
+
+def rehearsed_ends(recipe: Recipe, dense: nn.Module, task: Task, cut: Cut) -> Sequence[nn.Module]:
+    """What a cut leaves of the dense network by the choices that cost least and most, trained on nothing."""
+    with _said_of(cut):
+        return cut.ends(_noisy(recipe, copy.deepcopy(dense), task))
+
+
+def _noisy(recipe: Recipe, model: nn.Module, task: Task) -> Basis:
+    noise = Noise(BATCH * max(BATCHES, Processes.now().world), task.shape)
+    x = example(task).to(next(model.parameters()).device)
+    return Basis(_quick(recipe), model, x, replace(task, train=noise, held_out=noise), rehearsal=True)
+
+
+@contextmanager
+def _said_of(cut: Cut) -> Iterator[None]:
+    """What goes wrong is an error of the recipe's."""
+    try:
+        with known_to_be_untrained():
+            yield
+    except InfopruneError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise BadRecipe(f"{cut.kind} cannot be planned: {error}") from error
 
 
 def _quick(recipe: Recipe) -> Recipe:

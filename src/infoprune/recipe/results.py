@@ -73,8 +73,8 @@ class Results:
 
     # ------------------------------------------------------------------------------------------------ decisions
 
-    def basis(self, cut: Cut, *, progress: bool = False) -> Basis:
-        return Basis(self.recipe, self.before(cut), self.placed_x, self.task, progress)
+    def basis(self, cut: Cut, *, progress: bool = False, stop: Callable[[], bool] = lambda: False) -> Basis:
+        return Basis(self.recipe, self.before(cut), self.placed_x, self.task, progress, stop=stop)
 
     def plan(self, phase: str) -> Plan:
         found = self.folder.plan(phase)

@@ -108,7 +108,7 @@ class _Run:
             return
         self._pause()
         self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
-        basis = self.results.basis(cut, progress=self.display.counts)
+        basis = self.results.basis(cut, progress=self.display.counts, stop=lambda: self.wish.stop)
         made = cut.decide(basis)
         certificate = certificate_of(basis.model, basis.x, made.plan)
         if certificate.verdict == "failed":

@@ -107,6 +107,7 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
         ("round_to", found.round_to >= 1, "a number of channels, at least 1"),
         ("batch", found.batch is None or found.batch >= 1, "a number of pictures, at least 1"),
         ("batch", found.batch is None or "latency" in limits, "it with a latency; nothing else depends on it"),
+        ("rounding", found.rounding == "up" or found.rates is not None, "it with rates; budgets are never exceeded"),
         ("utility", found.utility <= 0 or found.utility == 1, "a power of at most 0, such as -1, or 1"),
     ):
         if not fine:
@@ -124,8 +125,13 @@ def _each(shares: float | Mapping[str, float] | None) -> list[float]:
 def _depth(given: Any, path: str) -> s.DepthSection:
     own, _ = section(s.DepthSection, given, path)
     found = s.DepthSection(**own)
-    if sum([found.keep_units is not None, bool(found.clusters), found.joint]) != 1:
-        raise BadRecipe(f"{path} needs one of keep_units:, clusters: and joint: true; give e.g. keep_units: 9")
+    if not 0 <= found.probe <= 1:
+        refuse(f"{path}.probe", found.probe, "the share of the epochs that each number of units is tried for, up to 1")
+    if not 0 <= found.tolerance < 1:
+        refuse(f"{path}.tolerance", found.tolerance, "the accuracy that a stage may lose, a share from 0 to below 1")
+    if sum([found.keep_units is not None, bool(found.clusters), found.joint, found.probe > 0]) != 1:
+        ways = "keep_units:, clusters:, probe: and joint: true"
+        raise BadRecipe(f"{path} needs one of {ways}; give e.g. keep_units: 9")
     if found.stages < 1:
         refuse(f"{path}.stages", found.stages, "a whole number, at least 1")
     if found.keep_units is not None and found.keep_units < 1:
@@ -160,8 +166,9 @@ def _split(given: Any, path: str) -> s.SplitSection:
         refuse(f"{path}.share", found.share, "the share of features that travel best, above 0 and at most 1")
     if found.qp is not None and not 0 <= found.qp <= 51:
         refuse(f"{path}.qp", found.qp, "a quality from 0 (finest) to 51")
-    if found.patch < 1:
-        refuse(f"{path}.patch", found.patch, "a whole number, at least 1")
+    for name in ("patch", "cells"):
+        if getattr(found, name) < 1:
+            refuse(f"{path}.{name}", getattr(found, name), "a whole number, at least 1")
     for task in found.tasks:
         if task not in TASKS:
             refuse(f"{path}.tasks", task, f"some of {', '.join(TASKS)}{nearest_word(task, TASKS)}")

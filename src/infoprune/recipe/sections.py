@@ -9,7 +9,9 @@ from typing import Any, Literal
 from infoprune.budgets import Budget, budgets
 from infoprune.budgets.latency import Latency
 from infoprune.finetune import Training
+from infoprune.observe.patches import CELLS
 from infoprune.observe.tasks import Estimate
+from infoprune.planning.shares import Rounding
 
 SCHEMA = 1
 
@@ -80,8 +82,9 @@ class LayerImportanceSection:
 class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
-    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. A latency is that of
-    `batch` pictures at once, of one unless told.
+    `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. `rounding` of what rates
+    leave is "up" as printed, or "down" as a stock pruner has it. A latency is that of `batch` pictures at once, of one
+    unless told.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class BudgetSection:
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()
+    rounding: Rounding = "up"
 
     @property
     def budgets(self) -> dict[str, Budget]:
@@ -108,7 +112,9 @@ class BudgetSection:
 class DepthSection:
     """Whole blocks leave in stages with training between: to `keep_units` in `stages` steps, or as `clusters` says.
 
-    `joint`: one plan shares the budget between blocks and channels instead.
+    With `probe` each stage tries every number of units, trains each for that share of the epochs and takes the fewest
+    that lose at most `tolerance` of the accuracy on pictures kept back from training. `joint`: one plan shares the
+    budget between blocks and channels instead.
     """
 
     stages: int = 1
@@ -117,6 +123,8 @@ class DepthSection:
     strategy: Literal["clusters", "centroids", "largest", "random", "greedy"] = "clusters"
     samples: int = 2048
     joint: bool = False
+    probe: float = 0.0
+    tolerance: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -136,8 +144,9 @@ class SplitSection:
     """The network is cut behind the layer `at`, and `share` of its features travel, best first by information.
 
     With `qp` the others travel as well, HEVC-coded at that quality; without it they are zero on arrival. `tasks` are
-    those whose information counts (all alike without), `patch` the side of the patches that are looked at. The estimate
-    `value` counts patches whole, as printed; where that gives all features one score, the log and the report say so.
+    those whose information counts (all alike without), `patch` the side of the patches that are looked at. Output
+    patches are clustered by their averages over `cells` x `cells` parts. The estimate `value` counts patches whole, as
+    printed; where that gives all features one score, the log and the report say so.
     """
 
     at: str
@@ -146,6 +155,7 @@ class SplitSection:
     tasks: tuple[str, ...] = ()
     patch: int = 2
     estimate: Estimate = "excess"
+    cells: int = CELLS
 
 
 @dataclass(frozen=True)

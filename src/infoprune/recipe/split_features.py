@@ -99,5 +99,6 @@ def _seen(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> 
     loader = pictures(First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed))
     with kept_randomness():
         return observe_tasks(
-            model, loader, layers=[split.at], view=view, outputs=three_maps, seed=recipe.seed, progress=False
-        )
+            model, loader, layers=[split.at], view=view, outputs=three_maps, cells=split.cells, seed=recipe.seed,
+            progress=False,
+        )  # fmt: skip

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
+from statistics import fmean, pvariance
+from typing import Any
 
 from infoprune.errors import UnusableData
 from infoprune.report import svg
@@ -11,8 +14,23 @@ from infoprune.report.html import document, table
 from infoprune.report.model import Interval, Report, State
 
 
-def comparison(reports: Sequence[Report]) -> str:
-    """The page for these runs; the dense models that they began with are in it."""
+@dataclass(frozen=True)
+class Varied:
+    """A run in which `key` had `value`, all else being as in its siblings."""
+
+    key: str
+    value: Any
+    report: Report
+
+    @property
+    def spread(self) -> float | None:
+        """The variance of the layers' weights over the square of their mean, which no scale changes."""
+        weights = [site.weight.value for site in self.report.sites if site.weight is not None]
+        return pvariance(weights) / fmean(weights) ** 2 if any(weights) else None
+
+
+def comparison(reports: Sequence[Report], varied: Sequence[Varied] = ()) -> str:
+    """The page for these runs; the dense models that they began with are in it. What was `varied` is drawn by key."""
     if not reports:
         raise UnusableData("there is nothing to compare; give the directories of finished runs")
     ends = _ends(reports)
@@ -20,12 +38,31 @@ def comparison(reports: Sequence[Report]) -> str:
         _picture(ends, "MACs", lambda s: float(s.macs)),
         _picture(ends, "latency in ms", lambda s: s.latency_ms.value if s.latency_ms else None),
     ]
-    body = f'<h1>{len(reports)} runs</h1><div class="pair">{"".join(pictures)}</div>{_table(reports)}{_caveat(reports)}'
+    told = "".join(_by_key(key, [v for v in varied if v.key == key]) for key in dict.fromkeys(v.key for v in varied))
+    told += f'<div class="pair">{"".join(pictures)}</div>{_table(reports)}{_caveat(reports)}'
+    body = f"<h1>{len(reports)} runs</h1>{told}"
     return document(f"{len(reports)} runs", body)
 
 
-def rows_of(reports: Sequence[Report]) -> list[dict[str, object]]:
+def _by_key(key: str, runs: Sequence[Varied]) -> str:
+    """Accuracy and the spread of the layers' weights against what was varied."""
+    names = [f"{key} = {run.value}" for run in runs]
+    reached = [(name, r.report.after.accuracy) for name, r in zip(names, runs, strict=True) if r.report.after.accuracy]
+    spread = [(name, run.spread) for name, run in zip(names, runs, strict=True) if run.spread is not None]
+    pictures, x_name = [], f"{key}: {', '.join(str(run.value) for run in runs)}"
+    if len(reached) > 1:
+        known, values = zip(*reached, strict=True)
+        pictures.append(svg.intervals(known, values, title="Accuracy", x_name=x_name, y_name="accuracy"))
+    if len(spread) > 1:
+        places = [(float(place), value) for place, (_, value) in enumerate(spread)]
+        title = "Relative variance of the layers' weights"
+        pictures.append(svg.curve(places, [], title=title, x_name=x_name, y_name="variance / mean²"))
+    return f'<h2>{escape(key)}</h2><div class="pair">{"".join(pictures)}</div>' if pictures else ""
+
+
+def rows_of(reports: Sequence[Report], varied: Sequence[Varied] = ()) -> list[dict[str, object]]:
     """One row a run, for the terminal and for JSON."""
+    spreads = {id(run.report): {"weights' variance": run.spread} for run in varied}
     return [
         {
             "run": r.name,
@@ -37,6 +74,7 @@ def rows_of(reports: Sequence[Report]) -> list[dict[str, object]]:
             "accuracy": r.after.accuracy.value if r.after.accuracy else None,
             "dense accuracy": r.before.accuracy.value if r.before.accuracy else None,
             "beaten by": _beaten_by(r, reports),
+            **spreads.get(id(r), {}),
         }
         for r in reports
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar, final
 
 import torch_pruning as tp
-from torch import Tensor, nn
+from torch import nn
 
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.sections import Recipe, epochs
@@ -59,9 +59,14 @@ class Cut(ABC):
         """Why its price is not known before it has seen the data; empty where it is."""
         return ""
 
-    def reach(self, model: nn.Module, x: Tensor) -> Mapping[str, tuple[int, int]]:
-        """The least and the most that it may leave of the dense `model`; empty where its price is known."""
-        return {}
+    def ends(self, basis: Basis) -> Sequence[nn.Module]:
+        """What it leaves of the basis's network by the choices that cost least and most; empty where there is one."""
+        return ()
+
+    @property
+    def trial_epochs(self) -> float:
+        """How long the network is trained at most before it is decided."""
+        return 0.0
 
     # ------------------------------------------------------------------------------------------------ afterwards
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from infoprune.depth import DepthPath
+from infoprune.depth import DepthPath, removals
+from infoprune.depth.prices import alone_without
+from infoprune.graph.arguments import Arguments
 from infoprune.planning import plan
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import Cut, Decision
@@ -15,6 +19,7 @@ from infoprune.recipe.cuts.depth import energies
 from infoprune.recipe.cuts.width import measured_layers, options_of
 from infoprune.recipe.evidence import Evidence
 from infoprune.recipe.sections import BudgetSection, DepthSection, Recipe
+from infoprune.surgery import Plan, prune_
 
 
 def joint_cuts(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
@@ -34,18 +39,30 @@ class Joint(Cut):
     budget: BudgetSection
 
     def decide(self, basis: Basis) -> Decision:
-        evidence = Evidence(basis)
         seen, strategy = energies(basis, self.section), self.section.strategy
-        made = plan(
+        return Decision(self._along(basis, DepthPath(seen, strategy=strategy, seed=basis.recipe.seed)))
+
+    def ends(self, basis: Basis) -> Sequence[nn.Module]:
+        """Along the paths on which the blocks that save most, and least, on their own leave first."""
+        edits = removals(basis.model, basis.x)
+        names, alone = [edit.unit.name for edit in edits], alone_without(basis.model, Arguments.of(basis.x), edits)
+        orders = [
+            dict(zip(names, (sign * n for n in left), strict=True)) for left in alone.values() for sign in (1, -1)
+        ]
+        plans = [self._along(basis, DepthPath(order, strategy="largest")) for order in orders]
+        return [prune_(copy.deepcopy(basis.model), basis.x, made, certify=False) for made in plans]
+
+    def _along(self, basis: Basis, path: DepthPath) -> Plan:
+        evidence = Evidence(basis)
+        return plan(
             basis.model,
             basis.x,
             evidence.importance,
             layer_importance=evidence.layers,
-            depth=DepthPath(seen, strategy=strategy, seed=basis.recipe.seed),
+            depth=path,
             budgets=[*self.budget.budgets.values()],
             **options_of(self.budget),
         )
-        return Decision(made)
 
     def words(self) -> str:
         return f"blocks and channels ({', '.join(self.budget.budgets)}), {self.afterwards}"

@@ -85,7 +85,9 @@ def measured_layers(recipe: Recipe) -> str:
 
 
 def _wanted(section: BudgetSection) -> dict[str, Any]:
-    return {"budgets": [*section.budgets.values()]} if section.rates is None else {"rates": section.rates}
+    if section.rates is None:
+        return {"budgets": [*section.budgets.values()]}
+    return {"rates": section.rates, "rounding": section.rounding}
 
 
 def _allocation(made: Planned, scored: Scored) -> Allocation | None:

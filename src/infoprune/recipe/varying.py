@@ -1,0 +1,84 @@
+"""A recipe with several values of some keys, one run each and all else alike: the ablations of a paper in one file.
+
+    vary: {layer_importance.beta: [0, 1, 4], data.calibration: [64, 512]}      # five runs
+
+Each key is varied by itself. Runs that train the same dense network share it.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infoprune.errors import BadRecipe
+from infoprune.recipe.display import Display
+from infoprune.recipe.folder import Folder
+from infoprune.recipe.reading import recipe_of, set_in, told_by
+from infoprune.recipe.results import DENSE
+from infoprune.recipe.running import run
+from infoprune.recipe.sections import Recipe
+from infoprune.report.compare import Varied
+
+VARY = "vary"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The recipe with `value` for `key`."""
+
+    key: str
+    value: Any
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}={self.value}"
+
+
+def read_variants(path: str | Path, changes: Sequence[str] = ()) -> list[Variant]:
+    """The variants that a YAML file describes, with `changes` such as "finetune.epochs=1" in all of them."""
+    told = told_by(Path(path), changes)
+    vary = told.pop(VARY, None)
+    if not isinstance(vary, Mapping) or not vary or not all(isinstance(v, list) and v for v in vary.values()):
+        raise BadRecipe(f"vary is {vary!r:.80}; give keys with lists of values: {{layer_importance.beta: [0, 1, 4]}}")
+    return list(_variants(told, vary))
+
+
+def _variants(told: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> Iterator[Variant]:
+    for key, values in vary.items():
+        for value in values:
+            one = copy.deepcopy(dict(told))
+            set_in(one, f"{key}={value}")
+            yield Variant(key, value, recipe_of(one))
+
+
+def run_variants(variants: Sequence[Variant], out: Path, display: Display) -> list[Varied]:
+    """Carry out each in a folder of its own under `out`; the same call goes on after an interruption."""
+    found: list[Varied] = []
+    for variant in variants:
+        place = out / variant.name
+        lender = next((v for v in variants if _same_dense(v.recipe, variant.recipe)), variant)
+        if lender is not variant:
+            _lend(out / lender.name, place, variant.recipe)
+        display.say(f"{variant.name}: {place}")
+        found.append(Varied(variant.key, variant.value, run(variant.recipe, place, display=display)))
+    return found
+
+
+def _same_dense(first: Recipe, second: Recipe) -> bool:
+    """Whether both begin with the same dense network."""
+    sections = [(r.model, replace(r.data, calibration=8, workers=0), r.finetune, r.seed) for r in (first, second)]
+    return sections[0] == sections[1]
+
+
+def _lend(lender: Path, place: Path, recipe: Recipe) -> None:
+    """The trained dense network, for a run that has none yet."""
+    if (place / DENSE).is_file() or not (lender / DENSE).is_file():
+        return
+    Folder.opened(place, recipe)
+    shutil.copyfile(lender / DENSE, place / f"{DENSE}.partial")
+    (place / f"{DENSE}.partial").rename(place / DENSE)
