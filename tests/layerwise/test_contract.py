@@ -21,6 +21,9 @@ def batches():
 EVIDENCE = {
     "uniform": lambda net: layerwise["uniform"](),
     "curves": lambda net: layerwise["curves"](net, batches(), ip.importance.IndependenceImportance(), progress=False),
+    "losses": lambda net: layerwise["losses"](
+        ip.importance.ConditionalImportance(ip.observe(net, batches(), moments=True, progress=False))
+    ),
 }
 
 
