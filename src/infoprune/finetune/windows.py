@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from infoprune.compensation.readers import held_as
 from infoprune.compensation.survivors import Survivors
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.hooks import hooked
@@ -116,9 +115,10 @@ def _along(
     sizes = whole.shape[axes[0]], ours.shape[axes[0]]
     inside = [n for n, m in pruned.named_modules() if reads(m) and (n == name or n.startswith(f"{name}."))]
     for layer in reversed(inside):
-        weight = dense.get_submodule(layer).weight
-        axis = 1 - input_axis(dense.get_submodule(layer))
-        rows = survivors.along(held_as(layer, pruned.get_submodule(layer), "weight"), axis, weight.shape[axis])
-        if (weight.shape[axis], len(rows)) == sizes:
+        whole_layer: Any = dense.get_submodule(layer)
+        axis = 1 - input_axis(whole_layer)
+        size = whole_layer.weight.shape[axis]
+        rows = survivors.along(f"{layer}.weight", axis, size)
+        if (size, len(rows)) == sizes:
             return Along(axes[0], rows)
     return None
