@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.errors import InfopruneError as InfopruneError
     from infoprune.export import Exported as Exported
     from infoprune.export import export as export
+    from infoprune.finetune import Matching as Matching
+    from infoprune.finetune import match_ as match_
     from infoprune.graph import Graph as Graph
     from infoprune.importance.register_with_host import register as register
     from infoprune.measure import Measurement as Measurement
@@ -53,6 +55,7 @@ NAMES = {
     "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
     "errors": ("InfopruneError",),
     "export": ("Exported", "export"),
+    "finetune": ("Matching", "match_"),
     "graph": ("Graph",),
     "importance.register_with_host": ("register",),
     "measure": ("Measurement", "measure"),

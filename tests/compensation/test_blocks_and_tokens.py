@@ -76,3 +76,31 @@ def test_behind_tokens_that_left_readers_keep_the_refit_of_the_dense_network():
     table = ip.compensate_(pruned, dense, loader, plan=widths, progress=False)
     assert all(row.taken for row in table.rows)
     assert table.outputs["readers"] < table.outputs["plain"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:the network looks untrained")
+def test_heads_mlps_and_tokens_of_one_plan_are_made_up_for_and_kept_in_an_artefact(tmp_path):
+    def made():
+        torch.manual_seed(0)
+        return timm.create_model(
+            "vit_tiny_patch16_224", img_size=64, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=4
+        ).eval()
+
+    dense, generator = made(), torch.Generator().manual_seed(1)
+    one, *loader = [
+        torch.randn(16, 3, 64, 64, generator=generator) + torch.randn(16, 3, 1, 1, generator=generator)
+        for _ in range(6)
+    ]
+    importance = ip.importance.ConditionalImportance(ip.observe(dense, loader, moments=True, progress=False))
+    plan = ip.plan(dense, one[:1], importance, tokens=ip.TokenPath(), budgets=[ip.budgets.macs(keep=0.5)])
+    assert {edit.site.kind for edit in plan.edits} == {"channels", "tokens"}
+    pruned = ip.prune_(copy.deepcopy(dense), one[:1], plan)
+    with torch.no_grad():
+        before = (pruned(one) - dense(one)).square().sum()
+    table = ip.compensate_(pruned, dense, loader, progress=False)
+    assert {row.reader for row in table.rows if row.taken} >= {"blocks.0.attn.proj", "blocks.3.mlp.fc2", "head"}
+    with torch.no_grad():
+        assert (pruned(one) - dense(one)).square().sum() < 0.1 * before
+        ip.save(tmp_path / "kept", pruned, plan, factory=made)
+        assert torch.equal(ip.load(tmp_path / "kept", factory=made)(one), pruned(one))
+    assert ip.match_(pruned, dense, loader, steps=20, progress=False).windows > 1

@@ -69,6 +69,19 @@ def test_a_norm_without_a_bias_in_front_takes_the_constant():
     assert gap(dense, pruned, IMAGE) < EXACT
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_more_channels_than_there_is_to_say_with_means_far_above_their_spread(seed):
+    torch.manual_seed(seed)
+    dense = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 12, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)
+    )  # fmt: skip
+    dense = dense.double().eval()
+    with torch.no_grad():
+        dense[0].bias += 3
+    pruned, _ = compensated(dense, IMAGE, keeping(dense, IMAGE, {"1": [0, 2, 3, 4, 5, 6, 8, 10, 11]}))
+    assert gap(dense, pruned, IMAGE) < EXACT
+
+
 def test_linear_layers_behind_flattened_maps():
     dense = sequence(
         nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(6 * 16, 10), nn.Tanh(), nn.Linear(10, 3)

@@ -22,6 +22,9 @@ EVIDENCE = {
     "uniform": lambda net: layerwise["uniform"](),
     "curves": lambda net: layerwise["curves"](net, batches(), ip.importance.IndependenceImportance(), progress=False),
     "nhsic_printed": lambda net: layerwise["nhsic_printed"](net, batches(), progress=False),
+    "losses": lambda net: layerwise["losses"](
+        ip.importance.ConditionalImportance(ip.observe(net, batches(), moments=True, progress=False))
+    ),
 }
 
 

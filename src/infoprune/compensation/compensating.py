@@ -57,7 +57,7 @@ def compensate_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
-    survivors = Survivors.of(dense, _plans(pruned, plan))
+    survivors = Survivors.of(dense, plans_given(pruned, plan))
     trial, whole = taken_apart(pruned), taken_apart(dense)
     readers, alone = readers_of(trial, whole, survivors)
     survivors.require_ancestor(pruned, dense, _settable(pruned, readers))
@@ -150,7 +150,7 @@ def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictur
     return len(norms)
 
 
-def _plans(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
+def plans_given(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
     if isinstance(plan, Plan):
         return (plan,)
     plans = plans_of(pruned) if plan is None else tuple(plan)

@@ -15,7 +15,8 @@ from torch import Tensor
 from infoprune.estimators.covariance import Comoments
 
 EPSILON = 1e-10  # ridges below are for data without noise, and ask for care with rounding
-RIDGES = (1e-13, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # of the mean variance of a kept column
+FINE = (1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8)  # where all that is not said is rounding, of means above the spread too
+RIDGES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # of the mean variance of a kept column
 
 
 class Refit(NamedTuple):
@@ -69,7 +70,7 @@ def refit_in_place(target: Tensor, now: Tensor, halves: tuple[Any, Any], *, cent
 def solved(needed: Callable[[Any], Regression], halves: tuple[Any, Any], *, exact: bool) -> tuple[Tensor, float]:
     """cross (stay + ridge I)^-1 of both halves, with the ridge that fits the second best when solved on the first."""
     first, second = needed(halves[0]), needed(halves[1])
-    grid = RIDGES if exact else RIDGES[1:]
+    grid = FINE + RIDGES if exact else RIDGES
     path = _path(first, second, grid)
     tie = (1e-13 if exact else 1e-6) * _size(second)
     ridge = next(r for r, error in zip(grid, path, strict=True) if error <= min(path) + tie)

@@ -10,6 +10,8 @@ from infoprune.finetune.domain import domain_of as domain_of
 from infoprune.finetune.loop import train as train
 from infoprune.finetune.loss import Goal as Goal
 from infoprune.finetune.loss import Naming as Naming
+from infoprune.finetune.matching import Matching as Matching
+from infoprune.finetune.matching import match_ as match_
 from infoprune.finetune.norms import reestimate_ as reestimate_
 from infoprune.finetune.options import Training as Training
 from infoprune.finetune.scoring import hits as hits

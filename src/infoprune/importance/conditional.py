@@ -63,7 +63,11 @@ class ConditionalImportance(GroupImportance):
         They come with the one order in which units leave, so that all widths cost as much as one. Those of different
         sites do not add up to the loss of the network.
         """
-        scores = score_sites(Graph.trace(model, example_inputs), replace(self, normalizer=None))
+        return self.losses_of(Graph.trace(model, example_inputs))
+
+    def losses_of(self, graph: Graph) -> dict[str, np.ndarray]:
+        """The `losses` of a graph's sites."""
+        scores = score_sites(graph, replace(self, normalizer=None))
         return {site: np.append(np.sort(lost)[::-1], 0.0) for site, lost in scores.items()}
 
     def errors(self, model: nn.Module, example_inputs: Any) -> dict[str, np.ndarray]:

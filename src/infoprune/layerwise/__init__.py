@@ -6,5 +6,6 @@ from infoprune.layerwise.information import bottleneck as bottleneck
 from infoprune.layerwise.information import nhsic as nhsic
 from infoprune.layerwise.information import nhsic_printed as nhsic_printed
 from infoprune.layerwise.information import nhsic_relevance as nhsic_relevance
+from infoprune.layerwise.losses import losses as losses
 from infoprune.layerwise.uniform import layerwise as layerwise
 from infoprune.layerwise.uniform import uniform as uniform

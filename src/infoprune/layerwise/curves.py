@@ -129,12 +129,9 @@ class Curves(LayerImportance):
 
     def estimate(self, graph: Graph) -> Estimate:
         rows = [self._row(site.name, site.size) for site in graph.sites]
-        shape = shape_of(self.shares, self.utility)
-        layers = torch.tensor([*uniform()(graph).values()], dtype=torch.float64)
 
         def weights(divergences: Tensor) -> Tensor:
-            fitted = (divergences * shape).sum(-1) / shape.square().sum(-1)
-            return layers ** (1 - self.trust) * fitted[..., rows].clamp(min=0) ** self.trust
+            return weighed(graph, fitted(divergences, self.shares, self.utility)[..., rows], self.trust)
 
         return self.measured.jackknife(weights)
 
@@ -154,6 +151,18 @@ class Curves(LayerImportance):
 def shape_of(shares: Tensor, utility: float) -> Tensor:
     """(1 - a^p)/p, which falls to zero at a = 1: -log a for p = 0, 1/a - 1 for p = -1."""
     return -shares.log() if utility == 0 else (1 - shares**utility) / utility
+
+
+def fitted(divergences: Tensor, shares: Tensor, utility: float) -> Tensor:
+    """c of least squares, divergences ~ c (1 - a^p)/p over the last axis."""
+    shape = shape_of(shares, utility)
+    return (divergences * shape).sum(-1) / shape.square().sum(-1)
+
+
+def weighed(graph: Graph, slopes: Tensor, trust: float) -> Tensor:
+    """l_g^(1 - trust) c_g^trust: the geometric mean of a site's layers and of its fitted c, *batch x sites."""
+    layers = torch.tensor([*uniform()(graph).values()], dtype=torch.float64)
+    return layers ** (1 - trust) * slopes.clamp(min=0) ** trust
 
 
 # --------------------------------------------------------------------------------------------------- inside
@@ -232,5 +241,9 @@ def _check(levels: Sequence[float], samples: int, trust: float) -> None:
         raise ValueError(f"levels are {list(levels)}; give shares of units to keep, above 0 and below 1")
     if samples < LEAST_UNBIASED:
         raise ValueError(f"samples is {samples}; give at least {LEAST_UNBIASED}")
+    check_trust(trust)
+
+
+def check_trust(trust: float) -> None:
     if not 0 <= trust <= 1:
         raise ValueError(f"trust is {trust}; it is the measured share of a weight, from 0 to 1")

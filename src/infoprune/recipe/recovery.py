@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from infoprune.compensation import Compensation, compensate_, relative_
@@ -10,19 +12,26 @@ from infoprune.compensation.pictures import FEWEST
 from infoprune.compensation.survivors import Survivors
 from infoprune.data import Task
 from infoprune.errors import BadRecipe
-from infoprune.finetune import Processes
+from infoprune.finetune import Matching, Processes, Surroundings, match_
 from infoprune.finetune.domain import ASKED
 from infoprune.observe import kept_randomness
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.evidence import first_of
-from infoprune.recipe.sections import Recipe
+from infoprune.recipe.sections import MatchSection, Recipe
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.surgery import Plan
 
 
 def check_pictures(recipe: Recipe, task: Task) -> None:
     """Raise BadRecipe where the data can't carry what the recipe fits on them."""
-    if recipe.compensate is None or recipe.split is not None:
+    if recipe.split is not None:
+        return
+    if recipe.match is not None and len(task.train) < FEWEST:
+        raise BadRecipe(
+            f"data.{task.name} gives {len(task.train)} pictures to match blocks on, which needs {FEWEST} at least; "
+            "give more, or match: false"
+        )
+    if recipe.compensate is None:
         return
     each = min(recipe.compensate.samples, len(task.train)) // Processes.now().world
     if each < FEWEST:
@@ -38,6 +47,17 @@ def compensate(basis: Basis, samples: int, model: nn.Module, plan: Plan) -> Comp
     loader = kind.calibration(first_of(basis.recipe, basis.task, samples, us.rank, us.world))
     with kept_randomness():
         return compensate_(model, basis.model, loader, samples=samples, progress=basis.progress, plan=plan)
+
+
+def match(basis: Basis, section: MatchSection, model: nn.Module, plan: Plan, around: Surroundings) -> Matching:
+    """Let the blocks of `model`, which the plan left of the basis's, pass on what those do; processes together."""
+    recipe = basis.recipe
+    loader = [images for images, _ in first_of(recipe, basis.task, section.samples)]
+    options: Any = {"steps": section.steps, "lr": section.lr, "samples": section.samples, "seed": recipe.seed}
+    with kept_randomness():
+        return match_(
+            model, basis.model, loader, batch=recipe.data.batch, plan=plan, around=around, progress=False, **options
+        )
 
 
 def move_norms_(basis: Basis, model: nn.Module, plan: Plan) -> nn.Module:

@@ -26,7 +26,7 @@ from infoprune.report.model import FILE, Baseline, Interval, Moment, Recovery, R
 from infoprune.timing import LatencyComparison, compare_latency
 
 ARTEFACT = "artefact"
-SURGERY, COMPENSATED = "surgery", "compensated"  # phases of a cut that are judged and not trained
+SURGERY, COMPENSATED, MATCHED = "surgery", "compensated", "matched"  # phases of a cut that are judged and not trained
 
 
 def report_of(run: Results, started: float) -> Report:
@@ -139,7 +139,9 @@ def _recoveries(run: Results) -> Iterator[Recovery]:
     for cut in run.cuts:
         done = run.compensation(cut.name)
         if done is not None:
-            phases = {SURGERY: f"{cut.name}-{SURGERY}", "compensation": f"{cut.name}-{COMPENSATED}", "tuning": cut.name}
+            phases = {SURGERY: f"{cut.name}-{SURGERY}", "compensation": f"{cut.name}-{COMPENSATED}"}
+            phases |= {"matching": f"{cut.name}-{MATCHED}"} if run.recipe.match is not None else {}
+            phases |= {"tuning": cut.name}
             moments = [_moment(f"after {what}", run.quality(phase)) for what, phase in phases.items()]
             yield Recovery(cut.name, tuple(moments), done)
 

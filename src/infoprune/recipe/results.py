@@ -27,6 +27,7 @@ from infoprune.surgery import Plan, prune_
 
 DENSE, WEIGHTS, TOLD = "dense.safetensors", "weights.safetensors", "told.json"
 DOMAIN, COMPENSATION, COMPENSATED = "dense/domain.json", "compensation.json", "compensated.safetensors"
+PASSED_ON = "matched.safetensors"  # what blocks pass on is matched
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class Results:
     def compensated(self, phase: str, model: nn.Module) -> nn.Module:
         """The model as compensation left it."""
         return self._loaded(model, f"{phase}/{COMPENSATED}")
+
+    def matched(self, phase: str, model: nn.Module) -> nn.Module | None:
+        """The model as matching left it; None where nothing was yet."""
+        path = f"{phase}/{PASSED_ON}"
+        return self._loaded(model, path) if self.folder.has(path) else None
 
     # ------------------------------------------------------------------------------------------------ qualities
 

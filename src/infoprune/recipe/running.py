@@ -25,11 +25,11 @@ from infoprune.recipe.display import Display, Silent, Wish, stopping
 from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
-from infoprune.recipe.recovery import check_pictures, compensate, move_norms_
+from infoprune.recipe.recovery import check_pictures, compensate, match, move_norms_
 from infoprune.recipe.rehearsal import rehearsed
-from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, SURGERY, report_of
-from infoprune.recipe.results import DENSE, WEIGHTS, Results
-from infoprune.recipe.sections import CompensateSection, Recipe
+from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, MATCHED, SURGERY, report_of
+from infoprune.recipe.results import DENSE, PASSED_ON, WEIGHTS, Results
+from infoprune.recipe.sections import CompensateSection, MatchSection, Recipe
 from infoprune.recipe.split_features import judged_over_the_wire, sent
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
@@ -124,7 +124,9 @@ class _Run:
         if not cut.compensated or self.folder.has(f"{cut.name}/{WEIGHTS}"):
             return
         self._judge(f"{cut.name}-{SURGERY}", lambda: self._pruned(cut, self.results.plan(cut.name)))
-        self._judge(f"{cut.name}-{COMPENSATED}", lambda: self._cut(cut, cut.name))
+        self._judge(f"{cut.name}-{COMPENSATED}", lambda: self._mended(cut, cut.name))
+        if cut.matched:
+            self._judge(f"{cut.name}-{MATCHED}", lambda: self._cut(cut, cut.name))
 
     def _baselines(self, cut: Cut) -> None:
         """The rivals, and the plan itself, after the same short tuning."""
@@ -168,7 +170,14 @@ class _Run:
         return prune_(self.results.before(cut), self.results.placed_x, plan, certify=False)
 
     def _cut(self, cut: Cut, phase: str) -> nn.Module:
-        """The network as a phase of a cut begins to train it: what mends it without training is done."""
+        """The network as a phase of a cut begins to train it: readers are refitted, and blocks matched."""
+        model, section, source = self._mended(cut, phase), self.recipe.match, self._source(cut, phase)
+        if section is None or not cut.matched:
+            return model
+        return self.results.matched(source, model) or self._matched(cut, source, section, model)
+
+    def _mended(self, cut: Cut, phase: str) -> nn.Module:
+        """What mends the network without training is done."""
         plan, source = self._plan_of(cut, phase), self._source(cut, phase)
         model, section = self._pruned(cut, plan), self.recipe.compensate
         if section is not None and cut.compensated:
@@ -187,6 +196,16 @@ class _Run:
         self.display.say(f"{phase}: {done.in_short()}")
         self.results.write_compensation(phase, model, done)
 
+    def _matched(self, cut: Cut, phase: str, section: MatchSection, model: nn.Module) -> nn.Module:
+        self._pause()
+        self.display.say(f"{phase}: matching blocks in {section.steps:,} steps")
+        told = match(
+            self.results.basis(cut), section, model, self._plan_of(cut, phase), self._around(f"{phase}-{MATCHED}")
+        )
+        self.display.say(f"{phase}: {told}")
+        self.folder.write_tensors(f"{phase}/{PASSED_ON}", model.state_dict())
+        return model
+
     def _source(self, cut: Cut, phase: str) -> str:
         """The phase whose compensated network this one trains: a cut's own is compared with its rivals as well."""
         return cut.name if phase == cut.ours else phase
@@ -202,13 +221,6 @@ class _Run:
     # -------------------------------------------------------------------------------------- training and judging
 
     def _train(self, phase: str, model: nn.Module, training: Training, teacher: Callable[[], nn.Module] | None) -> None:
-        around = Surroundings(
-            checkpoints=self.folder.path / phase / "checkpoints",
-            workers=self.recipe.data.workers,
-            note=lambda progress: self._note(phase, progress),
-            say=self.display.say,
-            stop=lambda: self.wish.stop,
-        )
         ended = train(
             model,
             self.task.train,
@@ -218,10 +230,19 @@ class _Run:
             classes=self.task.classes,
             goal=KINDS[self.task.kind].goal,
             teacher=teacher() if teacher is not None and training.distill > 0 else None,
-            around=around,
+            around=self._around(phase),
         )
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps} of {phase}; the same command goes on from there")
+
+    def _around(self, phase: str) -> Surroundings:
+        return Surroundings(
+            checkpoints=self.folder.path / phase / "checkpoints",
+            workers=self.recipe.data.workers,
+            note=lambda progress: self._note(phase, progress),
+            say=self.display.say,
+            stop=lambda: self.wish.stop,
+        )
 
     def _note(self, phase: str, progress: Progress) -> None:
         self.results.metrics.progress(phase, progress)

@@ -186,6 +186,21 @@ def _compensate(given: Any, path: str) -> s.CompensateSection | None:
     return found
 
 
+def _match(given: Any, path: str) -> s.MatchSection | None:
+    if isinstance(given, bool):
+        return s.MatchSection() if given else None
+    if not isinstance(given, Mapping):
+        refuse(path, given, "true, false, or a section such as {steps: 300}")
+    found = s.MatchSection(**section(s.MatchSection, given, path)[0])
+    if found.samples < FEWEST:
+        refuse(f"{path}.samples", found.samples, f"a number of pictures, at least {FEWEST}, better 1,000 and more")
+    if found.steps < 1:
+        refuse(f"{path}.steps", found.steps, "a number of steps, at least 1")
+    if not 0 < found.lr < 1e9:
+        refuse(f"{path}.lr", found.lr, "a finite number above 0")
+    return found
+
+
 def _finetune(given: Any, path: str) -> s.Training:
     own, _ = section(s.Training, given, path)
     return _built(path, lambda: s.Training(**own))
@@ -217,6 +232,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "tokens": _tokens,
     "split": _split,
     "compensate": _compensate,
+    "match": _match,
     "finetune": _finetune,
     "export": _plain_section(s.ExportSection),
     "report": _report,

@@ -169,6 +169,18 @@ class CompensateSection:
 
 
 @dataclass(frozen=True)
+class MatchSection:
+    """After compensation and before tuning, blocks are trained for `steps` to pass on what the dense ones do.
+
+    It needs no labels: `samples` pictures, an eighth of which judge whether the new weights stand.
+    """
+
+    steps: int = 300
+    lr: float = 1e-3
+    samples: int = 1024
+
+
+@dataclass(frozen=True)
 class ExportSection:
     """Write the pruned network for deployment as well, to model.onnx beside the artefact."""
 
@@ -200,6 +212,7 @@ class Recipe:
     tokens: TokensSection | None = None
     split: SplitSection | None = None
     compensate: CompensateSection | None = CompensateSection()
+    match: MatchSection | None = None
     finetune: Training = field(default_factory=Training)
     export: ExportSection | None = None
     report: ReportSection = ReportSection()

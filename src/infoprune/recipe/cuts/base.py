@@ -78,10 +78,18 @@ class Cut(ABC):
 
     @final
     @property
+    def matched(self) -> bool:
+        """Whether blocks are trained to pass on what the dense ones do, before the whole network is."""
+        return self.tuned and self.recipe.match is not None
+
+    @final
+    @property
     def afterwards(self) -> str:
         """What follows surgery."""
         section, tuning = self.recipe.compensate, self.recipe.finetune
         told = f"then readers refitted from {section.samples:,} pictures, " if section and self.tuned else ""
+        match = self.recipe.match if self.matched else None
+        told += f"then blocks matched in {match.steps:,} steps, " if match else ""
         rate = " at a rate that is tried first" if tuning.probe else ""
         return f"{told}then {epochs(tuning.epochs)}{rate}"
 
