@@ -61,7 +61,7 @@ def test_every_page_is_in_the_navigation_once_and_exists():
 
 @pytest.mark.parametrize(
     "question",
-    ["prune my own", '"exact" mean', "keep my optimizer", "load it in another process", "was my model refused", "fast is it"],
+    ["prune my own", '"exact" mean', "keep my optimizer", "in another process", "was my model refused", "fast is it"],
 )  # fmt: skip
 def test_a_stranger_finds_the_answer_from_the_first_page(question):
     (row,) = [line for line in FIRST.splitlines() if line.startswith("|") and question in line]
