@@ -1,6 +1,6 @@
 """Makes RESULTS.md and its plots from the rows in benchmarks/results/.
 
-    python benchmarks/make_results.py            # writes benchmarks/RESULTS.md
+    python benchmarks/make_results.py            # writes benchmarks/RESULTS.md and docs/comparison.md
     python benchmarks/make_results.py --plots    # also draws the pictures that are made of rows alone
 
 A section is a page of Markdown in benchmarks/sections/, with {{fields}} where figures go, and a Python file of the same
@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SECTIONS = HERE / "sections"
 PAGE = HERE / "RESULTS.md"
+COMPARISON = HERE.parent / "docs" / "comparison.md"
 ORDER = (
     "opening",
     "coverage",
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--plots", action="store_true", help="also draw the pictures that are made of rows alone")
     options = parser.parse_args()
     PAGE.write_text(page(), encoding="utf-8")
+    COMPARISON.write_text(section("comparison"), encoding="utf-8")
     if options.plots:
         import growth
         import pareto

@@ -3,57 +3,34 @@
 import ast
 import importlib.metadata
 import inspect
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 import infoprune as ip
 from tests.fresh import python
-
-PUBLIC = {
-    "plan": ("model", "example_inputs", "importance", "layer_importance", "budgets", "rates", "utility", "round_to",
-             "floor", "depth", "ignored_layers", "num_heads", "solver", "tokens",
-             "head_dims", "also", "rounding"),
-    "prune_": ("model", "example_inputs", "plan", "certify"),
-    "save": ("directory", "model", "plan", "from_pruner"),
-    "load": ("directory", "factory"),
-    "plan_between": ("dense", "pruned", "example_inputs"),
-    "measure": ("model", "example_inputs", "latency"),
-    "rebuild_optimizer": ("optimizer", "plan", "model"),
-    "register": (),
-    "observe": ("model", "loader", "samples", "device", "progress", "moments", "printed"),
-    "compensate_": ("pruned", "dense", "loader", "samples", "progress", "plan"),
-    "skip_units": ("model", "example_inputs"),
-    "plan_depth": ("model", "example_inputs", "seen", "clusters", "keep_units", "budgets", "strategy"),
-    "certificate_of": ("model", "example_inputs", "plan"),
-    "export": ("model", "example_inputs", "path", "opset"),
-}  # fmt: skip
+from tests.public_names import public_names
+from tests.public_signatures import SNAPSHOT, described, in_short
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_functions_take_these_arguments(name):
-    assert tuple(inspect.signature(getattr(ip, name)).parameters)[: len(PUBLIC[name])] == PUBLIC[name]
+def test_public_signatures_are_those_of_the_snapshot():
+    kept, now = json.loads(SNAPSHOT.read_text(encoding="utf-8")), described(public_names())
+    changed = {name: f"{kept.get(name, 'new')} -> {now.get(name, 'gone')}" for name in kept.keys() | now.keys()
+               if kept.get(name) != now.get(name)}  # fmt: skip
+    assert changed == {}, "if this is meant, run python tests/public_signatures.py and tell it in CHANGELOG.md"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "importance.CapacityImportance", "importance.IndependenceImportance",
-        "importance.CapacityIndependenceImportance", "importance.MutualInformationImportance",
-        "importance.EnergyImportance", "importance.HSICImportance", "importance.ConditionalImportance", "Compensation",
-        "budgets.bits", "tokens.sparsify_",
-        "split.SplitModel", "split.rank",
-        "layerwise.uniform", "layerwise.nhsic", "layerwise.nhsic_relevance", "layerwise.curves", "budgets.macs",
-        "budgets.params", "budgets.latency", "budgets.activations", "DepthPath", "TokenPath",
-        "stages",
-        "InfopruneError", "errors.Infeasible", "Graph", "Plan",
-        "errors.UnknownName", "errors.StalePlan", "errors.BadArtifact", "errors.BadWeights", "errors.CertificateFailed",
-    ],
-)  # fmt: skip
-def test_public_names_are_there(name):
-    found = ip
-    for part in name.split("."):
-        found = getattr(found, part)
+def test_a_signature_in_short_tells_names_order_and_defaults():
+    def call(model, x, /, plan=None, *rest, certify=True, **more): ...
+    def named(model, *, plan): ...
+
+    assert in_short(call) == "(model, x, plan=, *rest, certify=, **more)"
+    assert in_short(named) == "(model, *, plan)"
+    assert in_short(ip.Plan.from_json) == "(cls, text)"
+    assert in_short(ip.errors.Infeasible) == "class"
+    assert in_short(3) == "value"
 
 
 def test_pure_packages_offer_their_names():
@@ -132,3 +109,10 @@ def test_every_error_is_ours():
 
 def test_the_version_is_the_installed_one():
     assert ip.__version__ == importlib.metadata.version("infoprune")
+
+
+def test_the_version_is_written_in_one_place_and_cited():
+    root = Path(__file__).parent.parent
+    told = re.search(r'^version = "([^"]+)"', (root / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert f"\nversion: {told}\n" in (root / "CITATION.cff").read_text()
+    assert [str(path) for path in (root / "src").rglob("*.py") if f'"{told}"' in path.read_text()] == []

@@ -19,8 +19,9 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(found.replace("[", "").replace("]", ""), comments=True) for found in COMMAND.findall(text)]
 
 
-def test_the_page_is_what_the_rows_make_it():
+def test_the_pages_are_what_the_rows_make_them():
     assert make_results.PAGE.read_text(encoding="utf-8") == make_results.page()
+    assert make_results.COMPARISON.read_text(encoding="utf-8") == make_results.section("comparison")
 
 
 def test_every_section_names_its_command():
@@ -63,12 +64,26 @@ def plain(text):
         ("**Which channels**", "Over all networks:", DIFFERENCE),
     ],
 )
-def test_figures_of_the_readme_are_those_of_the_page(topic, table, figure):
-    told = (ROOT / "README.md").read_text(encoding="utf-8").split(topic)[1].split("\n- ")[0].split("(one run")[0]
+def test_figures_of_the_page_in_short_are_those_of_the_page(topic, table, figure):
+    told = (ROOT / "docs/proof.md").read_text(encoding="utf-8").split(topic)[1].split("\n- ")[0].split("(one run")[0]
     lines = make_results.PAGE.read_text(encoding="utf-8").split(table)[1].split("\n\n")[1]
     figures = figure.findall(plain(told))
     assert figures
     assert [found for found in figures if found not in plain(lines)] == []
+
+
+def test_figures_of_the_readme_are_on_the_pages_that_it_names():
+    rows = re.findall(
+        r"^\|([^|]+)\|([^|]+)\| \[[^]]+\]\(([^)#]+)[^)]*\) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) >= 6
+    for claim, told, page in rows:
+        text = plain((ROOT / page).read_text(encoding="utf-8"))
+        figures = re.findall(r"[+-]?\d+(?:\.\d+)?", told)
+        assert figures, claim
+        assert [
+            figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d]|\.\d)", text)
+        ] == [], claim
 
 
 def test_rows_name_the_program_that_wrote_them():
