@@ -7,10 +7,11 @@ import torch_pruning as tp
 
 import infoprune as ip
 
-SECTION = ("resnet18", "regnety_002", "mobilenetv3_small_100", "ghostnet_050", "convnext_atto", "crossvit_tiny_240")
+SECTION = ("resnet18", "regnety_002", "mobilenetv3_small_100", "ghostnet_050", "convnext_atto")
+LARGER = [pytest.param("crossvit_tiny_240", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("name", SECTION)
+@pytest.mark.parametrize("name", [*SECTION, *LARGER])
 def test_half_the_macs_as_predicted(name):
     torch.manual_seed(0)
     model = timm.create_model(name).eval()

@@ -64,7 +64,7 @@ def same(a, b):
         ("test_efficientnet", {}),
         ("test_convnext", {}),
         ("test_byobnet", {}),
-        ("densenet121", {"pruning_ratio": 0.3}),
+        pytest.param("densenet121", {"pruning_ratio": 0.3}, marks=pytest.mark.slow),
     ],
 )
 def test_the_plan_makes_the_same_network_of_the_dense_one(name, options):

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.py"))}
 PROGRAMS = [name for name, text in SOURCES.items() if "__main__" in text]
 SMOKE = [name for name in PROGRAMS if "arguments(__doc__)" in SOURCES[name]]
-QUICK = ("allocation_speed", "observe_cost", "surgery_speed", "wire_mutations", "estimator_speed")
+QUICK = ("allocation_speed", "observe_cost", "wire_mutations", "estimator_speed")
 
 
 def run(name, *options, monkeypatch):

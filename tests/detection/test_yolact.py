@@ -115,6 +115,7 @@ def test_it_prunes_exactly_and_comes_back_from_disk(model, tmp_path):
             assert all(torch.equal(mine[k], theirs[k]) for k in ("boxes", "labels", "scores", "masks"))
 
 
+@pytest.mark.slow
 def test_a_pruned_ones_raw_heads_export(model, tmp_path):
     """Batch axis free; suppression depends on values and stays outside."""
     pytest.importorskip("onnxruntime")

@@ -172,6 +172,7 @@ def killed_over_and_over(tmp_path, times):
         round_ += 1
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_whatever_write_it_was_killed_in(tmp_path):
     killed_over_and_over(tmp_path, 20)
 
