@@ -34,7 +34,7 @@ from infoprune.graph.wrappers import followable
 from infoprune.registry import nearest
 from infoprune.require import require_seen
 
-Unit = Literal["macs", "params"]
+Resource = Literal["macs", "params"]
 Ignored = Iterable["str | nn.Module | nn.Parameter"]
 
 
@@ -141,17 +141,17 @@ class Graph:
         """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""
         return group_of(self._modules, self.couplings[self.site(site).name], self._tape.use)
 
-    def cost(self, unit: Unit) -> Posynomial:
+    def cost(self, resource: Resource) -> Posynomial:
         """The price of keeping `counts[g]` units at `sites[g]`, exact for every choice.
 
         "macs": multiply-adds of convolutions, linear layers, matrix products and attention for the example inputs;
         biases, norms, activations, pooling and resampling are free. "params": elements of all parameters.
         """
-        if unit == "macs":
+        if resource == "macs":
             return self.price([(p.constant, p.extents) for p in self._tape.products])
-        if unit == "params":
+        if resource == "params":
             return self.price([(1, self.extents(n, p)) for n, p in self.model.named_parameters()])
-        raise ValueError(f"cost is {unit!r}; use 'macs' or 'params'")
+        raise ValueError(f"cost is {resource!r}; use 'macs' or 'params'")
 
     @property
     def counted(self) -> int:

@@ -225,8 +225,8 @@ def prices_of(graph: Graph, counts: Mapping[str, int]) -> dict[str, Price]:
     """What the network costs, and what it costs with `counts` of units at these sites and all at the others."""
     sizes = np.array([site.size for site in graph.sites])
     kept = np.array([counts.get(site.name, site.size) for site in graph.sites])
-    costs = {unit: graph.cost(unit) for unit in ("macs", "params")}
-    return {unit: Price(round(cost(sizes)), round(cost(kept))) for unit, cost in costs.items()}
+    costs = {resource: graph.cost(resource) for resource in ("macs", "params")}
+    return {resource: Price(round(cost(sizes)), round(cost(kept))) for resource, cost in costs.items()}
 
 
 def _notes(importance: ScoreGroup) -> dict[str, Any]:

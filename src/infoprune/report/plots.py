@@ -72,7 +72,7 @@ def losses(curves: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def compute_shares(graph: Graph, plan: Plan, unit: str = "macs") -> Figure:
+def compute_shares(graph: Graph, plan: Plan, resource: str = "macs") -> Figure:
     """Each site's share of the compute before and after.
 
     A site's share is its elasticity k_g dT/dk_g over the sum of all: the products of two widths count for
@@ -80,16 +80,16 @@ def compute_shares(graph: Graph, plan: Plan, unit: str = "macs") -> Figure:
     """
     names, dense, kept = _counts(graph, plan)
     figure, axes = _wide(len(names))
-    _before_and_after(axes, shares_of(graph, dense, unit), shares_of(graph, kept, unit))
+    _before_and_after(axes, shares_of(graph, dense, resource), shares_of(graph, kept, resource))
     _name_sites(axes, names)
     _percent(axes)
-    axes.set_ylabel(f"share of the {'MACs' if unit == 'macs' else unit}")
+    axes.set_ylabel(f"share of the {'MACs' if resource == 'macs' else resource}")
     return figure
 
 
-def shares_of(graph: Graph, counts: np.ndarray, unit: str = "macs") -> np.ndarray:
+def shares_of(graph: Graph, counts: np.ndarray, resource: str = "macs") -> np.ndarray:
     """k_g dT/dk_g of every site, divided by their sum."""
-    elastic = counts * graph.cost(unit).gradient(counts)  # type: ignore[arg-type]
+    elastic = counts * graph.cost(resource).gradient(counts)  # type: ignore[arg-type]
     return elastic / elastic.sum()
 
 
