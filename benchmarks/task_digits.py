@@ -118,13 +118,14 @@ def train(
     *,
     rate: float,
     teacher: nn.Module | None = None,
+    layout: torch.memory_format = torch.channels_last,
 ) -> None:
     """SGD with Nesterov momentum through one cycle of the learning rate, on labels and half on a teacher's answers."""
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.15)
-    model.train().to(memory_format=torch.channels_last)
+    model.train().to(memory_format=layout)
     for x, y in batches:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=layout)
         logits = model(x)
         loss = F.cross_entropy(logits, y)
         if teacher is not None:

@@ -1,0 +1,122 @@
+"""What compensation is worth before tuning and after tuning on more and more pictures.
+
+    python benchmarks/compensation_tuning.py [--nets resnet20 vgg16 ...] [--keeps 0.25 0.1] [--draws 0 1 2]
+        [--images 0 320 1280 3200 12800] [--rates 0.05 0.017 0.005] [--ways "norms anew" "ours"]
+    python benchmarks/compensation_tuning.py --smoke
+
+Digits on photographs. All ways of a draw start from the same plan (units by what the others cannot make up for, default
+widths) and the same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged
+by the same test; the best rate of a way is the one with the best mean over all draws. Rows go on where the program was
+stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from results_file import ResultsFile, arguments
+from task_digits import BATCH, EXAMPLE, NETS, WORK, Contest, accuracy, dense, train
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import infoprune as ip
+from infoprune.compensation.norms import reestimate_
+from infoprune.surgery import Plan
+
+WAYS = ("norms anew", "ours")
+TEST = 2_000  # pictures
+
+
+def planned(model: nn.Module, keep: float, contest: Contest) -> Plan:
+    pictures = [x for x, _ in contest.calibration]
+    seen = ip.observe(model, pictures, samples=len(pictures) * BATCH, moments=True, progress=False)
+    rated = ip.importance.ConditionalImportance(seen)
+    return ip.plan(model, EXAMPLE, rated, budgets=[ip.budgets.macs(keep=keep)])
+
+
+def made_up(way: str, pruned: nn.Module, model: nn.Module, plan: Plan, contest: Contest) -> nn.Module:
+    """The pruned network, changed in place by what pictures without labels say."""
+    pictures = [x for x, _ in contest.calibration]
+    if way == "ours":
+        ip.compensate_(pruned, model, pictures, samples=len(pictures) * BATCH, plan=plan, progress=False)
+    else:
+        reestimate_(pruned, pictures)
+    return pruned
+
+
+def tuned(start: nn.Module, contest: Contest, images: int, rate: float) -> dict[str, Any]:
+    """Accuracy of a copy after the first so many pictures; contiguous, as narrow layers crash in channels last."""
+    begun, model = time.process_time(), copy.deepcopy(start)
+    batches = list(regrouped(contest, images))
+    torch.manual_seed(contest.seed)
+    if images:
+        train(model, batches, len(batches), rate=rate, layout=torch.contiguous_format)
+    return {"accuracy": accuracy(model, *contest.test), "tuning_cpu_s": round(time.process_time() - begun, 1)}
+
+
+def regrouped(contest: Contest, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first pictures in batches that give at least twenty steps."""
+    if images:
+        size = max(8, min(BATCH, images // 20))
+        x, y = (torch.cat(parts) for parts in zip(*contest.tuning[: -(-images // BATCH)], strict=True))
+        yield from zip(x[:images].split(size), y[:images].split(size), strict=True)
+
+
+def tasks(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Few pictures first, on all networks."""
+    for images, net, keep, draw in product(options.images, options.nets, options.keeps, options.draws):
+        for way, rate in product(options.ways, options.rates if images else [0.0]):
+            yield {"net": net, "keep": keep, "draw": draw, "way": way, "images": images, "rate": rate}
+
+
+def chosen() -> argparse.Namespace:
+    parser = arguments(__doc__)
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "vgg16", "resnet56", "densenet40"], choices=NETS)
+    parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.10], help="shares of the MACs that stay")
+    parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, nargs="+", default=[0, 320, 1_280, 3_200, 12_800], help="to tune on")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.017, 0.005], help="learning rates")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--work", type=Path, default=WORK, help="where trained networks are kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.smoke:
+        options.nets, options.keeps, options.draws = ["tiny"], [0.5], [0]
+        options.images, options.rates = [0, BATCH], [0.05]
+        options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
+    return options
+
+
+def main() -> None:
+    options = chosen()
+    results = ResultsFile.of(options, "compensation_tuning", ("net", "keep", "draw", "way", "images", "rate"))
+    starts: dict[tuple[Any, ...], nn.Module] = {}
+    for task in tqdm([task for task in tasks(options) if not results.has(**task)], disable=not sys.stderr.isatty()):
+        contest = Contest(task["draw"], images=max(options.images), pictures=TEST)
+        key = task["net"], task["keep"], task["draw"]
+        if (key, task["way"]) not in starts:
+            starts |= {(key, way): start for way, start in started(key, contest, options).items()}
+        start = starts[key, task["way"]]
+        macs = ip.measure(start, EXAMPLE).macs
+        results.append({**task, "macs": macs, **tuned(start, contest, task["images"], task["rate"])})
+
+
+def started(key: tuple[str, float, int], contest: Contest, options: argparse.Namespace) -> dict[str, nn.Module]:
+    """The same cut, made up for in each way."""
+    model = dense(key[0], options.work)
+    plan = planned(model, key[1], contest)
+    found = {way: ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False) for way in options.ways}
+    return {way: made_up(way, pruned, model, plan, contest) for way, pruned in found.items()}
+
+
+if __name__ == "__main__":
+    main()
