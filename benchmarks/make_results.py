@@ -30,6 +30,7 @@ ORDER = (
     "allocation",
     "contest",
     "compensation",
+    "tuning",
     "growth",
     "latency",
     "runtimes",
