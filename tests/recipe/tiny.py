@@ -26,7 +26,7 @@ SMALL = {
     "cityscapes-split": [
         "model.name=small_three_task", "model.num_classes=19", "data.size=32", "split.at=backbone.neck",
         "split.patch=2", "finetune.epochs=0", "finetune.reestimate=0", "sweep.pictures=2", "sweep.qps=30",
-        "sweep.shares=0.5", "sweep.bases=0.5", "sweep.encoders=hevc",
+        "sweep.shares=0.5", "sweep.bases=0.5", "sweep.encoders=hevc", "split.cells=4",
     ],
 }  # fmt: skip
 
