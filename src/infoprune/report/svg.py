@@ -202,11 +202,13 @@ def triangle(points: Sequence[tuple[tuple[float, float, float], bool]], names: S
     side, top = 0.6 * WIDTH, TOP + 14.0
     left, bottom = (WIDTH - side) / 2, top + side * math.sqrt(0.75)
     corners = ((WIDTH / 2, top), (left, bottom), (left + side, bottom))
-    marks = [
-        dot(*(sum(w * corner[axis] for w, corner in zip(weights, corners, strict=True)) for axis in (0, 1)),
-            "after" if filled else "before", ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True)))
-        for weights, filled in points
-    ]  # fmt: skip
+
+    def mark(weights: tuple[float, float, float], filled: bool) -> str:
+        x, y = (sum(w * corner[axis] for w, corner in zip(weights, corners, strict=True)) for axis in (0, 1))
+        told = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
+        return dot(x, y, "after" if filled else "before", told)
+
+    marks = [mark(*point) for point in points]
     places = ((WIDTH / 2, top - 9), (left, bottom + 18), (left + side, bottom + 18))
     told = [text(a, b, name, "middle", "name") for (a, b), name in zip(places, names, strict=True)]
     share = sum(filled for _, filled in points) / len(points)
