@@ -69,7 +69,7 @@ def test_a_run_that_lacks_its_report_goes_on_to_the_same_one(name, tmp_path):
     for report in (before, after):
         for key in ("seconds", "environment"):
             report.pop(key)
-    assert (after.pop("recoveries"), after.pop("norms")) == ([], "")  # there were none then
+    assert (after.pop("recoveries"), after.pop("norms"), after.pop("sweep")) == ([], "", None)  # there were none then
     ours = after.pop("ours")  # was not told then
     compared = dict.fromkeys(b["task"] or "accuracy" for b in before["baselines"])
     assert [score["name"] for score in ours] == [*compared]

@@ -27,6 +27,7 @@ from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import cuts_of, tries
 from infoprune.recipe.display import Wish
 from infoprune.report.model import Report
+from infoprune.surgery import Plan
 
 SMALL, NINE = {"name": "resnet8_cifar"}, {"name": "resnet20_cifar"}  # of three and of nine units
 
@@ -335,7 +336,8 @@ def test_every_number_of_units_is_tried_and_the_fewest_that_do_as_well_stay(tmp_
     monkeypatch.setattr(tries, "_after_trial", lambda basis, plan, *_: reached[len(plan.made_by["stay"])])
     monkeypatch.setattr(tries, "_accuracy", lambda *_: 0.9)
     made, *_ = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32, "tolerance": 0.01})
-    assert made.plan.made_by["tried"] == {"before": 0.9, **{str(n): reached[n] for n in reached}}
+    assert made.plan.made_by["tried"] == [f"{n} units: {reached[n]:.2%}" for n in reached]
+    assert Plan.from_json(made.plan.to_json()).made_by["before"] == "90.00%"
     assert len(made.plan.made_by["stay"]) == 2
 
 

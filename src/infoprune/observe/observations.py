@@ -172,7 +172,7 @@ class Observations:
             )
 
 
-def _kernel(told: object) -> Kernel | None:
+def _kernel(told: Any) -> Kernel | None:
     if told is not None and told not in get_args(Kernel):
         raise ValueError(f"there is no kernel {told!r}")
     return told

@@ -89,7 +89,8 @@ class _Watch:
 
     def __init__(self, model: nn.Module, moments: bool, printed: Kernel | None):
         self.model, self.reading = model, Reading() if moments else None
-        self.printed, self.followed = printed, Followed(self._keep) if printed else None
+        self.printed: Kernel | None = printed
+        self.followed = Followed(self._keep) if printed else None
         self.modules = {name: module for name, module in model.named_modules() if _is_layer(module)}
         self.grams: dict[str, list[Tensor]] = {}
         self.silent: dict[str, str] = {}
@@ -195,8 +196,8 @@ class _Watch:
             "output": [t for t in whole if t is not None],
             "labels": [] if batch.labels is None else [batch.labels],
         }
-        found = {
-            name: [sum(similarity(t[block]) for t in tensors) for block in self.blocks]  # type: ignore[misc]
+        found: dict[str, list[Any]] = {
+            name: [sum(similarity(t[block]) for t in tensors) for block in self.blocks]
             for name, tensors in parts.items()
             if tensors
         }

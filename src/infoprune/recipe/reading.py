@@ -125,6 +125,8 @@ def _check_together(recipe: s.Recipe) -> None:
         raise BadRecipe("nothing would be pruned; add a section budget:, depth:, tokens: or split:")
     if recipe.depth is not None and recipe.depth.joint and (recipe.budget is None or recipe.budget.rates is not None):
         raise BadRecipe("depth.joint shares a budget between blocks and channels; add a section budget: with a limit")
+    if recipe.sweep is not None and recipe.split is None:
+        raise BadRecipe("sweep: compares what travels at a split; add a section split: with the layer at:")
     tuned = next((key for key in ("epochs", "reestimate") if getattr(recipe.finetune, key)), None)
     if recipe.split is not None and tuned:
         raise BadRecipe(

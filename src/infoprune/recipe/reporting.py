@@ -21,8 +21,21 @@ from infoprune.recipe.folder import RECIPE
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.results import Results
 from infoprune.recipe.sections import epochs
+from infoprune.recipe.sweeping import sweep_of
 from infoprune.report import page
-from infoprune.report.model import FILE, Baseline, Interval, Moment, Recovery, Report, Score, SiteChange, State, Step
+from infoprune.report.model import (
+    FILE,
+    Baseline,
+    Interval,
+    Moment,
+    Recovery,
+    Report,
+    Score,
+    SiteChange,
+    State,
+    Step,
+    Sweep,
+)
 from infoprune.timing import LatencyComparison, compare_latency
 
 ARTEFACT = "artefact"
@@ -61,6 +74,7 @@ def _made(run: Results, started: float) -> Report:
         budgets={words: found.verdict if found else "cannot tell" for words, found in held.items()},
         baselines=tuple(_baselines(run)),
         ours=tuple(_ours(run)),
+        sweep=_sweep(run),
         tuning=_tuning(run),
         seconds=time.perf_counter() - started,
         environment=_environment(run, pruned),
@@ -175,6 +189,13 @@ def _ours(run: Results) -> list[Score]:
             found.append(Score("accuracy", "", "higher", quality.accuracy))
         found.extend(quality.scores if quality is not None else ())
     return found
+
+
+def _sweep(run: Results) -> Sweep | None:
+    sweep = run.recipe.sweep
+    return (
+        None if sweep is None else sweep_of(run.sent(), run.task.classes, min(sweep.pictures, len(run.task.held_out)))
+    )
 
 
 def _tuning(run: Results) -> str:

@@ -22,10 +22,11 @@ from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.sections import Recipe
 from infoprune.recipe.task_kinds import KINDS
-from infoprune.report.model import Allocation, Interval, SiteChange
+from infoprune.report.model import Allocation, Interval, Sent, SiteChange
 from infoprune.surgery import Plan, prune_
 
 DENSE, WEIGHTS, TOLD = "dense.safetensors", "weights.safetensors", "told.json"
+SENT = "sweep.json"
 DOMAIN, COMPENSATION, COMPENSATED = "dense/domain.json", "compensation.json", "compensated.safetensors"
 PASSED_ON = "matched.safetensors"  # what blocks pass on is matched
 
@@ -149,6 +150,16 @@ class Results:
         return self._loaded(model, path) if self.folder.has(path) else None
 
     # ------------------------------------------------------------------------------------------------ qualities
+
+    def sent(self) -> list[Sent]:
+        """What was found of single ways of sending."""
+        return [Sent(**told) for told in self.folder.read_json(SENT)["sent"]] if self.folder.has(SENT) else []
+
+    def swept(self) -> bool:
+        return self.folder.has(SENT) and self.folder.read_json(SENT)["done"]
+
+    def write_sent(self, sent: list[Sent], *, done: bool = False) -> None:
+        self.folder.write_json(SENT, {"done": done, "sent": [asdict(one) for one in sent]})
 
     def judged(self, phase: str) -> bool:
         return self.folder.has(self._file(phase))

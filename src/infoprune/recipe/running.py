@@ -31,6 +31,7 @@ from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, MATCHED, SURGERY, 
 from infoprune.recipe.results import DENSE, PASSED_ON, WEIGHTS, Results
 from infoprune.recipe.sections import CompensateSection, MatchSection, Recipe
 from infoprune.recipe.split_features import judged_over_the_wire, sent
+from infoprune.recipe.sweeping import swept, ways_of
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
@@ -93,6 +94,7 @@ class _Run:
             self._baselines(cut)
             self._tune(cut)
         self._artefact()
+        self._sweep()
 
     def _dense(self) -> None:
         if not self.folder.has(DENSE):
@@ -162,6 +164,19 @@ class _Run:
         if Processes.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
             self.display.say(str(export(results.final().cpu(), results.x, self.folder.path / EXPORTED)))
         Processes.now().wait()
+
+    def _sweep(self) -> None:
+        """Point after point, each of which is kept."""
+        split, sweep = self.recipe.split, self.recipe.sweep
+        if split is None or sweep is None or self.results.swept():
+            return
+        found, basis = self.results.sent(), self.results.basis(self.results.cuts[-1])
+        self.display.say(f"sweep: comparing every ranking at {len(ways_of(sweep))} ways of sending")
+        for one in swept(basis, split, sweep, tuple(found)):
+            found.append(one)
+            self.results.write_sent(found)
+            self._pause()
+        self.results.write_sent(found, done=True)
 
     # ------------------------------------------------------------------------------------------------- networks
 

@@ -24,6 +24,7 @@ from infoprune.recipe.values import converted, refuse, section
 from infoprune.registry import nearest
 from infoprune.surgery.token_scores import token_scores
 from infoprune.typed import nearest_word
+from infoprune.wire import codecs
 
 Names = Mapping[str, Callable[..., Any]]
 FORMER_ESTIMATES = {"corrected": "excess", "plug-in": "value"}  # as recipes of the last release have them
@@ -175,6 +176,26 @@ def _split(given: Any, path: str) -> s.SplitSection:
     return found
 
 
+def _sweep(given: Any, path: str) -> s.SweepSection:
+    found = s.SweepSection(**section(s.SweepSection, given, path)[0])
+    for name in ("shares", "bases"):
+        for share in getattr(found, name):
+            if not 0 < share <= 1:
+                refuse(f"{path}.{name}", share, "shares of the features, above 0 and at most 1")
+    for qp in found.qps:
+        if not 0 <= qp <= 51:
+            refuse(f"{path}.qps", qp, "qualities from 0 (finest) to 51")
+    for encoder in found.encoders:
+        if not _named(f"{path}.encoders", lambda encoder=encoder: codecs[encoder]).has_qp:
+            refuse(f"{path}.encoders", encoder, "codecs with a quality, such as hevc or kvazaar")
+    for name in ("shares", "bases", "qps", "encoders"):
+        if not getattr(found, name):
+            refuse(f"{path}.{name}", [], "at least one")
+    if found.pictures < 1:
+        refuse(f"{path}.pictures", found.pictures, "a whole number, at least 1")
+    return found
+
+
 def _compensate(given: Any, path: str) -> s.CompensateSection | None:
     if isinstance(given, bool):
         return s.CompensateSection() if given else None
@@ -231,6 +252,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "depth": _depth,
     "tokens": _tokens,
     "split": _split,
+    "sweep": _sweep,
     "compensate": _compensate,
     "match": _match,
     "finetune": _finetune,

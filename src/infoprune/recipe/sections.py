@@ -159,6 +159,23 @@ class SplitSection:
 
 
 @dataclass(frozen=True)
+class SweepSection:
+    """At a split every ranking of the features is compared, on the first `pictures` that are held out.
+
+    Hard selection at `shares`, soft selection with `bases` as the shares that travel as levels and the others at each
+    of `qps` by each of `encoders`. Rankings are those by information about each task and about all, by l1, l2 and
+    geometric median, and at random. The report draws scores by share and by bytes, and who wins for which weights of
+    the tasks.
+    """
+
+    shares: tuple[float, ...] = (0.9375, 0.875, 0.75, 0.5)
+    bases: tuple[float, ...] = (0.75, 0.5)
+    qps: tuple[int, ...] = (10, 20, 30, 40)
+    encoders: tuple[str, ...] = ("hevc",)
+    pictures: int = 64
+
+
+@dataclass(frozen=True)
 class CompensateSection:
     """After surgery and before tuning, what left is said by what stays, fitted on `samples` pictures without labels.
 
@@ -211,6 +228,7 @@ class Recipe:
     depth: DepthSection | None = None
     tokens: TokensSection | None = None
     split: SplitSection | None = None
+    sweep: SweepSection | None = None
     compensate: CompensateSection | None = CompensateSection()
     match: MatchSection | None = None
     finetune: Training = field(default_factory=Training)

@@ -45,7 +45,7 @@ def require_split_point(model: nn.Module, at: str, x: Tensor) -> None:
 
 def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> tuple[dict[str, Tensor], str]:
     """The features best first, by information ("ours"), at random, and by l2; and why information gives no order."""
-    seen = _seen(recipe, split, model, task)
+    seen = seen_at(recipe, split, model, task)
     weights = dict.fromkeys(split.tasks or seen.tasks, 1.0)
     ours = rank(seen, weights, estimate=split.estimate, tied=1)
     orders = {"ours": ours, "random": random_order(len(ours), seed=recipe.seed), "l2": rank(seen, by=l2)}
@@ -93,8 +93,8 @@ def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selec
     return Scores((*scores_of(metrics, joined), length))
 
 
-def _seen(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> TaskObservations:
-    """All processes see all samples: what is counted is not merged."""
+def seen_at(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task) -> TaskObservations:
+    """What the features at the split tell about the tasks. All processes see all samples: counts are not merged."""
     view = WholePatches(split.patch) if split.estimate == "value" else PrincipalAxes(split.patch)
     loader = pictures(First(task.train, recipe.data.calibration, recipe.data.batch, recipe.seed))
     with kept_randomness():

@@ -54,9 +54,9 @@ def _by_key(key: str, runs: Sequence[Varied]) -> str:
         known, values = zip(*reached, strict=True)
         pictures.append(svg.intervals(known, values, title="Accuracy", x_name=x_name, y_name="accuracy"))
     if len(spread) > 1:
-        places = [(float(place), value) for place, (_, value) in enumerate(spread)]
+        known, values = zip(*((name, Interval(value, value, value)) for name, value in spread), strict=True)
         title = "Relative variance of the layers' weights"
-        pictures.append(svg.curve(places, [], title=title, x_name=x_name, y_name="variance / mean²"))
+        pictures.append(svg.intervals(known, values, title=title, x_name=x_name, y_name="variance / mean²"))
     return f'<h2>{escape(key)}</h2><div class="pair">{"".join(pictures)}</div>' if pictures else ""
 
 

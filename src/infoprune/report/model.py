@@ -142,6 +142,32 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """One way of sending: the best `share` by a `ranking` (about a `task`, where it is by information), and its scores.
+
+    With `qp` the other features travel as well, through `encoder`. Bytes are those of a picture.
+    """
+
+    ranking: str
+    task: str
+    share: float
+    bytes: float
+    scores: Mapping[str, float]
+    qp: int | None = None
+    encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What travels at a split compared: each task's score, in `units`, for every ranking and way of sending."""
+
+    sent: tuple[Sent, ...]
+    units: Mapping[str, str]
+    better: Mapping[str, Literal["higher", "lower"]]
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a run ends with."""
 
@@ -161,6 +187,7 @@ class Report:
     budgets: Mapping[str, Verdict] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
     ours: tuple[Score, ...] = ()  # beside the baselines, after the same tuning; accuracy has no unit
+    sweep: Sweep | None = None
     tuning: str = ""  # what the baselines and the first comparison were tuned for, in words
     seconds: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)

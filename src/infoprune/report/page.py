@@ -11,6 +11,7 @@ from infoprune.report import svg
 from infoprune.report.html import card, code, document, folded, table
 from infoprune.report.model import FILE, Baseline, Interval, Report, Score, SiteChange, State
 from infoprune.report.recovery import way_back
+from infoprune.report.swept import sweep_section
 
 PAGE = "report.html"
 PALE = "(pale before, strong after)"
@@ -39,6 +40,7 @@ def page(report: Report) -> str:
         way_back(report),
         _training(report),
         _baselines(report),
+        sweep_section(report),
         _trust(report),
         code("Load the result", report.load),
         _environment(report),

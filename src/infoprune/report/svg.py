@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -12,6 +12,7 @@ from infoprune.report.model import Interval
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 92, 14, 14, 44  # at the left the axis' name and numbers of ten letters
 PER_ROW = 18  # squares of a strip
+HUES, KEY = 8, 16  # colours of lines, and the height of a row of their names
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
 
 
@@ -169,6 +170,49 @@ def curve(points: Sequence[tuple[float, float]], breaks: Sequence[float], *, tit
     body = axes(x, y, x_name=x_name, y_name=y_name, x_text=number, y_text=shown)
     body += upright + line([(x(a), y(b)) for a, b in points], "curve")
     return chart(body, title=title, described=f"{title}: {len(points)} points, last {shown(points[-1][1])}")
+
+
+def lines(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_name: str, y_name: str,
+          dots: Mapping[str, Sequence[tuple[float, float]]] | None = None) -> str:  # fmt: skip
+    """A line a name through its points, named below in its colour; `dots` stand alone in theirs."""
+    alone = dots or {}
+    every = [p for points in (*curves.values(), *alone.values()) for p in points]
+    x = spanning([p[0] for p in every], LEFT, WIDTH - RIGHT)
+    y = spanning([p[1] for p in every], HEIGHT - BOTTOM, TOP)
+    body, names = axes(x, y, x_name=x_name, y_name=y_name, x_text=number), [*curves, *alone]
+    for i, (name, points) in enumerate((*curves.items(), *alone.items())):
+        told = [dot(x(a), y(b), "", f"{name}: {number(a)}, {number(b)}", 3 if name in curves else 5) for a, b in points]
+        along = line([(x(a), y(b)) for a, b in points], "line") if name in curves else ""
+        body += f'<g class="hue{i % HUES}">{along}{"".join(told)}</g>'
+    key = "".join(_key(i, name) for i, name in enumerate(names))
+    height = HEIGHT + KEY * math.ceil(len(names) / 2)
+    return chart(body + key, title=title, described=f"{title}: {', '.join(names)}", height=height)
+
+
+def _key(place: int, name: str) -> str:
+    """A dot and a name, two a row below the axes."""
+    row, column = divmod(place, 2)
+    x, y = LEFT + column * (WIDTH - LEFT) / 2, HEIGHT + KEY * row + 6
+    mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+    return f'<g class="hue{place % HUES}">{mark}</g>{text(x + 10, y + 4, name)}'
+
+
+def triangle(points: Sequence[tuple[tuple[float, float, float], bool]], names: Sequence[str], *, title: str) -> str:
+    """Weights of three that add up to one: filled where so marked. The first is on top, the others left and right."""
+    side, top = 0.6 * WIDTH, TOP + 14.0
+    left, bottom = (WIDTH - side) / 2, top + side * math.sqrt(0.75)
+    corners = ((WIDTH / 2, top), (left, bottom), (left + side, bottom))
+
+    def mark(weights: tuple[float, float, float], filled: bool) -> str:
+        x, y = (sum(w * corner[axis] for w, corner in zip(weights, corners, strict=True)) for axis in (0, 1))
+        told = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
+        return dot(x, y, "after" if filled else "before", told)
+
+    marks = [mark(*point) for point in points]
+    places = ((WIDTH / 2, top - 9), (left, bottom + 18), (left + side, bottom + 18))
+    told = [text(a, b, name, "middle", "name") for (a, b), name in zip(places, names, strict=True)]
+    share = sum(filled for _, filled in points) / len(points)
+    return chart("".join(marks + told), title=title, described=f"{title}: {share:.0%} filled", height=bottom + 28)
 
 
 def scatter(points: Sequence[tuple[str, float, Interval, str]], *, title: str, x_name: str, y_name: str,

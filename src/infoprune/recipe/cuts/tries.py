@@ -31,8 +31,9 @@ def fewest_units(basis: Basis, plans: Mapping[int, Plan], section: DepthSection)
     before = _accuracy(basis, basis.model, judges)
     least = min(before, max(reached.values())) - section.tolerance
     chosen = min(count for count, accuracy in reached.items() if accuracy >= least)
-    tried = {"before": before, **{str(count): accuracy for count, accuracy in reached.items()}}
-    return replace(plans[chosen], made_by={**plans[chosen].made_by, "tried": tried, "tolerance": section.tolerance})
+    tried = [f"{count} units: {accuracy:.2%}" for count, accuracy in reached.items()]
+    notes = {"before": f"{before:.2%}", "tried": tried, "tolerance": section.tolerance}
+    return replace(plans[chosen], made_by={**plans[chosen].made_by, **notes})
 
 
 def _after_trial(basis: Basis, plan: Plan, share: float, rest: Examples, judges: Examples) -> float:
