@@ -6,6 +6,7 @@ over. Needs matplotlib and no Jupyter.
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import json
@@ -40,21 +41,31 @@ def outputs_of(notebook: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[
         if cell["cell_type"] == "code":
             printed = io.StringIO()
             with redirect_stdout(printed):
-                exec(compile(code_of(cell), f"cell {number}", "exec"), names)
-            yield cell, [*_stream(printed.getvalue()), *_pictures()]
+                last = _executed(code_of(cell), f"cell {number}", names)
+            yield cell, [*_stream(printed.getvalue()), *_pictures(last)]
+
+
+def _executed(code: str, where: str, names: dict[str, Any]) -> Any:
+    """What the last line gives, which a notebook shows, unless it ends with a semicolon."""
+    body = ast.parse(code).body
+    last = body.pop() if body and isinstance(body[-1], ast.Expr) and not code.rstrip().endswith(";") else None
+    exec(compile(ast.Module(body, []), where, "exec"), names)
+    return None if last is None else eval(compile(ast.Expression(last.value), where, "eval"), names)
 
 
 def _stream(text: str) -> list[dict[str, Any]]:
     return [{"output_type": "stream", "name": "stdout", "text": text.splitlines(keepends=True)}] if text else []
 
 
-def _pictures() -> Iterator[dict[str, Any]]:
-    """The figures that are open, closed once they are taken."""
+def _pictures(last: Any) -> Iterator[dict[str, Any]]:
+    """The figures that are open, closed once they are taken, or else the figure that the last line gave."""
     from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    for number in pyplot.get_fignums():
+    opened = [pyplot.figure(number) for number in pyplot.get_fignums()]
+    for figure in opened or [last] * isinstance(last, Figure):
         drawn = io.BytesIO()
-        pyplot.figure(number).savefig(drawn, format="png", dpi=72, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(drawn, format="png", dpi=72, bbox_inches="tight", metadata={"Software": None})
         data = {"image/png": base64.b64encode(drawn.getvalue()).decode(), "text/plain": ["<Figure>"]}
         yield {"output_type": "display_data", "data": data, "metadata": {}}
     pyplot.close("all")
