@@ -1,4 +1,4 @@
-"""The picture of the first page is drawn from a network that was really pruned, and the kept one is what is drawn today."""
+"""The first page's picture is of a network that was really pruned, and the kept one is what is drawn today."""
 
 import re
 from xml.etree import ElementTree
