@@ -43,6 +43,7 @@ class Example:
     errors: tuple[float, float]
 
 
+@torch.no_grad()
 def example() -> Example:
     """Six hidden units of which four stay; inputs are correlated, so that what stays can say what left."""
     torch.manual_seed(3)
@@ -87,7 +88,7 @@ def matrix(
     x: float, y: float, weight: Tensor, *, gone_rows: Sequence[int] = (), gone_columns: Sequence[int] = ()
 ) -> str:
     """A grid whose cells are the darker, the larger the weight; what leaves is grey."""
-    largest = float(weight.abs().max())
+    largest = float(weight.detach().abs().max())
     cells = []
     for i, row in enumerate(weight.tolist()):
         for j, value in enumerate(row):

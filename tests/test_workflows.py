@@ -103,6 +103,17 @@ def test_templates_of_issues_have_a_name_and_fields(path):
     )
 
 
+def test_the_citation_names_the_four_papers_and_who_wrote_them():
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert told["cff-version"] == "1.2.0"
+    assert {"message", "title", "version", "authors", "license"} <= told.keys()
+    papers = (ROOT / "docs/papers.md").read_text(encoding="utf-8")
+    for paper in told["references"]:
+        first = next(author for author in paper["authors"] if author["family-names"] in papers)
+        assert first == paper["authors"][0]
+    assert len(told["references"]) == 4
+
+
 def test_all_is_what_a_person_installs():
     extras = PROJECT["project"]["optional-dependencies"]
     chosen = set(re.fullmatch(r"infoprune\[(.*)\]", extras["all"][0])[1].split(","))

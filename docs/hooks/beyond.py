@@ -62,7 +62,7 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
-    source = Path(page.file.abs_src_path or "")
+    source = DOCS / page.file.src_uri if page.file.abs_src_path is None else Path(page.file.abs_src_path)
     here = Path(page.file.src_uri).parent
 
     def moved(link: re.Match[str]) -> str:
@@ -70,7 +70,10 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
         path = (source.parent / target).resolve()
         if not (path.is_file() and path.is_relative_to(ROOT)):
             return link.group()
-        return f"{before}{os.path.relpath(place_of(path), here)}{after}"
+        place = place_of(path)
+        if place.endswith(".ipynb") and not page.file.src_uri.startswith(place.removesuffix(".ipynb")):
+            place = place.removesuffix(".ipynb") + ".md"  # its page, except from there
+        return f"{before}{os.path.relpath(place, here)}{after}"
 
     parts = CODE.split(markdown)  # code at odd places stays as it is
     return "".join(part if i % 2 else LINK.sub(moved, part) for i, part in enumerate(parts))
