@@ -52,6 +52,12 @@ def test_every_public_name_is_on_exactly_one_page():
     assert [path for value, path in public.items() if pages[value] != 1] == []
 
 
+def test_no_directive_names_a_module_where_a_name_of_it_is_meant():
+    """Where a package and a module of it share a name, the page would show the whole module."""
+    told = [path for page in sorted(DOCS.glob("reference/*.md")) for path in DIRECTIVE.findall(page.read_text())]
+    assert [path for path in told if (ROOT / "src" / f"{path.replace('.', '/')}.py").exists()] == []
+
+
 def test_every_page_is_in_the_navigation_once_and_exists():
     told = navigation()
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
