@@ -31,6 +31,7 @@ ORDER = (
     "contest",
     "compensation",
     "tuning",
+    "recovery",
     "growth",
     "latency",
     "runtimes",
@@ -73,6 +74,7 @@ def main() -> None:
     PAGE.write_text(page(), encoding="utf-8")
     COMPARISON.write_text(section("comparison"), encoding="utf-8")
     if options.plots:
+        import compensation_cost
         import growth
         import pareto
         import vit_saliency
@@ -82,6 +84,7 @@ def main() -> None:
 
         images = HERE.parent / "docs" / "images"
         compensation.plot(read(FOLDER / "compensation.jsonl"), images / "compensation.svg")
+        compensation_cost.plot(read(FOLDER / "compensation_cost.jsonl"), images / "compensation-cost.svg")
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
         dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
         pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")

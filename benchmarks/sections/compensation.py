@@ -28,6 +28,7 @@ def fields() -> dict[str, str]:
             [
                 (r["net"], r["pictures"], f"{r['times_forward']:.1f}", f"{r['mib']:,.0f}", f"{r['forward_mib']:,.0f}")
                 for r in sorted(costs, key=lambda r: (r["net"], r["pictures"]))
+                if not r.get("channels")  # those are grown beside each other
             ],
             "lrrrr",
         ),

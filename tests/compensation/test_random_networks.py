@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.compensation.tied_nets import gap, keeping, pictures
 from tests.random_nets import GROUPED_QUERIES, networks
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 import infoprune as ip
@@ -20,6 +20,7 @@ from infoprune.graph.slots import Coupling, Slot
 from infoprune.observe.reader_layers import input_axis, reads
 
 EXACT = 1e-9  # of the largest output, in double precision
+SETTLED = 1e-6  # where attention averages so much that what varies is far below the mean, whose square rounds moments
 IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
 
 
@@ -52,13 +53,26 @@ def stirred(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+def of_all_colours() -> list[Tensor]:
+    """Pictures whose means differ as much as their pixels, so that what reads means has something to learn from."""
+    generator = torch.Generator().manual_seed(2)
+    return [x + torch.randn(len(x), 3, 1, 1, generator=generator, dtype=x.dtype) for x in pictures(3, 8, 8)]
+
+
 def with_conv1d(model: nn.Module) -> nn.Module:
     """With transformers' layer, whose weight lies the other way round, for every linear one."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear:
-                setattr(module, name, Conv1D(child.out_features, child.in_features))
+                setattr(module, name, nn.Sequential(Contiguous(), Conv1D(child.out_features, child.in_features)))
     return model
+
+
+class Contiguous(nn.Module):
+    """Conv1D reads no other tensors."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.contiguous()
 
 
 @contextmanager
@@ -87,12 +101,12 @@ def doubled(dense: nn.Module, seed: int) -> dict[str, list[int]]:
 
 
 @torch.no_grad()
-def made_up_for(dense: nn.Module, seed: int) -> None:
+def made_up_for(dense: nn.Module, seed: int, tolerance: float = EXACT) -> None:
     kept = doubled(stirred(dense), seed)
     pruned = ip.prune_(copy.deepcopy(dense), IMAGE, keeping(dense, IMAGE, kept), certify=False)
-    table = ip.compensate_(pruned, dense, pictures(3, 8, 8), progress=False)
+    table = ip.compensate_(pruned, dense, of_all_colours(), progress=False)
     assert not table.alone, table
-    assert gap(dense, pruned, IMAGE) < EXACT, table
+    assert gap(dense, pruned, IMAGE) < tolerance, table
 
 
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
@@ -106,4 +120,4 @@ def test_units_whose_doubles_stay_are_made_up_for(dense, seed, transposed):
 @given(networks(also=(GROUPED_QUERIES,)), st.integers(0, 99))
 def test_so_are_heads_that_share_keys(dense, seed):
     with nothing_dead():
-        made_up_for(dense, seed)
+        made_up_for(dense, seed, SETTLED)

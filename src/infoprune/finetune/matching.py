@@ -1,4 +1,4 @@
-"""match_: after compensation, block by block, the pruned network is trained to pass on what the dense one does."""
+"""match_: after compensation, the pruned network is trained to pass on from block to block what the dense one does."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.weights import commit
 from infoprune.data import Examples
 from infoprune.errors import Interrupted, UnusableData
+from infoprune.finetune.block_ends import both_told
 from infoprune.finetune.callbacks import Progress, Surroundings
 from infoprune.finetune.loop import train
 from infoprune.finetune.loss import Goal
 from infoprune.finetune.options import Training
-from infoprune.finetune.windows import windowed
 from infoprune.graph.slicing import named_tensors
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
@@ -43,7 +43,7 @@ class Matching:
 
     before: float
     after: float
-    windows: int
+    blocks: int
     steps: int
     fitted_on: int
     held_out: int
@@ -55,7 +55,7 @@ class Matching:
     def __str__(self) -> str:
         kept = "" if self.taken else "; the weights stay what they were"
         return (
-            f"{self.windows} windows matched in {self.steps} steps on {self.fitted_on} samples, outputs "
+            f"{self.blocks} blocks matched in {self.steps} steps on {self.fitted_on} samples, outputs "
             f"{self.before:.3g} -> {self.after:.3g} (squared error over variance, on {self.held_out} held-out samples)"
             f"{kept}"
         )
@@ -77,11 +77,11 @@ def match_(
 ) -> Matching:
     """Train what leaves every block of `pruned` to be what stayed of it in `dense`; in place, all of it or nothing.
 
-    Each block is a window: it is given what the blocks before it pass on, and its gradient ends where it begins, so
-    that every one makes up for what those before it could not; behind the last the goal is the network's own outputs.
-    Adam takes `steps` steps, `batch` samples each, of the first `samples` of the loader, which are held in memory and
-    whose labels are not read; norms keep their statistics. An eighth of them is held out, and the new weights stand
-    only where the outputs come closer to the dense ones there. Do it after `compensate_`, before training.
+    The loss is the mean over blocks, and the network's own outputs, of squared errors over variance; its gradient goes
+    through the whole network. Adam takes `steps` steps, `batch` samples each, of the first `samples` of the loader,
+    which are held in memory and whose labels are not read; norms keep their statistics. An eighth of them is held out,
+    and the new weights stand only where the outputs come closer to the dense ones there. Do it after `compensate_`,
+    before training.
 
     With `around.checkpoints` an interrupted call goes on where it was, and ends with bitwise the same weights.
     """
@@ -96,18 +96,18 @@ def match_(
     images = _held(pictures)
     trial = copy.deepcopy(pruned)
     with undisturbed(dense), undisturbed(pruned):
-        ours, whole = windowed(trial, dense, survivors, images[:2])
+        ours, whole = both_told(trial, dense, survivors, images[:2])
         with torch.enable_grad():
             done = _trained(ours, whole, images, steps, lr, min(batch, len(images)), seed, around, progress)
         before, after = output_errors(dense, [pruned, trial.eval()], pictures)
-        found = Matching(before, after, len(ours.at) + 1, done, *pictures.counts)
+        found = Matching(before, after, len(ours.at), done, *pictures.counts)
         if found.taken:
             commit(pruned, trial)
     return found
 
 
 class Passing(Goal):
-    """Every window passes on what the dense one does: squared errors over the variance of a batch, in their mean."""
+    """Every block passes on what the dense one does: squared errors over the variance of a batch, in their mean."""
 
     def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
         pairs = zip(forward(images), dense, strict=True)
@@ -147,7 +147,7 @@ def _trained(
     ours: nn.Module, whole: nn.Module, images: Tensor, steps: int, lr: float, batch: int, seed: int,
     around: Surroundings | None, progress: bool,
 ) -> int:  # fmt: skip
-    """Train our windows; how many steps that took."""
+    """Train ours; how many steps that took."""
     around, per_epoch = around or Surroundings(), max(1, len(images) // batch)
     training = replace(HOW, epochs=steps / per_epoch, lr=lr)
     with counting(steps, "match blocks", "step", shown=progress) as done:

@@ -1,4 +1,4 @@
-"""A network in windows of one block each: what leaves a window is told, and no gradient goes back through it."""
+"""What leaves the blocks of a network, and which entries of it stayed in a pruned one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infoprune.graph.nested import outputs_of
 from infoprune.observe.reader_layers import input_axis, reads
 
 STACKS = (nn.Sequential, nn.ModuleList)
-LAYERS = 2  # of a network without blocks make a window: one alone was fitted in closed form
+LAYERS = 2  # of a network without blocks count as one: a layer alone was fitted in closed form
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,10 @@ class Along:
     rows: Tensor
 
 
-class Windows(nn.Module):
+class BlockEnds(nn.Module):
     """The model, giving out what leaves each module named in `at` and then its own outputs, all in evaluation mode.
 
-    Of a module's output only the entries that stayed are told, where `kept` says which. What goes on is cut off from
-    the gradient.
+    Of a module's output only the entries that stayed are told, where `kept` says which.
     """
 
     def __init__(self, model: nn.Module, at: Sequence[str], kept: Mapping[str, Along] | None = None):
@@ -48,13 +47,13 @@ class Windows(nn.Module):
         def told(_: nn.Module, args: Any, output: Tensor) -> Tensor:
             kept = self.kept.get(name)
             found[name] = output if kept is None else output.index_select(kept.axis, kept.rows.to(output.device))
-            return output.detach().clone()  # what comes behind may write into it
+            return output.clone()  # what comes behind may write into it
 
         return told
 
 
-def windowed(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs: Any) -> tuple[Windows, Windows]:
-    """Both networks in the same windows, wherever it is known which entries of what leaves a block stayed."""
+def both_told(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs: Any) -> tuple[BlockEnds, BlockEnds]:
+    """Both networks with the same ends, wherever it is known which entries of what leaves a block stayed."""
     names = [name for name in ends_of(pruned) if name in dict(dense.named_modules())]
     ours, whole = _outputs(pruned, names, *inputs), _outputs(dense, names, *inputs)
     kept: dict[str, Along] = {}
@@ -67,11 +66,11 @@ def windowed(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs:
         elif (found := _along(pruned, dense, name, survivors, ours[name], whole[name])) is not None:
             kept[name] = found
             at.append(name)
-    return Windows(pruned, at), Windows(dense, at, kept)
+    return BlockEnds(pruned, at), BlockEnds(dense, at, kept)
 
 
 def ends_of(model: nn.Module) -> list[str]:
-    """Modules at whose output a window ends: the blocks that lie in stacks, or else every second layer."""
+    """Modules that end a block: those that lie in stacks, or else every second layer."""
     blocks = [*_blocks("", model)]
     if blocks:
         return blocks

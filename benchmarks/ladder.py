@@ -1,0 +1,172 @@
+"""The rungs of recovery: compensation, blocks matched, then distillation, with and without each other.
+
+    python benchmarks/ladder.py --data DATA [--nets mobilenetv2 resnet20] [--draws 0] [--pictures 1280] [--steps 100]
+        [--lr 0.001] [--rate 0.003] [--rungs ...]
+    python benchmarks/ladder.py --smoke
+
+MobileNetV2 with ImageNet weights at 75 % of its MACs, and ResNet-20 (digits on photographs) at 25 %, without labels;
+networks, DATA and what they are judged by are those of compensation.py. Compensation takes 512 of the pictures,
+matching and distillation as many steps each (of 32 pictures), distillation at the best of three rates tried for a
+twentieth of them, with norms that keep their statistics. Rows go on where the program was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from results_file import ResultsFile, arguments
+from torch import Tensor, nn
+
+import infoprune as ip
+from compensation import BATCH, agreement, subject
+from infoprune.data import Examples
+from infoprune.finetune import Training, train
+from infoprune.models import resnet20_cifar
+from infoprune.surgery import Plan
+
+KEEP, CALIBRATION = {"mobilenetv2": 0.75, "resnet20": 0.25}, 512
+RUNGS = {
+    "surgery": (),
+    "compensation": ("compensate",),
+    "compensation, matching": ("compensate", "match"),
+    "compensation, distillation": ("compensate", "distil"),
+    "compensation, matching, distillation": ("compensate", "match", "distil"),
+    "distillation": ("distil",),
+}
+
+
+@dataclass(frozen=True)
+class Held(Examples):
+    """Pictures without labels."""
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self.images[list(indices)], torch.zeros(len(indices), dtype=torch.long)
+
+
+@dataclass
+class Ladder:
+    """One draw of pictures, the plan made from it, and the networks that rungs have led to."""
+
+    us: Any
+    images: Tensor
+    plan: Plan
+    options: argparse.Namespace
+    known: dict[tuple[str, ...], tuple[nn.Module, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, net: str, us: Any, draw: int, options: argparse.Namespace) -> Ladder:
+        images = pictures(us, draw, options.pictures)
+        loader = list(images[:CALIBRATION].split(BATCH))
+        seen = ip.observe(us.model, loader, samples=CALIBRATION, moments=True, progress=False)
+        importance = ip.importance.ConditionalImportance(seen)
+        plan = ip.plan(us.model, us.example, importance, budgets=[ip.budgets.macs(keep=KEEP[net])])
+        return cls(us, images, plan, options)
+
+    def at(self, rungs: tuple[str, ...]) -> tuple[nn.Module, float]:
+        """The network after these rungs, and the CPU seconds of the last."""
+        if rungs not in self.known:
+            if not rungs:
+                pruned = ip.prune_(copy.deepcopy(self.us.model), self.us.example, self.plan, certify=False)
+                return self.known.setdefault(rungs, (pruned, 0.0))
+            network, begun = copy.deepcopy(self.at(rungs[:-1])[0]), time.process_time()
+            getattr(self, rungs[-1])(network)
+            self.known[rungs] = network, round(time.process_time() - begun, 1)
+        return self.known[rungs]
+
+    def compensate(self, network: nn.Module) -> None:
+        loader = list(self.images[:CALIBRATION].split(BATCH))
+        shown = sys.stderr.isatty()
+        ip.compensate_(network, self.us.model, loader, samples=CALIBRATION, plan=self.plan, progress=shown)
+
+    def match(self, network: nn.Module) -> None:
+        told = ip.match_(
+            network, self.us.model, self.images.split(BATCH), samples=len(self.images), steps=self.options.steps,
+            lr=self.options.lr, plan=self.plan, progress=True,
+        )  # fmt: skip
+        print(told, file=sys.stderr)
+
+    def distil(self, network: nn.Module) -> None:
+        batch = min(32, len(self.images))
+        training = Training(
+            epochs=self.options.steps / (len(self.images) // batch), lr=self.options.rate, distill=1.0,
+            norms="frozen", probe=0.05,
+        )  # fmt: skip
+        train(network, Held(self.images), training, batch=batch, teacher=self.us.model)
+
+
+def pictures(us: Any, draw: int, count: int) -> Tensor:
+    """So many different ones, drawn as those of calibration are."""
+    found: list[Tensor] = []
+    while sum(map(len, found)) < count:
+        found.append(torch.cat(us.loader(draw + 100 * len(found))))
+    return torch.cat(found)[:count]
+
+
+def smoke(options: argparse.Namespace) -> Any:
+    """A small network, untrained, and noise."""
+    torch.manual_seed(0)
+    options.pictures, options.steps, options.draws, options.nets = 64, 4, [0], ["resnet20"]
+    model, generator = resnet20_cifar(num_classes=4).eval(), torch.Generator().manual_seed(0)
+    asked = torch.randn(32, 3, 32, 32, generator=generator)
+
+    @torch.no_grad()
+    def judged(network: nn.Module) -> dict[str, Any]:
+        return {"alike": agreement(model(asked), network.eval()(asked))}
+
+    loader: Callable[[int], list[Tensor]] = lambda draw: [torch.randn(32, 3, 32, 32, generator=generator)]  # noqa: E731
+    return SimpleNamespace(model=model, example=asked[:1], loader=loader, judged=judged, digest="noise")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--data", type=Path, help="folder with wheels/ and unpacked/")
+    parser.add_argument("--work", type=Path, help="where trained networks are kept")
+    parser.add_argument("--nets", nargs="+", default=list(KEEP), choices=KEEP)
+    parser.add_argument("--draws", type=int, nargs="+", default=[0])
+    parser.add_argument("--pictures", type=int, default=1280)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3, help="of matching")
+    parser.add_argument(
+        "--rate", type=float, default=3e-3, help="of distillation: with a third and a tenth of it, tried"
+    )
+    parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=RUNGS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.samples = 640  # of a draw
+    results = ResultsFile.of(options, "ladder", ("net", "draw", "pictures", "steps", "lr", "rate", "rungs"))
+    for net in options.nets:
+        us = smoke(options) if options.smoke else subject(net, options)
+        whole = us.judged(us.model)
+        for draw in options.draws:
+            climb(net, us, whole, draw, options, results)
+
+
+def climb(
+    net: str, us: Any, whole: dict[str, Any], draw: int, options: argparse.Namespace, results: ResultsFile
+) -> None:
+    """All rungs that are not on file yet."""
+    told = {"net": net, "draw": draw, **{name: getattr(options, name) for name in ("pictures", "steps", "lr", "rate")}}
+    left = [rungs for rungs in options.rungs if not results.has(rungs=rungs, **told)]
+    ladder = Ladder.of(net, us, draw, options) if left else None
+    for rungs in left if ladder else ():
+        network, spent = ladder.at(RUNGS[rungs])
+        about = {**told, "rungs": rungs, "test": us.digest, "dense": whole, "last_rung_cpu_s": spent}
+        results.append({**about, "after": us.judged(network)})
+
+
+if __name__ == "__main__":
+    main()
