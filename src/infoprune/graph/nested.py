@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,6 +122,30 @@ def _is_plain_object(value: Any) -> bool:
     if isinstance(value, type | nn.Module) or type(value).__new__ is not object.__new__:
         return False
     return hasattr(value, "__dict__") or any("__slots__" in vars(kind) for kind in type(value).__mro__)
+
+
+def cached_in(value: Any) -> list[Tensor]:
+    """The tensors of every cache of keys and values, or of other state, that a value holds."""
+    caches, waiting, met = [], [value], {id(value)}
+    while waiting:
+        here = waiting.pop()
+        if _is_cache(here):
+            caches.append(here)
+        parts = [part for part in _parts(here) if id(part) not in met]
+        met.update(map(id, parts))
+        waiting.extend(parts)
+    return list({id(t): t for cache in caches for t in _state_of(cache)}.values())
+
+
+def _state_of(cache: Any) -> Iterator[Tensor]:
+    """A cache holds tensors, mappings and lists of such, and layers that are caches of their own."""
+    held = list(_attributes(cache).values()) if hasattr(cache, "__dict__") else []
+    for part in held:
+        for inner in part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else [part]:
+            if isinstance(inner, Tensor):
+                yield inner
+            elif _is_cache(inner):
+                yield from _state_of(inner)
 
 
 def _is_cache(value: Any) -> bool:
