@@ -81,7 +81,7 @@ class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
     `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. A latency is that of
-    `batch` pictures at once, of one unless told.
+    `batch` pictures at once, of one unless told. `tied: true` keeps one width in all blocks, globs in those they mean.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
@@ -92,6 +92,7 @@ class BudgetSection:
     utility: float = -1.0
     solver: str | None = None
     ignored_layers: Layers = ()
+    tied: bool | Layers = False
 
     @property
     def budgets(self) -> dict[str, Budget]:
