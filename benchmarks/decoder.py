@@ -25,12 +25,12 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
-from compensation import mean_shifted
 from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import infoprune as ip
+from compensation import mean_shifted
 from infoprune.surgery import Plan
 
 TOKENS, BATCH = 96, 16

@@ -29,6 +29,7 @@ ORDER = (
     "allocation",
     "contest",
     "compensation",
+    "decoder",
     "growth",
     "latency",
     "runtimes",
