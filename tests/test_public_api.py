@@ -16,6 +16,7 @@ PUBLIC = {
              "head_dims"),
     "prune_": ("model", "example_inputs", "plan", "certify"),
     "save": ("directory", "model", "plan", "from_pruner"),
+    "save_plain": ("directory", "model", "plan"),
     "load": ("directory", "factory"),
     "plan_between": ("dense", "pruned", "example_inputs"),
     "measure": ("model", "example_inputs", "latency"),

@@ -21,7 +21,7 @@ from infoprune.files import write_tensors
 from infoprune.surgery.plan import Plan
 
 NUDGE = 1e-9  # a builder's int(dim * ratio) must not fall below the width for rounding
-HIDDEN = re.compile(r"(.*\.mlp)\.fc1(_g)?")  # the layers whose width is a ratio of what they read
+HIDDEN = re.compile(r".*\.mlp\.fc1")  # the layers whose width is a ratio of what they read
 
 
 def told(
@@ -42,7 +42,7 @@ def told(
     arguments = dict(dense.arguments)
     hidden = {role_of(name) for name in changed if HIDDEN.fullmatch(name)}
     if hidden and "mlp_ratio" in takes:
-        arguments["mlp_ratio"] = _ratio({n: m for n, m in model.named_modules() if role_of(n) in hidden})
+        arguments["mlp_ratio"] = _ratio({n: m for n, m in _mlps(model) if role_of(f"{n}.fc1") in hidden})
     stem = getattr(getattr(model, "patch_embed", None), "proj", None)
     if "patch_embed.proj" in changed and "embed_dim" in takes and stem is not None:
         arguments["embed_dim"] = stem.weight.shape[0]
@@ -56,9 +56,15 @@ def told(
     return Told(replace(dense, arguments=arguments))
 
 
-def _ratio(layers: Mapping[str, Any]) -> float:
-    """Hidden width over what the layer reads, the same for all."""
-    sizes = {name: (layer.weight.shape[0], layer.weight.shape[1]) for name, layer in layers.items()}
+def _mlps(model: nn.Module) -> list[tuple[str, Any]]:
+    return [
+        (name, module) for name, module in model.named_modules() if hasattr(module, "fc1") and hasattr(module, "fc2")
+    ]
+
+
+def _ratio(mlps: Mapping[str, Any]) -> float:
+    """What the second layer reads over what the first one does (which may make gates as well), the same for all."""
+    sizes = {name: (mlp.fc2.weight.shape[1], mlp.fc1.weight.shape[1]) for name, mlp in mlps.items()}
     ratio = max(width / dim for width, dim in sizes.values()) * (1 + NUDGE)
     odd = {name: width / dim for name, (width, dim) in sizes.items() if int(dim * ratio) != width}
     if odd:
