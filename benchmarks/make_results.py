@@ -32,6 +32,7 @@ ORDER = (
     "compensation",
     "tuning",
     "recovery",
+    "decoder",
     "growth",
     "latency",
     "runtimes",

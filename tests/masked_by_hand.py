@@ -34,13 +34,12 @@ def prunes_right(
         model(*_arguments(first))  # what hooks compute anew can be copied only if no gradient flows
     plan = ip.plan(model, first, importance, rates=rates, **options)
     assert plan.edits, "nothing leaves"
-    kept = _kept_entries(model, first, plan)
+    masked = masked_by_hand(model, first, plan, normed_axis).to(dtype)
     pruned = ip.prune_(copy.deepcopy(model), first, plan, certify=certify)
     for net, price in ((model, "before"), (pruned, "after")):
         counted = ip.measure(net, first)
         planned = getattr(plan.prices["macs"], price), getattr(plan.prices["params"], price)
         assert (counted.macs, counted.params) == planned
-    masked = _masked(model, kept, normed_axis).to(dtype)
     adjust(masked)
     tolerance = 1e-9 if dtype is torch.float64 else 1e-4
     for call in calls:
@@ -50,6 +49,11 @@ def prunes_right(
         assert float(expected.abs().max()) > 0
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
     return plan
+
+
+def masked_by_hand(model: nn.Module, inputs: Any, plan: Plan, normed_axis: int | None = None) -> nn.Module:
+    """A copy of the dense network in which every entry that the plan takes out is zero."""
+    return _masked(model, _kept_entries(model, inputs, plan), normed_axis)
 
 
 def _kept_entries(model: nn.Module, inputs: Any, plan: Plan) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.artifact import load as load
     from infoprune.artifact import plan_between as plan_between
     from infoprune.artifact import save as save
+    from infoprune.artifact import save_plain as save_plain
     from infoprune.compensation import Compensation as Compensation
     from infoprune.compensation import compensate_ as compensate_
     from infoprune.depth import DepthPath as DepthPath
@@ -50,7 +51,7 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
 __version__: str  # read when it is asked for
 PACKAGES = ("budgets", "errors", "importance", "layerwise", "split", "tokens")
 NAMES = {
-    "artifact": ("load", "plan_between", "save"),
+    "artifact": ("load", "plan_between", "save", "save_plain"),
     "compensation": ("Compensation", "compensate_"),
     "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
     "errors": ("InfopruneError",),

@@ -41,6 +41,10 @@ class BadArtifact(InfopruneError, ValueError):
     """A saved model or plan that is malformed, truncated, from another version or not what it claims to be."""
 
 
+class NotPlain(InfopruneError, ValueError):
+    """A pruned network that its own library's builder has no words for; the message says which layer it is."""
+
+
 class BadCheckpoint(BadArtifact):
     """A file of weights that is missing, not plain data, or another model's; the message names what differs."""
 

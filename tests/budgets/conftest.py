@@ -41,6 +41,17 @@ class Mixed(nn.Module):
         return self.fc2(self.fc1(x).relu()).mean(1)
 
 
+def small_llama(**settings):
+    """Four query heads of two key heads each."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 60}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
+    config = transformers.LlamaConfig(**{**sizes, **heads, "max_position_embeddings": 32, **settings})
+    return transformers.LlamaForCausalLM(config).eval()
+
+
 def make_mixed():
     return Mixed(), torch.randn(2, 3, 6, 6)
 

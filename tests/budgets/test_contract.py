@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
+from tests.budgets.conftest import small_llama
 from tests.small_nets import Residual, image, make
 
 import infoprune as ip
@@ -39,6 +41,7 @@ def _joules():
 
 
 OPTIONS = {"bits": {"at": "one"}}
+NETS = {"kv_cache": (small_llama, lambda: torch.randint(0, 60, (2, 9)))}
 NAMES = [*budgets, "joules"]
 COUNTED = [name for name in NAMES if issubclass({**budgets, "joules": Joules}[name], Counted)]
 L2 = ip.importance.IndependenceImportance()
@@ -72,6 +75,9 @@ def test_shares_are_read_and_nonsense_is_refused(name):
     [
         ("macs", "2e6", 2e6),
         ("params", 5000, 5000),
+        ("bytes", "500MB", 5e8),
+        ("kv_cache", "1.5GiB", 1.5 * 2**30),
+        ("kv_cache", 5000, 5000),
         ("latency", "8ms", 8000),
         ("joules", 12, 12),
         ("joules", "1.5", 1.5),
@@ -81,7 +87,18 @@ def test_amounts_are_read(name, told, at_most):
     assert budgets[name].parse(told).at_most == at_most
 
 
-@pytest.mark.parametrize(("name", "told"), [("macs", 5), ("macs", "8ms"), ("latency", 8), ("latency", "8 parsecs")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("macs", 5),
+        ("macs", "8ms"),
+        ("bytes", 5),
+        ("bytes", "5iB"),
+        ("kv_cache", "2GX"),
+        ("latency", 8),
+        ("latency", "8 parsecs"),
+    ],
+)
 def test_what_is_neither_a_share_nor_an_amount_is_refused(name, told):
     with pytest.raises(ValueError, match="give a share"):
         budgets[name].parse(told)
@@ -91,12 +108,13 @@ def test_what_is_neither_a_share_nor_an_amount_is_refused(name, told):
     "name", [name for name in NAMES if issubclass(budgets[name] if name != "joules" else Joules, Counted)]
 )
 def test_a_counted_price_is_what_is_counted_on_the_network_that_is_built(name):
-    model, x, budget = make(Residual), image(), made(name, keep=0.6)
+    build, shown = NETS.get(name, (lambda: make(Residual), image))
+    model, x, budget = build(), shown(), made(name, keep=0.6)
     graph = ip.Graph.trace(model, x)
     cost, dense = budget.cost(graph), budget.measure(model, (x,))
     assert cost([site.size for site in graph.sites]) == pytest.approx(dense, rel=1e-12)
     plan = ip.plan(model, x, L2, budgets=[budget])
-    pruned = ip.prune_(make(Residual), x, plan)
+    pruned = ip.prune_(build(), x, plan)
     after = budget.measure(pruned, (x,))
     counts = [plan.widths.get(site.name, site.size) for site in graph.sites]
     assert cost(np.array(counts)) == pytest.approx(after, rel=1e-12)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch_pruning as tp
 from tests.integrations.continuing import mask_
+from tests.small_decoders import decoder, generated, ids
 from torch import nn
 
 import infoprune as ip
@@ -301,6 +302,25 @@ def test_a_saved_config_tells_what_was_refitted(tmp_path):
     plan = exact_half(loaded, pictures())
     assert hf.compensations_of(hf.prune_(loaded, pictures(), plan).config) == (done,)
     assert not hf.compensations_of(dense.config)
+
+
+def test_pruned_decoders_of_any_widths_are_saved_in_shards(tmp_path):
+    model, x = decoder("Llama"), ids()
+    plan = ip.plan(model, x, L2, rates={"model.layers.1.mlp.gate_proj": 0.5, "model.layers.2.self_attn.q_proj": 0.5})
+    hf.prune_(model, x, plan).save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(again(x).logits, model(x).logits)
+    assert torch.equal(generated(again, x), generated(model, x))
+
+
+def test_a_decoder_is_pruned_and_written_plainly_by_the_script_that_people_copy(monkeypatch, capsys, tmp_path):
+    path = ROOT / "integrations" / "transformers" / "decoder.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--cache", "0.75", "--output", str(tmp_path / "out")])
+    runpy.run_path(str(path), run_name="__main__")
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "12,288 kv_cache_bytes of 12,288 allowed"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "llama"
 
 
 def test_several_processes_are_refused():

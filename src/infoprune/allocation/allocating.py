@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,10 +11,9 @@ import numpy as np
 from infoprune.allocation.geometric import geometric
 from infoprune.allocation.linear import linear
 from infoprune.allocation.prices import reachable
-from infoprune.allocation.problem import Problem, Solution
+from infoprune.allocation.problem import Problem, Solver
 from infoprune.allocation.solvers import solvers
-
-Solver = Callable[[Problem], Solution]
+from infoprune.allocation.ties import tied
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,12 @@ class Allocation:
         return "\n".join([*_site_rows(self), *_budget_rows(self), _verdict(self), str(self.guards)])
 
 
-def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation:
+def allocate(problem: Problem, solver: Solver | str | None = None, *, ties: Sequence[Sequence[int]] = ()) -> Allocation:
     """How many units each site keeps, by a solver, a solver's name, or the one that fits p (`geometric` or
     `linear`).
 
-    Whatever the solver, its counts are re-checked against grid and budgets before they are returned.
+    Whatever the solver, its counts are re-checked against grid and budgets before they are returned. The sites of each
+    group in `ties` (told by their places) keep one share of their units; value and bound then are of such counts alone.
 
     >>> from infoprune.allocation import Posynomial
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
@@ -93,6 +93,7 @@ def allocate(problem: Problem, solver: Solver | str | None = None) -> Allocation
     """
     problem.require_feasible()
     chosen = _solver(problem, solver)
+    chosen = tied(chosen, ties) if ties else chosen
     solution = chosen(reachable(problem))
     counts, name = np.asarray(solution.counts), getattr(chosen, "__name__", type(chosen).__name__)
     if not problem.allows(counts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,9 @@ class Solution:
     counts: np.ndarray
     bound: float
     continuous: np.ndarray
+
+
+Solver = Callable[[Problem], Solution]
 
 
 def _set(problem: Problem, **fields: Any) -> None:

@@ -20,20 +20,20 @@ TIMM_FIELDS = (
 def hub_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
     """The outer fields of config.json. `load` reads none of them."""
     if architecture.source == "timm":
-        return _for_timm(architecture, model)
+        return {**timm_fields(architecture, model), "architecture": "infoprune"}
     if architecture.source == "transformers":
         return hugging_face.hub_fields(architecture.name, architecture.arguments)
     return {}
 
 
-def _for_timm(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
-    """timm's own layout; the architecture that its loaders look up is `infoprune`, which builds the pruned network."""
+def timm_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
+    """timm's own layout; in our artefacts loaders find the architecture `infoprune`, which builds the pruned one."""
     told = getattr(model, "pretrained_cfg", None)
     about = {key: value for key, value in dict(told or {}).items() if key in TIMM_FIELDS}
     classes = getattr(model, "num_classes", None)
     known = {"num_classes": classes} if isinstance(classes, int) else {}
     about.update(known, architecture=architecture.name)
-    return {"architecture": "infoprune", **known, "pretrained_cfg": _plain(about)}
+    return {**known, "pretrained_cfg": _plain(about)}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

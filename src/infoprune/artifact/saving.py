@@ -69,6 +69,11 @@ def save(
     return Path(directory)
 
 
+def story_of(model: nn.Module, plan: Plan | Sequence[Plan]) -> tuple[tuple[Plan, ...], Architecture]:
+    """The plans that made the model, checked, and the dense architecture that they began with."""
+    return _story(model, plan, None, None, None)
+
+
 def _story(
     model: nn.Module, plan: Plan | Sequence[Plan] | None, pruner: Any, factory: Any, example_inputs: Any
 ) -> tuple[tuple[Plan, ...], Architecture]:

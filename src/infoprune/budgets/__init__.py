@@ -9,3 +9,5 @@ from infoprune.budgets.bits import Bits as bits  # noqa: F401
 from infoprune.budgets.counted import Macs as macs  # noqa: F401
 from infoprune.budgets.counted import Params as params  # noqa: F401
 from infoprune.budgets.latency import latency as latency
+from infoprune.budgets.memory import Bytes as bytes  # noqa: F401
+from infoprune.budgets.memory import KVCache as kv_cache  # noqa: F401

@@ -57,6 +57,10 @@ def planning_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--utility", type=power, default=-1.0, metavar="P", help="P <= 0; lower is more even (default -1)"
     )
+    verb.add_argument(
+        "--tied", nargs="?", const=True, action="append", default=[], metavar="GLOB",
+        help="one width in all blocks, or in the layers that GLOB means (repeatable): loads elsewhere by its config",
+    )  # fmt: skip
     verb.add_argument("--solver", metavar="NAME", help="see infoprune list solvers")
 
 

@@ -30,7 +30,7 @@ FLAGS = {  # what sections call it, and what the command does
     "importance.name": "--importance", "layer_importance.name": "--layer-importance", "data.name": "--data",
     "model.name": "MODEL", "model.num_classes": "--num-classes", "model.weights": "--weights", "model.file": "MODEL",
     "data.file": "--data", "data.root": "--data", "budget.round_to": "--round-to", "budget.floor": "--floor",
-    "budget.utility": "--utility", "budget.solver": "--solver", "budget.rates": "--rates",
+    "budget.utility": "--utility", "budget.solver": "--solver", "budget.tied": "--tied", "budget.rates": "--rates",
     "budget.ignored_layers": "--ignore", "budget.macs": "--macs", "budget.params": "--params",
     "budget.latency": "--latency", "budget.": "--budget ",
 }  # fmt: skip
@@ -152,8 +152,10 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any]:
         budgets[name]  # UnknownName lists those that there are
     options = {name: getattr(arguments, name) for name in ("round_to", "utility", "solver")}
     shares = {name: _shares(getattr(arguments, name)) for name in ("floor", "rates")}
-    ignored = {"ignored_layers": arguments.ignore} if arguments.ignore else {}
-    return {**dict(arguments.limits), **{k: v for k, v in {**options, **shares}.items() if v is not None}, **ignored}
+    layers: dict[str, Any] = {"ignored_layers": arguments.ignore} if arguments.ignore else {}
+    if arguments.tied:
+        layers["tied"] = True if True in arguments.tied else arguments.tied
+    return {**dict(arguments.limits), **{k: v for k, v in {**options, **shares}.items() if v is not None}, **layers}
 
 
 def _shares(told: list[tuple[str | None, float]]) -> Any:

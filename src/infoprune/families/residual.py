@@ -66,11 +66,14 @@ class Residuals:
         self.model, self.flow = model, flow
         self.modules = dict(model.named_modules())
         self.layers = [name for name, module in self.modules.items() if _has_weights(module)]
-        self.identities = {s.number: s for s in self._identity_sums()}
+        self.identities = {s.number: list(self._terms(s)) for s in self._identity_sums()}
+        summed = {n for s in self._identity_sums() for n in self._partial_sums(s.number, s.branch)}
         self.by_owner: dict[str, list[Sum]] = {}
         for number, node in enumerate(flow.nodes):
-            if node.op in SUMS and (found := self.identities.get(number) or self._projected(number)) is not None:
-                self.by_owner.setdefault(node.module, []).append(found)
+            if node.op in SUMS and number not in summed:
+                projected = self._projected(number) if number not in self.identities else None
+                found = self.identities.get(number, [projected] if projected else [])
+                self.by_owner.setdefault(node.module, []).extend(found)
 
     def units(self) -> list[SkipUnit]:
         found = [(s.number, unit) for owner in self.by_owner for s, unit in self._units_in(owner)]
@@ -97,6 +100,28 @@ class Residuals:
                     if self.flow.leads(skip, branch):
                         yield Sum(number, skip, branch, frozenset(self.flow.only_for(branch)))
                         break
+
+    def _terms(self, s: Sum) -> Iterator[Sum]:
+        """A branch that is itself a sum of branches is as many branches of one skip: x + attention(x) + mlp(x)."""
+        partial = list(self._partial_sums(s.number, s.branch))
+        for number in [p for inner in partial for p in self.flow.nodes[inner].parents if p not in partial]:
+            yield Sum(s.number, s.skip, number, frozenset(self.flow.only_for(number)))
+        if not partial:
+            yield s
+
+    def _partial_sums(self, number: int, branch: int) -> Iterator[int]:
+        """The sums of two branches, made for sum `number` alone by the module that makes it, of which it consists."""
+        node, whole = self.flow.nodes[branch], self.flow.nodes[number]
+        made_here = node.op in SUMS and node.module == whole.module and len(set(node.parents)) == 2
+        if made_here and all(self._is_branch(parent, branch) for parent in node.parents):
+            yield branch
+            for parent in node.parents:
+                yield from self._partial_sums(number, parent)
+
+    def _is_branch(self, number: int, total: int) -> bool:
+        """It serves this sum alone, is of its shape and was computed from something."""
+        node, alone = self.flow.nodes[number], self.flow.consumers[number] == [total]
+        return alone and node.op != SOURCE and node.shape == self.flow.nodes[total].shape
 
     def _projected(self, number: int) -> Sum | None:
         """A sum whose skip is made from the owner's input by fewer of its layers than the branch holds."""
@@ -150,10 +175,10 @@ class Residuals:
 
     def _units_in(self, owner: str) -> Iterator[tuple[Sum, SkipUnit]]:
         sums = self.by_owner[owner]
-        ends = {s.number: self._branch_end(s) for s in sums}
+        ends = {s: self._branch_end(s) for s in sums}
         whole = self._whole(owner) if None not in ends.values() else None
         for s in sums:
-            end, layers = ends[s.number], self._exclusive(s.own, self.layers)
+            end, layers = ends[s], self._exclusive(s.own, self.layers)
             if end is None or not layers:
                 continue
             if whole is not None and len(sums) == 1:
@@ -162,7 +187,7 @@ class Residuals:
                 stand_ins = self._stubs(s, end)
                 if not stand_ins:
                     continue
-                siblings = tuple(ends[x.number] or "" for x in sums) if whole else ()
+                siblings = tuple(ends[x] or "" for x in sums) if whole else ()
                 yield s, SkipUnit(self._main(stand_ins), end, stand_ins, whole, siblings)
 
     def _whole(self, owner: str) -> StandIn | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,7 +97,7 @@ def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], made: dict[i
 
 def _parts(value: Any) -> Iterable[Any]:
     """What a value holds directly."""
-    if value is None or isinstance(value, str | bytes | bool | int | float | complex) or _is_cache(value):
+    if value is None or isinstance(value, str | bytes | bool | int | float | complex) or is_cache(value):
         return ()
     if isinstance(value, Mapping):
         return list(value.values())
@@ -124,6 +124,38 @@ def _is_plain_object(value: Any) -> bool:
     return hasattr(value, "__dict__") or any("__slots__" in vars(kind) for kind in type(value).__mro__)
 
 
-def _is_cache(value: Any) -> bool:
+def cached_in(value: Any) -> list[Tensor]:
+    """The tensors of every cache of keys and values, or of other state, that a value holds."""
+    return list({id(t): t for cache in _caches_in(value) for t in _state_of(cache)}.values())
+
+
+def _caches_in(value: Any) -> list[Any]:
+    caches, waiting, met = [], [value], {id(value)}
+    while waiting:
+        here = waiting.pop()
+        if is_cache(here):
+            caches.append(here)
+        parts = [part for part in _parts(here) if id(part) not in met]
+        met.update(map(id, parts))
+        waiting.extend(parts)
+    return caches
+
+
+def _state_of(cache: Any) -> Iterator[Tensor]:
+    for part in _held_by(cache):
+        if isinstance(part, Tensor):
+            yield part
+        elif is_cache(part):
+            yield from _state_of(part)
+
+
+def _held_by(cache: Any) -> Iterator[Any]:
+    """A cache holds tensors, mappings and lists of such, and layers that are caches of their own."""
+    for part in _attributes(cache).values():
+        yield from part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else [part]
+
+
+def is_cache(value: Any) -> bool:
+    """Whether it holds what a model of transformers keeps from one token to the next."""
     kinds = [kind for kind in type(value).__mro__ if kind.__module__.startswith("transformers.")]
     return any("Cache" in kind.__name__ for kind in kinds)

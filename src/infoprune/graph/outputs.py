@@ -1,14 +1,15 @@
-"""What one layer gives out, channel by channel: the unit of a site that each stands or falls with."""
+"""What a layer gives out and what a model keeps, channel by channel: the unit of a site that each falls with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoprune.errors import UnknownName, Untraceable
 from infoprune.graph.detectors import settled
+from infoprune.graph.nested import cached_in
 from infoprune.graph.tape import Extent, record
 from infoprune.graph.trace import Graph
 from infoprune.registry import nearest
@@ -39,11 +40,36 @@ def output_of(graph: Graph, layer: str) -> Output:
     return _output(graph, heard[0], tape.marks(heard[0]).planes)
 
 
+def cache_of(graph: Graph) -> list[tuple[int, tuple[Extent, ...]]]:
+    """The size in bytes of an element, and the axes, of every tensor that the model keeps for the tokens to come."""
+    with settled(graph.model):
+        tape, output = record(graph.model, graph.inputs, streams=graph.streams)
+    return [(t.element_size(), _axes(graph, t, tape.marks(t).planes)) for t in require_cache(graph.model, output)]
+
+
+def require_cache(model: nn.Module, output: Any) -> list[Tensor]:
+    """The tensors of the caches that a model gave back; Untraceable where there are none."""
+    found = [tensor for tensor in cached_in(output) if tensor.numel() and tensor.dim() > 1]  # not the counters
+    if not found:
+        raise Untraceable(
+            f"{type(model).__name__} gives back no cache of keys and values; take a decoder of transformers whose "
+            "config says use_cache=True, or another budget"
+        )
+    return found
+
+
+def _axes(graph: Graph, tensor: Tensor, planes: tuple[Tensor, ...]) -> tuple[Extent, ...]:
+    """Each axis as long as the sites' counts make it."""
+    return tuple(_axis(graph, Extent(size, None, axis), planes) for axis, size in enumerate(tensor.shape))
+
+
+def _axis(graph: Graph, whole: Extent, planes: tuple[Tensor, ...]) -> Extent:
+    extents = (Extent(whole.size, labels, whole.axis) for labels in planes)
+    return next((extent for extent in extents if graph.owners(extent) is not None), whole)
+
+
 def _output(graph: Graph, tensor: Tensor, planes: tuple[Tensor, ...]) -> Output:
     shape, count = tuple(tensor.shape), tensor.shape[1]
-    for labels in planes:
-        extent = Extent(count, labels, 1)
-        owners = graph.owners(extent)
-        if owners is not None:
-            return Output(shape, owners, extent)
-    return Output(shape, (None,) * count, Extent(count))
+    extent = _axis(graph, Extent(count, None, 1), planes)
+    owners = None if extent.plane is None else graph.owners(extent)
+    return Output(shape, owners or (None,) * count, extent)

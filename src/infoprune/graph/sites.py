@@ -18,6 +18,7 @@ from infoprune.graph.tape import Extent, Tape
 
 STAYS = -1
 PLACES = ("img", "image", "patch", "window", "grid", "kernel", "stride", "padding")  # sizes in space by name
+NUMBERS = ("idx", "layer_id", "layer_index", "layer_number")  # which layer of several it is, and no size at all
 Form = tuple[int, tuple[tuple[int, int], ...]]  # fixed + sum of per_unit * count over (site, per_unit)
 
 
@@ -231,7 +232,7 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
     found: dict[int, list[Attribute]] = defaultdict(list)
     for module, forms in sizes.items():
         for name, position, value in integers(modules[module]):
-            if any(word in name for word in PLACES):
+            if any(word in name for word in (*PLACES, *NUMBERS)):
                 continue
             for site, per_unit in _chosen(forms.get(value, set()), name):
                 found[site].append(Attribute(module, name, position, per_unit))

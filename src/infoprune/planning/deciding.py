@@ -14,6 +14,7 @@ from infoprune.graph.wrappers import followable
 from infoprune.planning.checks import check
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.planning.shares import LEAST, Rounding, by_name
+from infoprune.planning.ties import Tied
 from infoprune.refining import refined
 from infoprune.surgery.plan import Plan
 
@@ -49,6 +50,7 @@ def plan(
     head_dims: Iterable[str | nn.Module] = (),
     also: Sequence[Any] = (),
     rounding: Rounding = "up",
+    tied: Tied = False,
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
@@ -65,12 +67,16 @@ def plan(
     Attention loses whole heads; inside the modules `head_dims` all heads stay and lose the same dimensions instead.
     `also` holds other example inputs, for code that the first do not reach: a site stays where a parameter that was
     never read is as long as what the site would shrink. Prices are those of `example_inputs`.
+    `tied=True` keeps one width in all blocks: sites of one role, whose names differ in numbers alone, keep one share of
+    their units. Globs such as ["*.mlp.fc1"] tie what each of them means, a list of globs in their place what all mean.
+    Such networks load elsewhere by their configuration (`save_plain`).
     """
     terms: dict[str, Any] = {
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
         "solver": solver, "tokens": tokens, "head_dims": head_dims, "also": also,
         "rounding": rounding,
+        "tied": tied,
     }  # fmt: skip
     model = followable(model)
     check(model, example_inputs, importance, {**terms, "depth": depth})

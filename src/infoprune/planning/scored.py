@@ -20,6 +20,7 @@ from infoprune.graph import Graph
 from infoprune.graph.site_scores import ScoreGroup, score_sites
 from infoprune.layerwise import uniform
 from infoprune.planning.shares import LEAST, Rounding, Shares, at_rate, check_floor, floors, per_site, shown
+from infoprune.planning.ties import Tied, check_tied, ties_of
 from infoprune.planning.untrained import tell_if_untrained
 from infoprune.require import require_importance
 from infoprune.surgery.channels import KeepChannels, best
@@ -45,6 +46,7 @@ class Terms:
     also: Sequence[Any] = ()
     solver: Any = None
     rounding: Rounding = "up"
+    tied: Tied = False
 
 
 def _followed(terms: Terms) -> dict[str, Any]:
@@ -80,6 +82,7 @@ class Scored:
         terms = replace(terms, ignored_layers=tuple(terms.ignored_layers), head_dims=tuple(terms.head_dims))
         _check_options(importance, terms.round_to)
         check_floor(terms.floor)
+        check_tied(terms.tied, terms.rates)
         _check_weights(model)
         graph = Graph.trace(model, example_inputs, **_followed(terms))
         if not graph.sites:
@@ -91,7 +94,10 @@ class Scored:
     @classmethod
     def on(cls, graph: Graph, importance: ScoreGroup, terms: Terms) -> Scored:
         """The units of a model that was traced under these terms before."""
-        options = {"utility": terms.utility, "round_to": terms.round_to, "floor": shown(terms.floor)}
+        options: dict[str, Any] = {"utility": terms.utility, "round_to": terms.round_to, "floor": shown(terms.floor)}
+        if terms.tied:
+            globs = () if terms.tied is True else terms.tied
+            options["tied"] = [one if isinstance(one, str) else ", ".join(one) for one in globs] or True
         return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
 
     def retraced(self) -> Scored:
@@ -103,6 +109,11 @@ class Scored:
     @property
     def weights(self) -> Mapping[str, float]:
         return site_weights(self.graph, self.terms.layer_importance)
+
+    @property
+    def ties(self) -> list[list[int]]:
+        """The places of sites, among those that have scores, that keep one share of their units."""
+        return ties_of(self.graph, self.terms.tied, list(self.scores))
 
     @property
     def free(self) -> np.ndarray:
@@ -122,7 +133,7 @@ class Scored:
         )  # fmt: skip
 
     def within(self, budgets: Sequence[Budget]) -> Planned:
-        allocation = allocate(self.problem(budgets), self.terms.solver)
+        allocation = allocate(self.problem(budgets), self.terms.solver, ties=self.ties)
         counts = dict(zip(self.scores, allocation.counts.tolist(), strict=True))
         notes = {**self.notes, **spent(budgets, allocation)}
         return Planned(_plan(self.graph, self.scores, counts, notes), self.graph, self.scores, allocation)

@@ -98,6 +98,8 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
+    if found.tied and found.rates is not None:
+        refuse(f"{path}.tied", found.tied, "it with a limit; rates say what leaves every layer")
     for share in _each(found.rates):
         if not 0 <= share < 1:
             refuse(f"{path}.rates", share, "the share that leaves, from 0 to below 1")

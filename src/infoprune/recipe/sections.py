@@ -84,7 +84,7 @@ class BudgetSection:
 
     `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. `rounding` of what rates
     leave is "up" as printed, or "down" as a stock pruner has it. A latency is that of `batch` pictures at once, of one
-    unless told.
+    unless told. `tied: true` keeps one width in all blocks, globs in those they mean.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
@@ -96,6 +96,7 @@ class BudgetSection:
     solver: str | None = None
     ignored_layers: Layers = ()
     rounding: Rounding = "up"
+    tied: bool | Layers = False
 
     @property
     def budgets(self) -> dict[str, Budget]:

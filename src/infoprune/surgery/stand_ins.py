@@ -20,14 +20,14 @@ HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_
 
 
 class Replacement(nn.Module):
-    """Stands where a module was, under its name. Takes what the container sends, uses the first argument."""
+    """Stands where a module was, under its name. Takes what the container sends, uses the first of it, named or not."""
 
     def __init__(self, outputs: int = 0):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        value = self.value(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        value = self.value(args[0] if args else next(iter(kwargs.values())))
         return (value, *[None] * (self.outputs - 1)) if self.outputs else value
 
     def value(self, x: Any) -> Any:

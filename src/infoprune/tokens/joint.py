@@ -50,7 +50,7 @@ class TokenPath:
     def within(self, scored: Scored, budgets: Sequence[Budget]) -> Planned:
         """First all shares together; then, with the tokens counted, widths that use the budgets to the last unit."""
         stages, counted = Stages.of(scored, self), _counted(budgets)
-        joint = allocate(stages.problem(scored, counted), scored.terms.solver)
+        joint = allocate(stages.problem(scored, counted), scored.terms.solver, ties=scored.ties)
         edits = stages.edits(joint.counts[-len(stages.blocks) :])
         limits = scored.problem(counted).limits - [stages.price_of_scores(edits, budget) for budget in counted]
         exact = [replace(b, keep=None, at_most=limit) for b, limit in zip(counted, limits.tolist(), strict=True)]

@@ -74,7 +74,7 @@ class Width(Cut):
 
 def options_of(section: BudgetSection) -> dict[str, Any]:
     """The options of planning that a budget section holds."""
-    names = ("round_to", "floor", "utility", "solver", "ignored_layers")
+    names = ("round_to", "floor", "utility", "solver", "ignored_layers", "tied")
     return {name: getattr(section, name) for name in names}
 
 
