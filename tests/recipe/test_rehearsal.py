@@ -271,8 +271,8 @@ def test_choices_of_blocks_lie_between_the_prices_that_a_dry_run_tells(tmp_path,
 
 
 def test_a_dry_run_of_tries_tells_how_many_and_what_they_cost(tmp_path):
-    found = price(recipe_of(told(tmp_path, budget=None, depth={"stages": 2, "probe": 0.25, "samples": 32})))
-    assert found.epochs == 1 + 2 * 1 + 0.25  # dense, both stages, and the one number but 2 that the first may try
-    assert "each number of units" not in found.cuts[1]
+    found = price(recipe_of(told(tmp_path, budget=None, depth={"stages": 1, "probe": 0.25, "samples": 32})))
+    assert found.epochs == 1 + 2 * 0.25 + 1  # the dense network, one and two units of three tried, what is chosen
+    assert "each number of units from 1 to 2 is tried for 0.25 epochs" in found.cuts[0]
     low, high = found.reach["params"]
     assert low < found.params_after <= high
