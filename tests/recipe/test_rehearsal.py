@@ -56,8 +56,19 @@ WHEN_READ = {
     "share of tokens": ({**VIT, "tokens": {"schedule": {2: 1.5}}}, BadRecipe, r"tokens\.schedule\.2 is 1\.5"),
     "score": ({**VIT, "tokens": {"keep": 0.7, "score": "capacitty"}}, BadRecipe, "did you mean 'capacity'"),
 }
+WHEN_READ |= {
+    "probe": ({"budget": None, "depth": {"probe": 2}}, BadRecipe, r"depth\.probe is 2"),
+    "tolerance": ({"budget": None, "depth": {"probe": 0.1, "tolerance": -1}}, BadRecipe, r"depth\.tolerance is -1"),
+    "two ways": ({"budget": None, "depth": {"probe": 0.1, "keep_units": 2}}, BadRecipe, "needs one of keep_units"),
+    "cells": ({**SCENES, "split": {"at": "backbone.neck", "share": 0.5, "cells": 0}}, BadRecipe, r"split\.cells is 0"),
+}
 JOINT = {"joint": True, "samples": 32}
 WHEN_REHEARSED = {
+    "stages": (
+        {"budget": None, "depth": {"stages": 3, "probe": 0.1, "samples": 32}},
+        Infeasible,
+        "3 stages for the network's 3 units",
+    ),
     "budget": ({"budget": {"macs": 1e-4}}, Infeasible, "cheapest reachable"),
     "budget after blocks": (
         {"budget": {"macs": 1e-4}, "depth": {"keep_units": 2, "samples": 32}},
