@@ -56,8 +56,19 @@ WHEN_READ = {
     "share of tokens": ({**VIT, "tokens": {"schedule": {2: 1.5}}}, BadRecipe, r"tokens\.schedule\.2 is 1\.5"),
     "score": ({**VIT, "tokens": {"keep": 0.7, "score": "capacitty"}}, BadRecipe, "did you mean 'capacity'"),
 }
+WHEN_READ |= {
+    "probe": ({"budget": None, "depth": {"probe": 2}}, BadRecipe, r"depth\.probe is 2"),
+    "tolerance": ({"budget": None, "depth": {"probe": 0.1, "tolerance": -1}}, BadRecipe, r"depth\.tolerance is -1"),
+    "two ways": ({"budget": None, "depth": {"probe": 0.1, "keep_units": 2}}, BadRecipe, "needs one of keep_units"),
+    "cells": ({**SCENES, "split": {"at": "backbone.neck", "share": 0.5, "cells": 0}}, BadRecipe, r"split\.cells is 0"),
+}
 JOINT = {"joint": True, "samples": 32}
 WHEN_REHEARSED = {
+    "stages": (
+        {"budget": None, "depth": {"stages": 3, "probe": 0.1, "samples": 32}},
+        Infeasible,
+        "3 stages for the network's 3 units",
+    ),
     "budget": ({"budget": {"macs": 1e-4}}, Infeasible, "cheapest reachable"),
     "budget after blocks": (
         {"budget": {"macs": 1e-4}, "depth": {"keep_units": 2, "samples": 32}},
@@ -271,8 +282,8 @@ def test_choices_of_blocks_lie_between_the_prices_that_a_dry_run_tells(tmp_path,
 
 
 def test_a_dry_run_of_tries_tells_how_many_and_what_they_cost(tmp_path):
-    found = price(recipe_of(told(tmp_path, budget=None, depth={"stages": 2, "probe": 0.25, "samples": 32})))
-    assert found.epochs == 1 + 2 * 1 + 0.25  # dense, both stages, and the one number but 2 that the first may try
-    assert "each number of units" not in found.cuts[1]
+    found = price(recipe_of(told(tmp_path, budget=None, depth={"stages": 1, "probe": 0.25, "samples": 32})))
+    assert found.epochs == 1 + 2 * 0.25 + 1  # the dense network, one and two units of three tried, what is chosen
+    assert "each number of units from 1 to 2 is tried for 0.25 epochs" in found.cuts[0]
     low, high = found.reach["params"]
     assert low < found.params_after <= high
