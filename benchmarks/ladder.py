@@ -119,7 +119,7 @@ def pictures(us: Any, draw: int, count: int) -> Tensor:
 def smoke(options: argparse.Namespace) -> Any:
     """A small network, untrained, and noise."""
     torch.manual_seed(0)
-    options.pictures, options.steps, options.draws, options.nets = 64, 4, [0], ["resnet20"]
+    options.pictures, options.steps, options.draws = 64, 4, [0]
     model, generator = resnet20_cifar(num_classes=4).eval(), torch.Generator().manual_seed(0)
     asked = torch.randn(32, 3, 32, 32, generator=generator)
 
@@ -148,7 +148,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options.samples = 640  # of a draw
     results = ResultsFile.of(options, "ladder", ("net", "draw", "pictures", "steps", "lr", "rate", "rungs"))
-    for net in options.nets:
+    for net in ["resnet20"] if options.smoke else options.nets:
         us = smoke(options) if options.smoke else subject(net, options)
         whole = us.judged(us.model)
         for draw in options.draws:
