@@ -72,7 +72,9 @@ def regrouped(contest: Contest, images: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def tasks(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Few pictures first, on all networks."""
+    """The dense networks, then few pictures first, on all networks."""
+    for net in options.nets:
+        yield {"net": net, "keep": 1.0, "draw": 0, "way": "dense", "images": 0, "rate": 0.0}
     for images, net, keep, draw in product(options.images, options.nets, options.keeps, options.draws):
         for way, rate in product(options.ways, options.rates if images else [0.0]):
             yield {"net": net, "keep": keep, "draw": draw, "way": way, "images": images, "rate": rate}
@@ -103,6 +105,8 @@ def main() -> None:
     for task in tqdm([task for task in tasks(options) if not results.has(**task)], disable=not sys.stderr.isatty()):
         contest = Contest(task["draw"], images=max(options.images), pictures=TEST)
         key = task["net"], task["keep"], task["draw"]
+        if task["way"] == "dense":
+            starts[key, "dense"] = dense(task["net"], options.work)
         if (key, task["way"]) not in starts:
             starts |= {(key, way): start for way, start in started(key, contest, options).items()}
         start = starts[key, task["way"]]

@@ -17,10 +17,9 @@ Place = tuple[str, float, int]
 def fields() -> dict[str, str]:
     rows = newest("compensation_tuning", KEY)
     contests = {place: sides for place, sides in by_place(rows).items() if len(sides) == 2}
-    nets = dict.fromkeys(row["net"] for row in rows)
-    dense = {row["net"]: row["accuracy"] for row in newest("dense_digits", ("net",))}
+    dense = {row["net"]: row["accuracy"] for row in rows if row["way"] == "dense"}
     return {
-        "dense": ", ".join(f"{net} {100 * dense[net]:.1f} %" for net in nets),
+        "dense": ", ".join(f"{net} {100 * accuracy:.1f} %" for net, accuracy in dense.items()),
         "table": compared(contests),
         "average": averages(contests),
     }
