@@ -133,12 +133,16 @@ def plan_depth_and_width(
         plan = _joined(model, inputs, gone, widths.plan, {"depth": strategy, "floor": shown(floor)})
         worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor_of)
         found.append(Depth(count, worth, plan, _width(widths)))
+    return _best_of(found, unreachable, "utility" if probe is None else "probe")
+
+
+def _best_of(found: Sequence[Depth], unreachable: dict[int, str], measure: str) -> DepthAndWidth:
+    """The depth that is worth most; Infeasible where none is within reach."""
     if not found:
-        raise Infeasible(
-            f"no depth from {counts[-1]} to {counts[0]} units meets the budgets: {unreachable[counts[-1]]}"
-        )
+        fewest, most = min(unreachable), max(unreachable)
+        raise Infeasible(f"no depth from {fewest} to {most} units meets the budgets: {unreachable[fewest]}")
     best = max(found, key=lambda depth: depth.worth)
-    return DepthAndWidth(best.plan, tuple(found), "utility" if probe is None else "probe", unreachable)
+    return DepthAndWidth(best.plan, tuple(found), measure, unreachable)
 
 
 def _carrying(values: Mapping[str, Any], dense: Graph) -> Callable[[Graph], Any]:
