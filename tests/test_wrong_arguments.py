@@ -37,6 +37,10 @@ WRONG = {
     "plan(None)": (lambda: ip.plan(None, X, L2), r"model is None; give a torch\.nn\.Module"),
     "plan(text)": (lambda: planning("resnet18"), "model is the text 'resnet18'; build the network first"),
     "plan(class)": (lambda: planning(Residual), r"model is the class Residual; call it to make one: Residual\("),
+    "keep of nothing": (
+        lambda: planning(budgets=[ip.budgets.macs(keep=1e-9)]),
+        r"macs keep=1e-09 of [\d,]+ is less than 1; keep a larger share",
+    ),
     "budgets": (lambda: planning(budgets=0.5), r"budgets is 0\.5; give e\.g\. \[infoprune\.budgets\.macs\(keep=0\.5"),
     "rates by module": (
         lambda: planning(rates={torch.nn.ReLU(): 0.5}),

@@ -12,6 +12,7 @@ from torch import nn
 
 from infoprune.allocation import Posynomial
 from infoprune.deprecated import Renamed, warn
+from infoprune.errors import Infeasible
 from infoprune.graph import Graph
 from infoprune.registry import Registry
 from infoprune.require import require_number
@@ -113,6 +114,8 @@ class Budget(ABC):
         """What may be spent where the dense model costs `dense`."""
         if self.keep is None:
             return float(self.at_most or 0)
+        if self.whole and self.keep * dense < 1 <= dense:
+            raise Infeasible(f"{self.resource} keep={self.keep:g} of {dense:,.0f} is less than 1; keep a larger share")
         return float(int(self.keep * dense)) if self.whole else self.keep * dense
 
     @classmethod
