@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.library import Library
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
@@ -90,15 +91,15 @@ class Module(_DummyBackendModule):
 def spare() -> torch.device:
     """The device, registered once."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("empty.memory_format", _empty, "PrivateUse1")
-    library.impl("empty_strided", _empty_strided, "PrivateUse1")
-    library.impl("_copy_from", _copy_from, "PrivateUse1")
-    KEPT.append(library)
+    kernels = Library("aten", "IMPL")
+    kernels.impl("empty.memory_format", _empty, "PrivateUse1")
+    kernels.impl("empty_strided", _empty_strided, "PrivateUse1")
+    kernels.impl("_copy_from", _copy_from, "PrivateUse1")
+    KEPT.append(kernels)
     return torch.device(NAME, 0)
 
 
-KEPT: list[torch.library.Library] = []
+KEPT: list[Library] = []  # kernels are taken back with it
 
 
 def _empty(size: Any, *, dtype: torch.dtype | None = None, memory_format: Any = None, **_: Any) -> Tensor:
