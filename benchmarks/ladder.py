@@ -1,13 +1,14 @@
 """The rungs of recovery: compensation, blocks matched, then distillation, with and without each other.
 
     python benchmarks/ladder.py --data DATA [--nets mobilenetv2 resnet20] [--draws 0] [--pictures 1280] [--steps 100]
-        [--lr 0.001] [--rate 0.003] [--rungs ...]
+        [--lr 0.001] [--rate 0.003] [--rungs ...] [--keep 1.0]
     python benchmarks/ladder.py --smoke
 
 MobileNetV2 with ImageNet weights at 75 % of its MACs, and ResNet-20 (digits on photographs) at 25 %, without labels;
 networks, DATA and what they are judged by are those of compensation.py. Compensation takes 512 of the pictures,
 matching and distillation as many steps each (of 32 pictures), distillation at the best of three rates tried for a
-twentieth of them, with norms that keep their statistics. Rows go on where the program was stopped.
+twentieth of them, with norms that keep their statistics. With `--keep 1.0` nothing is cut, and every rung should leave
+the network unharmed. Rows go on where the program was stopped.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ class Ladder:
     known: dict[tuple[str, ...], tuple[nn.Module, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, net: str, us: Any, draw: int, options: argparse.Namespace) -> Ladder:
+    def of(cls, keep: float, us: Any, draw: int, options: argparse.Namespace) -> Ladder:
         images = pictures(us, draw, options.pictures)
         loader = list(images[:CALIBRATION].split(BATCH))
         seen = ip.observe(us.model, loader, samples=CALIBRATION, moments=True, progress=False)
         importance = ip.importance.ConditionalImportance(seen)
-        plan = ip.plan(us.model, us.example, importance, budgets=[ip.budgets.macs(keep=KEEP[net])])
+        plan = ip.plan(us.model, us.example, importance, budgets=[ip.budgets.macs(keep=keep)])
         return cls(us, images, plan, options)
 
     def at(self, rungs: tuple[str, ...]) -> tuple[nn.Module, float]:
@@ -143,11 +144,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=3e-3, help="of distillation: with a third and a tenth of it, tried"
     )
+    parser.add_argument("--keep", type=float, help="share of the MACs that stays (default: as above)")
     parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=RUNGS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.samples = 640  # of a draw
-    results = ResultsFile.of(options, "ladder", ("net", "draw", "pictures", "steps", "lr", "rate", "rungs"))
+    results = ResultsFile.of(options, "ladder", ("net", "keep", "draw", "pictures", "steps", "lr", "rate", "rungs"))
     for net in ["resnet20"] if options.smoke else options.nets:
         us = smoke(options) if options.smoke else subject(net, options)
         whole = us.judged(us.model)
@@ -159,13 +161,16 @@ def climb(
     net: str, us: Any, whole: dict[str, Any], draw: int, options: argparse.Namespace, results: ResultsFile
 ) -> None:
     """All rungs that are not on file yet."""
-    told = {"net": net, "draw": draw, **{name: getattr(options, name) for name in ("pictures", "steps", "lr", "rate")}}
+    told = {name: getattr(options, name) for name in ("pictures", "steps", "lr", "rate")}
+    told |= {"net": net, "keep": options.keep or KEEP[net], "draw": draw}
     left = [rungs for rungs in options.rungs if not results.has(rungs=rungs, **told)]
-    ladder = Ladder.of(net, us, draw, options) if left else None
+    ladder = Ladder.of(told["keep"], us, draw, options) if left else None
     for rungs in left if ladder else ():
         network, spent = ladder.at(RUNGS[rungs])
         about = {**told, "rungs": rungs, "test": us.digest, "dense": whole, "last_rung_cpu_s": spent}
-        results.append({**about, "after": us.judged(network)})
+        pairs = zip(network.state_dict().values(), us.model.state_dict().values(), strict=True)
+        same = {"unharmed": all(torch.equal(a, b) for a, b in pairs)} if told["keep"] == 1 else {}
+        results.append({**about, "after": us.judged(network), **same})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from infoprune.budgets.base import Counted
 from infoprune.recipe import recipe_of
 from infoprune.registry import Registry
 from infoprune.surgery import KeepTokens
+from tests.small_nets import Residual, image, make
 
 STAYS = {"epochs": 0, "reestimate": 0}
 
@@ -41,6 +42,13 @@ def test_units_of_a_problem_are_its_resources():
     assert list(problem.resources) == ["MACs"]
     with pytest.deprecated_call(match="Problem.units is called resources now"):
         assert list(problem.units) == ["MACs"]
+
+
+def test_what_a_graph_is_asked_to_price_is_a_resource():
+    graph = ip.Graph.trace(make(Residual), image())
+    sizes = [site.size for site in graph.sites]
+    with pytest.deprecated_call(match=r"Graph\.cost\(unit=\) is called resource= now"):
+        assert graph.cost(unit="params")(sizes) == graph.cost("params")(sizes)
 
 
 def test_a_name_that_a_registry_files_otherwise_now_finds_the_same():

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def warn(old: str, new: str, *, stacklevel: int = 3) -> None:
@@ -47,19 +48,27 @@ def renamed_argument(old: str, new: str) -> Callable[[Kind], Kind]:
     """Of a class: its keyword argument `old`, and the attribute of that name, are called `new` now."""
 
     def decorate(kind: Kind) -> Kind:
-        construct: Any = vars(kind)["__init__"]
-
-        @wraps(construct)
-        def either(self: Any, *args: Any, **kwargs: Any) -> None:
-            if old in kwargs:
-                warn(f"{kind.__name__}({old}=)", f"{new}=")
-                kwargs[new] = kwargs.pop(old)
-            construct(self, *args, **kwargs)
-
+        either = renamed_keyword(old, new, of=kind.__name__)(vars(kind)["__init__"])
         attribute = Renamed(new)
         attribute.old = old
         setattr(kind, old, attribute)
         setattr(kind, "__init__", either)  # noqa: B010  a plain assignment is no method to type checkers
         return kind
+
+    return decorate
+
+
+def renamed_keyword(old: str, new: str, *, of: str | None = None) -> Callable[[Function], Function]:
+    """Of a function: its keyword argument `old` is called `new` now."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def either(*args: Any, **kwargs: Any) -> Any:
+            if old in kwargs:
+                warn(f"{of or function.__qualname__}({old}=)", f"{new}=")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return either  # type: ignore[return-value]
 
     return decorate

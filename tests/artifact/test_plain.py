@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import torch_pruning as tp
 from tests.small_decoders import decoder, ids
 
 import infoprune as ip
+from infoprune.artifact import plain
+from infoprune.artifact.probe import Answer
 from infoprune.errors import NotPlain
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -130,7 +133,8 @@ def test_a_block_of_a_vit_that_left_is_left_out(tmp_path):
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32).eval()
     x = torch.rand(2, 3, 32, 32)
-    plan = ip.Plan(tuple(edit for edit in removals(model, x) if edit.site.name.startswith("blocks.4.")))
+    gone = tuple(edit for edit in removals(model, x) if edit.site.name.startswith("blocks.4."))
+    plan = ip.Plan(gone, inputs=ip.plan(model, x, L2, rates=0.1).inputs)
     pruned = ip.prune_(model, x, plan)
     ip.save_plain(tmp_path / "plain", pruned, plan)
     again = timm.create_model(f"local-dir:{tmp_path / 'plain'}", pretrained=True).eval()
@@ -145,6 +149,21 @@ def test_widths_that_differ_are_refused_by_name_and_nothing_is_written(tmp_path)
     with pytest.raises(NotPlain, match=r"intermediate_size is 48 at model\.layers\.0.* and 24 at model\.layers\.1"):
         ip.save_plain(tmp_path / "plain", pruned, plan)
     assert not (tmp_path / "plain").exists()
+
+
+def test_what_cannot_be_compared_is_not_written(tmp_path):
+    pruned, plan = pruned_decoder("Llama")
+    with pytest.raises(NotPlain, match="outputs can't be compared"):
+        ip.save_plain(tmp_path / "plain", pruned, replace(plan, inputs=()))
+    assert not (tmp_path / "plain").exists()
+
+
+def test_an_answer_of_nan_is_no_agreement(tmp_path, monkeypatch):
+    pruned, plan = pruned_decoder("Llama")
+    said = iter([Answer("ours", (0.0, float("nan")), 1.0), Answer("theirs", (0.0, 1.0), 1.0)])
+    monkeypatch.setattr(plain, "ask", lambda *_: next(said))
+    with pytest.raises(NotPlain, match="gives other outputs"):
+        ip.save_plain(tmp_path / "plain", pruned, plan)
 
 
 def test_widths_that_differ_are_recorded_and_what_loaders_do_with_that_is_known(tmp_path):

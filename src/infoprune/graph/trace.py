@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
 from infoprune.allocation import Posynomial
+from infoprune.deprecated import renamed_keyword
 from infoprune.errors import UnknownName, Untraceable, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
@@ -141,6 +142,7 @@ class Graph:
         """The site as a torch-pruning group, and the unit that each channel of its root belongs to."""
         return group_of(self._modules, self.couplings[self.site(site).name], self._tape.use)
 
+    @renamed_keyword("unit", "resource")
     def cost(self, resource: Resource) -> Posynomial:
         """The price of keeping `counts[g]` units at `sites[g]`, exact for every choice.
 

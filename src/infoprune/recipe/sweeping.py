@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprune.data import Examples, InOrder
+from infoprune.data import InOrder
 from infoprune.graph.evaluating import evaluating
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.judging import metrics_of
+from infoprune.recipe.parts import Part
 from infoprune.recipe.sections import SplitSection, SweepSection
 from infoprune.recipe.split_features import seen_at
 from infoprune.report.model import Sent, Sweep
@@ -103,21 +104,8 @@ def _key(sent: Sent) -> tuple:
 def _features(halves: SplitModel, basis: Basis, pictures: int) -> tuple[list[Tensor], list[Any]]:
     """What a device would send of the first held-out pictures, and what the tasks should make of it."""
     device, features, targets = next(basis.model.parameters()).device, [], []
-    for images, maps in InOrder(_First(basis.task.held_out, pictures), basis.recipe.data.batch):
+    first = Part(basis.task.held_out, range(min(pictures, len(basis.task.held_out))))
+    for images, maps in InOrder(first, basis.recipe.data.batch):
         features.append(halves.edge(images.to(device)))
         targets.append(maps)
     return features, targets
-
-
-@dataclass(frozen=True)
-class _First(Examples):
-    """The first so many examples."""
-
-    whole: Examples
-    count: int
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.whole))
-
-    def batch(self, epoch: int, indices: Any) -> Any:
-        return self.whole.batch(epoch, indices)

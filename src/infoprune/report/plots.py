@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoprune.deprecated import renamed_keyword
 from infoprune.graph import Graph
 from infoprune.report.figures import empty, open_axes
 from infoprune.surgery.plan import Plan
@@ -72,6 +73,7 @@ def losses(curves: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
+@renamed_keyword("unit", "resource")
 def compute_shares(graph: Graph, plan: Plan, resource: str = "macs") -> Figure:
     """Each site's share of the compute before and after.
 

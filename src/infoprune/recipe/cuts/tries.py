@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from infoprune.data import Examples, Task
-from infoprune.data.base import Targets
 from infoprune.data.randomness import shuffled
 from infoprune.errors import Interrupted
 from infoprune.finetune import Surroundings, Training, hits, train
 from infoprune.recipe.basis import Basis
+from infoprune.recipe.parts import Part
 from infoprune.recipe.sections import DepthSection
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.surgery import Plan, prune_
@@ -73,22 +73,8 @@ def _accuracy(basis: Basis, model: nn.Module, judges: Examples) -> float:
     return sum(right) / len(right)
 
 
-@dataclass(frozen=True, eq=False)
-class Part(Examples):
-    """Some of the examples."""
-
-    whole: Examples
-    places: Tensor
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Targets]:
-        return self.whole.batch(epoch, self.places[list(indices)].tolist())
-
-
 def _parts(task: Task, seed: int) -> tuple[Part, Part]:
     """What trials train on and what they are judged by; held-out pictures are for the report."""
-    order = shuffled(len(task.train), seed, 0)
+    order = shuffled(len(task.train), seed, 0).tolist()
     count = max(1, min(MOST, len(order) // KEPT_BACK))
     return Part(task.train, order[count:]), Part(task.train, order[:count])
