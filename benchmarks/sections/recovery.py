@@ -6,11 +6,12 @@ from compensation_cost import CHANNELS, COUNTS
 
 from sections.rows import Row, newest, table
 
-KEY = ("net", "draw", "pictures", "steps", "lr", "rate", "rungs")
+KEY = ("net", "keep", "draw", "pictures", "steps", "lr", "rate", "rungs")
 
 
 def fields() -> dict[str, str]:
-    rows = newest("ladder", KEY)
+    every = newest("ladder", KEY)
+    rows, whole = [row for row in every if row["keep"] < 1], [row for row in every if row["keep"] == 1]
     costs = newest("compensation_cost", ("net", "pictures"))
     wide = [(str(c), _row(costs, channels=c, pictures=64)) for c in CHANNELS]
     long = [(str(n), _row(costs, channels=32, pictures=n)) for n in COUNTS]
@@ -30,6 +31,7 @@ def fields() -> dict[str, str]:
             [_rung(row) for row in rows],
             "llrrrrrrr",
         ),
+        "uncut": _uncut(whole),
         "channels": _growth("channels", wide),
         "counts": _growth("pictures", long),
     }
@@ -41,6 +43,18 @@ def _rung(row: Row) -> tuple[object, ...]:
     close = (_percent(alike["agreement"]), f"{alike['kl']:.3f}") if alike else ("", "")
     top1 = f"{_percent(after['top1'])} of {_percent(row['dense']['top1'])}"
     return row["net"], row["rungs"], row["draw"], f"{row['pictures']:,}", row["steps"], *close, top1, seconds
+
+
+def _uncut(rows: list[Row]) -> str:
+    """What the rungs do to a network of which nothing is cut."""
+    assert rows
+    told = [
+        f"{row['rungs']}: "
+        + ("bit for bit" if row["unharmed"] else f"other weights, {_percent(row['after']['top1'])} %")
+        for row in rows
+    ]
+    before = _percent(rows[0]["dense"]["top1"])
+    return f"A {rows[0]['net']} of which nothing is cut ({before} %) comes out of " + "; of ".join(told)
 
 
 def _percent(share: float) -> str:

@@ -16,10 +16,14 @@ Place = tuple[str, float, int]
 
 def fields() -> dict[str, str]:
     rows = newest("compensation_tuning", KEY)
-    contests = {place: sides for place, sides in by_place(rows).items() if len(sides) == 2}
+    both = {
+        place: sides for place, sides in by_place([r for r in rows if r["way"] != "dense"]).items() if len(sides) == 2
+    }
+    contests = {place: sides for place, sides in both.items() if place[1] < 1}
     dense = {row["net"]: row["accuracy"] for row in rows if row["way"] == "dense"}
     return {
         "dense": ", ".join(f"{net} {100 * accuracy:.1f} %" for net, accuracy in dense.items()),
+        "uncut": uncut({place: sides for place, sides in both.items() if place[1] == 1}),
         "table": compared(contests),
         "average": averages(contests),
     }
@@ -49,6 +53,15 @@ def compared(contests: Mapping[Place, Mapping[str, tuple[float, dict[int, float]
         cells = [cell.replace(" (rate 0)", "") for cell in told]
         lines.append((net, f"{keep:.0%}", f"{images:,}", *cells, f"{gap(sides):.1f}"))
     return table(("network", "MACs", "pictures", WITHOUT, OURS, "ours ahead by"), lines, "lrrrrr")
+
+
+def uncut(whole: Mapping[Place, Mapping[str, tuple[float, dict[int, float]]]]) -> str:
+    """What the steps alone do to a network, at the best rate of each side."""
+    told = []
+    for (net, _, images), sides in sorted(whole.items()):
+        without, ours = (100 * mean(sides[side][1].values()) for side in (WITHOUT, OURS))
+        told.append(f"{net} {without:.1f} / {ours:.1f} with {images:,} pictures")
+    return ", ".join(told)
 
 
 def gap(sides: Mapping[str, tuple[float, dict[int, float]]]) -> Difference:
