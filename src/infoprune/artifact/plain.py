@@ -41,8 +41,9 @@ def save_plain(
     first, and has to give the same outputs.
 
     `max_shard_size` ("5GB") divides the weights of transformers into files. With `per_layer` widths that differ are
-    recorded as transformers' `per_layer_config`: its configs read them, but no class of it builds from them today, so that
-    of such a network shapes are compared and outputs are not.
+    recorded as transformers' `per_layer_config`: its configs read them, but no class of it builds from them today, so
+    that of such a network shapes are compared and outputs are not.
+
     Raises NotPlain where the library has no words for the network, and nothing is written.
     """
     require_path(directory, "directory", "that the network is to have")
