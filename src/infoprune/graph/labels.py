@@ -76,6 +76,11 @@ def compact(plane: Tensor) -> Tensor:
     return plane
 
 
+def first_label(plane: Tensor) -> int:
+    """The label of the first element; flattening a plane would write out what strides of 0 leave out."""
+    return int(plane[(0,) * plane.dim()])
+
+
 def major_axis(block: Tensor) -> int:
     """The axis with the widest label step: the outer one, where a single axis was split in several.
 

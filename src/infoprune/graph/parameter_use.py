@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from infoprune.graph.labels import Marks, compact, varying
+from infoprune.graph.labels import Marks, compact, first_label, varying
 
 Direction = Literal["out", "in"]
 Slots = Mapping[tuple[str, int], Tensor]  # (parameter, axis) -> its labels, in ascending order
@@ -55,7 +55,7 @@ class Use:
         keys, starts = list(slots), [int(labels[0]) for labels in slots.values()]
         for plane in marks.planes:
             for axis in (d for d in varying(plane) if d < len(letters)):
-                name, place = keys[bisect_right(starts, int(plane.flatten()[0])) - 1]
+                name, place = keys[bisect_right(starts, first_label(plane)) - 1]
                 root = self.roots[tensor]
                 for source in self.sources.get(root, (name,)):
                     self.directions.setdefault((source, place), "out" if letters[axis] in output else "in")

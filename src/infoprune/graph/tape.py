@@ -18,7 +18,7 @@ from infoprune.errors import Untraceable
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import multiply_adds
 from infoprune.graph.hooks import hooked
-from infoprune.graph.labels import Ledger, Marks, compact, varying
+from infoprune.graph.labels import Ledger, Marks, compact, first_label, varying
 from infoprune.graph.nested import numbers_of, outputs_of
 from infoprune.graph.parameter_use import Use
 from infoprune.graph.rules import find_rule, moves, tensors
@@ -125,7 +125,7 @@ class Tape:
         for tensor in tensors(out):
             planes = [plane for plane in self.marks(tensor).planes if plane.numel()]
             for labels in map(compact, planes):
-                key = self.stack[-1], int(labels.flatten()[0]), tuple(labels.shape)
+                key = self.stack[-1], first_label(labels), tuple(labels.shape)
                 self.in_sight.setdefault(key, labels)
             if not planes and tensor.dim() > 1:
                 self.beside.setdefault(self.stack[-1], set()).add(tensor.shape[1 if tensor.dim() > 3 else -1])
@@ -150,7 +150,7 @@ class Tape:
 
     def note_sizes(self, plane: Tensor) -> None:
         for axis in varying(plane) if plane.numel() else ():
-            key = (self.stack[-1], plane.size(axis), axis, plane.dim(), int(plane.flatten()[0]))
+            key = (self.stack[-1], plane.size(axis), axis, plane.dim(), first_label(plane))
             self.named_sizes.setdefault(key, NamedSize(self.stack[-1], plane))
 
     def note_split(self, planes: Sequence[Tensor], axis: int) -> None:

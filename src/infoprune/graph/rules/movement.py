@@ -11,7 +11,7 @@ import torchvision  # noqa: F401 - it files its operators
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
-from infoprune.graph.labels import Marks, hold, tidy, varying
+from infoprune.graph.labels import Marks, first_label, hold, tidy, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import unknown
 
@@ -100,7 +100,7 @@ def _pieces(moved: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _is_single(plane: Tensor) -> bool:
-    return bool(plane.numel()) and not varying(plane) and int(plane.flatten()[0]) != 0
+    return bool(plane.numel()) and not varying(plane) and first_label(plane) != 0
 
 
 def _require_whole_steps(tape: Tape, plane: Tensor, axis: int = 0, start: Any = None, end: Any = None, step: int = 1):
@@ -122,7 +122,7 @@ def _require_equal_shares(tape: Tape, plane: Tensor, part: Tensor, axis: int = 0
         return
     if part.stride(axis) != plane.stride(axis):  # picked in steps
         return
-    first, last = (int(plane.select(axis, place).flatten()[0]) for place in (0, -1))
+    first, last = (first_label(plane.select(axis, place)) for place in (0, -1))
     if (start or 0) % count == 0 and last - first == size - 1:
         tape.ledger.collapse(plane.unflatten(axis, (-1, count)), [axis])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join
-from infoprune.graph.labels import Inexactness, Ledger, Marks, varying
+from infoprune.graph.labels import Inexactness, Ledger, Marks, first_label, varying
 from infoprune.graph.rules.base import Tape, rule, tensors
 from infoprune.graph.rules.elementwise import combine
 
@@ -54,7 +54,7 @@ def note_norms(tape: Labelled, func: Any, inputs: Sequence[Tensor], outputs: Seq
         for plane in tape.marks(inputs[0]).planes:
             tape.ledger.note_inexactness(plane, SPECTRAL_NORM)
     if packet in (aten.linalg_vector_norm, aten.norm):
-        left = {int(plane.flatten()[0]) for t in outputs for plane in tape.marks(t).planes}
+        left = {first_label(plane) for t in outputs for plane in tape.marks(t).planes}
         for plane in (x for t in inputs for x in tape.marks(t).planes):
-            if int(plane.flatten()[0]) not in left:
+            if first_label(plane) not in left:
                 tape.ledger.note_inexactness(plane, WEIGHT_NORM)
