@@ -52,11 +52,15 @@ def require_numbers(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     for tensor in inputs:
         if tensor.numel() == 0:
             raise ValueError(f"example_inputs hold an empty tensor, {list(tensor.shape)}; give one example")
-        if tensor.is_floating_point() and tensor.isnan().any():  # infinities are how masks are written
+        if tensor.is_floating_point() and _holds_nan(tensor):  # infinities are how masks are written
             raise ValueError("example_inputs hold NaN; give numbers")
-    damaged = next((name for name, buffer in model.named_buffers() if buffer.isnan().any()), None)
+    damaged = next((name for name, buffer in model.named_buffers() if _holds_nan(buffer)), None)
     if damaged is not None:
         raise BadWeights(f"the buffer {damaged} holds NaN; load weights that are finite")
+
+
+def _holds_nan(tensor: Tensor) -> bool:
+    return not tensor.is_meta and bool(tensor.isnan().any())
 
 
 def require_seen() -> None:

@@ -241,10 +241,6 @@ def locked():
     return model
 
 
-def on_meta():
-    return make(Residual).to("meta")
-
-
 def exported():
     return torch.export.export(make(Residual), (image(),))
 
@@ -255,7 +251,6 @@ def exported():
     [
         (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 3))), Untraceable, "then script it again"),
         (lambda: torch.jit.trace(make(Residual), image()), Untraceable, "then script it again"),
-        (on_meta, Untraceable, "stem.weight is on the meta device and has no values; load the model's weights first"),
         (lambda: torch.ao.quantization.quantize_dynamic(make(Residual)), Untraceable, "before it is quantised"),
         (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), Untraceable, "run the model once"),
         (exported, TypeError, "prune what was exported, then export again"),
@@ -263,7 +258,7 @@ def exported():
         (lambda: answers, TypeError, "is a function; give a torch.nn.Module"),
         (locked, Untraceable, "can't be copied .*lock.* take what can't be copied out of its attributes"),
     ],
-    ids=["scripted", "traced", "meta", "quantised", "lazy", "program", "exported", "function", "lock"],
+    ids=["scripted", "traced", "quantised", "lazy", "program", "exported", "function", "lock"],
 )
 def test_kinds_that_can_not_be_followed_are_one_sentence_that_says_what_to_pass(made, error, told):
     with pytest.raises(error, match=told):

@@ -16,7 +16,7 @@ from infoprune.graph.copies import require_own_code
 from infoprune.graph.passes import Pass
 from infoprune.graph.slots import Site
 from infoprune.graph.verify import restless, structural_copy
-from infoprune.graph.wrappers import followable
+from infoprune.graph.wrappers import followable, has_no_values
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.certificate import masked_original
 from infoprune.surgery.plan import carry_out, removal_of
@@ -40,6 +40,8 @@ def skip_units(model: nn.Module, example_inputs: Any) -> tuple[Site, ...]:
 def removals(model: nn.Module, example_inputs: Any) -> tuple[DropBlock, ...]:
     """The edits that remove each of `skip_units`."""
     model, inputs = followable(model), Arguments.of(example_inputs)
+    if has_no_values(model):
+        raise Untraceable("whole blocks are found by what a model computes, and its weights have no values; load them")
     require_own_code(model, inputs)
     flow = dataflow_of(model, inputs)
     units = [unit for find in families.values() for unit in find(model, inputs, flow)]

@@ -58,12 +58,30 @@ class _FourAxes(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func is not F.scaled_dot_product_attention or not _is_plain(*args, **(kwargs or {})):
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        func = _on_meta if args and args[0].is_meta else func
+        if not _is_plain(*args, **(kwargs or {})):
             return func(*args, **(kwargs or {}))
         lead = args[0].shape[:-2]
         four = [t.reshape(math.prod(lead[:-1]), lead[-1], *t.shape[-2:]) for t in args[:3]]
         out = func(*four, *args[3:], **(kwargs or {}))
         return out.reshape(*lead, *out.shape[-2:])
+
+
+def _on_meta(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """One operation, as it is where there are values; taken apart, heads and batch would be one axis on the way."""
+    if query.dim() != 4:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    if attn_mask is not None:
+        attn_mask = attn_mask.to(query)
+    whole = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return whole(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
 
 
 def _is_plain(*args: Any, attn_mask: Tensor | None = None, **_: Any) -> bool:

@@ -56,7 +56,7 @@ def _beside(one: Arguments, other: Arguments) -> Arguments:
 
 def other_numbers(shown: Pass) -> list[Pass]:
     """The same call with other floating-point numbers in it, in ways that a model may take."""
-    if not any(tensor.is_floating_point() for tensor in shown.inputs.tensors):
+    if not any(tensor.is_floating_point() and not tensor.is_meta for tensor in shown.inputs.tensors):
         return []
     return [replace(shown, inputs=changed(shown.inputs)) for changed in (negated, rescaled)]
 
@@ -108,6 +108,8 @@ def operations(model: nn.Module, shown: Pass) -> Operations | None:
     except Exception:  # it takes other arguments in training, or no such numbers
         return None
     numbers = [tensor for tensor in given if tensor.numel()]
+    if any(tensor.is_meta for tensor in numbers):
+        return noting.done
     finite = not any(bool(tensor.isnan().any()) for tensor in numbers)
     return noting.done if finite and any(bool(tensor.any()) for tensor in numbers) else None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoprune.errors import BadWeights, InfopruneError, Untraceable
 from infoprune.graph.trace import Graph
+from infoprune.graph.wrappers import has_no_values
 
 ScoreGroup = Callable[[Any], Any]
 
@@ -19,7 +20,7 @@ def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
     found = {}
     for site in graph.sites:
         group, units = graph.group(site.name)
-        scores = _called(importance, group, site.name)
+        scores = _called(importance, graph, group, site.name)
         if scores is None:
             continue
         if not isinstance(scores, Tensor) or scores.shape != units.shape:
@@ -27,6 +28,8 @@ def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
                 f"the importance gave {_shown(scores)} for the {len(units)} channels of {site.name}; it must return "
                 "one number for each"
             )
+        if scores.is_meta:
+            raise _nothing_to_rank_by(importance)
         channels = scores.detach().double().cpu().numpy()
         if not np.isfinite(channels).all():
             raise BadWeights(f"the importance of {site.name} holds NaN or infinite values; check that layer's weights")
@@ -38,16 +41,25 @@ def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
     return found
 
 
-def _called(importance: ScoreGroup, group: Any, site: str) -> Any:
+def _called(importance: ScoreGroup, graph: Graph, group: Any, site: str) -> Any:
     try:
         return importance(group)
     except InfopruneError:
         raise
     except Exception as error:
+        if has_no_values(graph.model):
+            raise _nothing_to_rank_by(importance) from error
         raise InfopruneError(
             f"{type(importance).__name__} failed on {site} ({type(error).__name__}: {error}); put it in "
             "ignored_layers or use another importance"
         ) from error
+
+
+def _nothing_to_rank_by(importance: ScoreGroup) -> BadWeights:
+    return BadWeights(
+        f"the weights are on the meta device and have no values for {type(importance).__name__}; load them, "
+        "memory-mapped where they are large, or rank by torch_pruning.importance.RandomImportance()"
+    )
 
 
 def _shown(scores: Any) -> str:

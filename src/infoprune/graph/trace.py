@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -31,7 +32,7 @@ from infoprune.graph.slots import Coupling, Place, Site
 from infoprune.graph.tape import Extent, Tape, follow
 from infoprune.graph.unread import left_for
 from infoprune.graph.verify import Trials
-from infoprune.graph.wrappers import followable
+from infoprune.graph.wrappers import followable, has_no_values, require_all_or_none
 from infoprune.registry import nearest
 from infoprune.require import require_seen
 
@@ -44,7 +45,7 @@ class Graph:
     """A model's sites, what each takes along, and what every choice of counts costs.
 
     `sites` were verified: half of each was removed from a copy, all at once, and the copy computed what the masked
-    original computes. `quarantined` says why the others are left alone.
+    original computes; `by_shapes`: it ran and gave the same shapes. `quarantined` says why the others are left alone.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class Graph:
     _numbers: Mapping[str, int] = field(repr=False)
     inputs: Arguments = field(default=Arguments(), repr=False)
     streams: frozenset[str] = field(default=frozenset(), repr=False)
+    by_shapes: bool = False
     _left_alone: tuple[Coupling, ...] = field(default=(), repr=False)
 
     @classmethod
@@ -68,6 +70,7 @@ class Graph:
         head_dims: Ignored = (),
         also: Sequence[Any] = (),
         verify: bool = True,
+        shapes_alone: bool = False,
         streams: frozenset[str] | None = None,
     ) -> Graph:
         """Follow `model` on `example_inputs` and find its sites.
@@ -80,11 +83,17 @@ class Graph:
         leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
         other example inputs, for code that the first do not reach; prices are those of the first. `streams`: modules in
         which heads and the stream that they read lose width at one ratio; by default those whose code wants it.
+
+        `shapes_alone` runs copies on the meta device, which takes no memory and no time: sites are then checked by
+        shapes and not by what is computed. Models on that device are followed so, whatever it says.
         """
         require_seen()
         model, ignored = followable(model), tuple(ignored_layers)
         terms: dict[str, Any] = {"ignored_layers": ignored, "num_heads": num_heads, "head_dims": tuple(head_dims)}
         terms |= {"passes": [Pass(Arguments.of(shown)) for shown in (example_inputs, *also)], "verify": verify}
+        terms["shapes_alone"] = shapes_alone or has_no_values(model)
+        if not shapes_alone:
+            require_all_or_none(model)
         graphs = [cls._followed(model, streams or frozenset(), **terms)]
         while streams is None and verify:
             tied = graphs[-1].streams | suspects(model, graphs[-1]._left_alone)
@@ -96,22 +105,26 @@ class Graph:
     @classmethod
     def _followed(
         cls, model: nn.Module, streams: frozenset[str], *, passes: Sequence[Pass], ignored_layers: Ignored,
-        num_heads: Mapping[nn.Module, int] | None, head_dims: Ignored, verify: bool,
+        num_heads: Mapping[nn.Module, int] | None, head_dims: Ignored, verify: bool, shapes_alone: bool,
     ) -> Graph:  # fmt: skip
-        ignored = _ignored_parameters(model, ignored_layers)
-        tape = Tape.of(copied := _copied(model), frozenset(_module_names(model, head_dims)), streams)
+        ignored, inputs = _ignored_parameters(model, ignored_layers), passes[0].inputs
+        copied = _copied(model, shapes_alone)
+        if shapes_alone:
+            passes = [replace(shown, inputs=shown.inputs.map(_without_values)) for shown in passes]
+        tape = Tape.of(copied, frozenset(_module_names(model, head_dims)), streams)
         passes = _recorded(tape, model, copied, passes, look_further=verify)
         tape.settle(model)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
         sorting, found = couplings(model, tape)
         found = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in found]
-        quarantined = _quarantined(model, tape, sorting, found, passes) if verify and found else {}
+        tried = copied if shapes_alone else model
+        quarantined = _quarantined(tried, tape, sorting, found, passes) if verify and found else {}
         numbers = {c.site.name: i for i, c in enumerate(found)}
         kept = {c.site.name: c for c in found if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
         left = tuple(c for c in found if c.site.name in quarantined)
-        return cls(model, kept, quarantined, tape, sorting, numbers, passes[0].inputs, streams, left)
+        return cls(model, kept, quarantined, tape, sorting, numbers, inputs, streams, shapes_alone, left)
 
     def keeping(self, names: Iterable[str]) -> Graph:
         """The same graph with these sites alone, in this order; the others stay whole."""
@@ -240,13 +253,32 @@ def _recorded(
 
 def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
     """What a copy of the model teaches."""
-    with shown.inputs.blamed(), shown.ready(copied):
+    with shown.inputs.blamed(), _values_wanted(), shown.ready(copied):
         follow(tape, copied, shown.inputs)
 
 
-def _copied(model: nn.Module) -> nn.Module:
+@contextmanager
+def _values_wanted() -> Iterator[None]:
+    """Untraceable where code asks for a number and there are shapes alone."""
     try:
-        return stand_in(model)
+        yield
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta tensor" not in str(error):
+            raise
+        raise Untraceable(
+            "what the model's code does depends on values, and on the meta device there are none; load its weights"
+        ) from error
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    """Indices stay what they are: code that looks things up by them is followed by their values."""
+    return tensor.to("meta") if tensor.is_floating_point() else tensor
+
+
+def _copied(model: nn.Module, shapes_alone: bool = False) -> nn.Module:
+    try:
+        copied = stand_in(model)
+        return copied._apply(_without_values) if shapes_alone else copied
     except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
         raise Untraceable(
             f"the model can't be copied ({type(error).__name__}: {first_line(error)}), so that no removal could be "

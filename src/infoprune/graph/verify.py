@@ -219,6 +219,8 @@ def restless(model: nn.Module, least_gain: float = LEAST_GAIN) -> nn.Module:
     moved = structural_copy(model)
     changed = {}
     for tensor in named_tensors(moved).values():
+        if tensor.is_meta:
+            continue
         if tensor.is_floating_point() and _is_constant(tensor.detach()):
             noise = (torch.rand(tensor.shape, generator=generator) + 0.5).to(tensor)
             changed[id(tensor)] = nn.Parameter(noise, False) if isinstance(tensor, nn.Parameter) else noise

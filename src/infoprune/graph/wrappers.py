@@ -42,7 +42,10 @@ def is_compiled(module: nn.Module) -> bool:
 
 
 def followable(model: Any) -> nn.Module:
-    """`bare`, or `Untraceable` where weights or code are out of reach, saying what to pass instead."""
+    """`bare`, or `Untraceable` where weights or code are out of reach, saying what to pass instead.
+
+    Weights may be on the meta device: shapes are enough to follow the code.
+    """
     found = bare(model)
     for reason in (*_about_modules(found), *_about_tensors(found)):
         raise Untraceable(reason)
@@ -63,6 +66,21 @@ def _about_modules(model: nn.Module) -> Iterator[str]:
             yield f"{here}, which flattens its parameters; prune the network before it is wrapped"
 
 
+def has_no_values(model: nn.Module) -> bool:
+    """Whether tensors are on the meta device, which keeps their shapes alone."""
+    return any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+
+
+def require_all_or_none(model: nn.Module) -> None:
+    """Untraceable where some tensors have values and others don't, so that the model runs nowhere."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    without = [name for name, tensor in tensors.items() if tensor.is_meta]
+    if 0 < len(without) < len(tensors):
+        raise Untraceable(
+            f"{without[0]} is on the meta device and others are not; load all weights, or plan with shapes_alone=True"
+        )
+
+
 _dispatch = attrgetter("__torch_dispatch__")
 
 
@@ -71,7 +89,5 @@ def _about_tensors(model: nn.Module) -> Iterator[str]:
         kind = type(tensor)
         if is_lazy(tensor):
             yield f"{name} has no shape yet; run the model once before it is pruned"
-        elif tensor.is_meta:
-            yield f"{name} is on the meta device and has no values; load the model's weights first"
         elif tensor.is_quantized or _dispatch(kind) is not _dispatch(Tensor):
             yield f"{name} is a {kind.__name__}, not a plain tensor; prune the network before it is spread or quantised"

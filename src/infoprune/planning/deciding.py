@@ -51,6 +51,7 @@ def plan(
     also: Sequence[Any] = (),
     rounding: Rounding = "up",
     tied: Tied = False,
+    shapes_alone: bool = False,
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
@@ -70,13 +71,15 @@ def plan(
     `tied=True` keeps one width in all blocks: sites of one role, whose names differ in numbers alone, keep one share of
     their units. Globs such as ["*.mlp.fc1"] tie what each of them means, a list of globs in their place what all mean.
     Such networks load elsewhere by their configuration (`save_plain`).
+    `shapes_alone` is for networks that are too large to run and to copy here: sites are checked on the meta device, by
+    shapes and not by what is computed; `prune_` compares outputs, wherever it runs. Weights may be memory-mapped.
     """
     terms: dict[str, Any] = {
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
         "round_to": round_to, "floor": floor, "ignored_layers": ignored_layers, "num_heads": num_heads,
         "solver": solver, "tokens": tokens, "head_dims": head_dims, "also": also,
         "rounding": rounding,
-        "tied": tied,
+        "tied": tied, "shapes_alone": shapes_alone,
     }  # fmt: skip
     model = followable(model)
     check(model, example_inputs, importance, {**terms, "depth": depth})
@@ -84,6 +87,8 @@ def plan(
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
     terms.pop("rounding")
+    if terms.pop("shapes_alone"):
+        raise ValueError("depth compares what networks without a block compute; leave out depth or shapes_alone")
     if terms.pop("rates") is not None:
         raise ValueError("depth needs budgets to share between blocks and channels; give budgets=[...], not rates")
     return depth.plan(model, example_inputs, importance, **terms)

@@ -18,6 +18,7 @@ from infoprune.budgets import Budget
 from infoprune.errors import BadWeights, UnknownName, Untraceable
 from infoprune.graph import Graph
 from infoprune.graph.site_scores import ScoreGroup, score_sites
+from infoprune.graph.wrappers import has_no_values
 from infoprune.layerwise import uniform
 from infoprune.planning.shares import LEAST, Rounding, Shares, at_rate, check_floor, floors, per_site, shown
 from infoprune.planning.ties import Tied, check_tied, ties_of
@@ -47,11 +48,15 @@ class Terms:
     solver: Any = None
     rounding: Rounding = "up"
     tied: Tied = False
+    shapes_alone: bool = False
+
+
+FOLLOWED = ("ignored_layers", "num_heads", "head_dims", "also", "shapes_alone")
 
 
 def _followed(terms: Terms) -> dict[str, Any]:
     """The terms that say how the model is to be traced."""
-    return {name: getattr(terms, name) for name in ("ignored_layers", "num_heads", "head_dims", "also")}
+    return {name: getattr(terms, name) for name in FOLLOWED}
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,13 @@ class Scored:
         _check_options(importance, terms.round_to)
         check_floor(terms.floor)
         check_tied(terms.tied, terms.rates)
-        _check_weights(model)
+        if not has_no_values(model):
+            _check_weights(model)
+            tell_if_untrained(model)
         graph = Graph.trace(model, example_inputs, **_followed(terms))
         if not graph.sites:
             why = graph.why_fixed()
             raise Untraceable(f"the model has no site that can be pruned: {why}; prune another part or model")
-        tell_if_untrained(model)
         return cls.on(graph, importance, terms)
 
     @classmethod
@@ -98,7 +104,8 @@ class Scored:
         if terms.tied:
             globs = () if terms.tied is True else terms.tied
             options["tied"] = [one if isinstance(one, str) else ", ".join(one) for one in globs] or True
-        return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options})
+        checked = {"checked": "by shapes alone"} if graph.by_shapes else {}
+        return cls(graph, score_sites(graph, importance), terms, {**_notes(importance), **options, **checked})
 
     def retraced(self) -> Scored:
         """The same sites and scores with the prices that the model has now; nothing is tried again."""

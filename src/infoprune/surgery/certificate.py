@@ -18,6 +18,7 @@ from infoprune.graph.labels import Inexactness
 from infoprune.graph.other_ways import operations, other_numbers
 from infoprune.graph.passes import Pass
 from infoprune.graph.slicing import Removal, blank
+from infoprune.graph.wrappers import has_no_values
 from infoprune.surgery.edit import Edit
 from infoprune.surgery.plan import removal_of
 
@@ -25,6 +26,7 @@ AFFORDABLE_MACS = 600_000_000  # above, double precision would cost more than th
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 HALVES = (torch.float16, torch.bfloat16)
 ALONE = "the example alone was compared, since the model takes no other floating-point numbers"
+NO_VALUES = "its weights are on the meta device and have no values; it was run, and gives the same shapes"
 ELSEWHERE = "they agree on the example and not on other numbers"
 
 Exactness = Literal["exact", "not exact by design", "not compared", "failed"]
@@ -131,6 +133,8 @@ def _compared(
     agreement = compare(*sides, Pass(inputs), statistics)
     reasons = tuple(sorted({s.reason for s in statistics}))
     name = str(dtype).removeprefix("torch.")
+    if has_no_values(pruned):
+        return Certificate("not compared", 0.0, 0.0, name, reasons, NO_VALUES)
     if not agreement.compared:
         return Certificate("not compared", agreement.difference, agreement.scale, name, reasons, agreement.emptiness)
     other = _elsewhere(*sides, Pass(inputs), statistics) if agreement.relative <= TOLERANCE[dtype] else None
