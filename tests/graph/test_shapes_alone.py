@@ -116,9 +116,19 @@ def test_weights_of_which_a_part_is_there_are_planned_by_shapes_and_ranked_by_wh
     assert len(plan.edits) == 1
 
 
-def test_blocks_are_not_chosen_by_shapes():
-    model = timm.create_model("resnet10t").eval()
-    depth = ip.DepthPath(seen={})
-    with pytest.raises(ValueError, match="leave out depth or shapes_alone"):
-        ip.plan(model, X, ip.importance.CapacityImportance(), budgets=[ip.budgets.macs(keep=0.5)], depth=depth,
-                shapes_alone=True)  # fmt: skip
+@pytest.mark.parametrize("other", [{"depth": ip.DepthPath(seen={})}, {"tokens": ip.TokenPath()}])
+def test_blocks_and_tokens_are_not_chosen_by_shapes(other):
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2).eval()
+    with pytest.raises(ValueError, match="leave them out, or shapes_alone"):
+        ip.plan(model, X, tp.importance.MagnitudeImportance(), budgets=[ip.budgets.macs(keep=0.5)], shapes_alone=True,
+                **other)  # fmt: skip
+
+
+def test_budgets_that_follow_the_network_again_say_the_same_and_one_that_times_it_says_why_not():
+    model = decoder("Llama")
+    runs, by_shapes = (Graph.trace(model, {"input_ids": ids()}, shapes_alone=alone) for alone in (False, True))
+    counts = [site.size // 2 for site in runs.sites]
+    for budget in (ip.budgets.kv_cache(keep=0.5), ip.budgets.bytes(keep=0.5), ip.budgets.activations(keep=0.5)):
+        assert budget.cost(by_shapes)(counts) == budget.cost(runs)(counts)
+    with pytest.raises(Untraceable, match="latency is measured on a network that runs"):
+        ip.budgets.latency(keep=0.5).cost(by_shapes)

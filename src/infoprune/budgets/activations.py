@@ -37,7 +37,7 @@ class Activations(Counted):
 def elements(graph: Graph) -> Posynomial:
     """What the layers give out, as a function of the sites' counts."""
     products = []
-    for call in calls_of(graph.model, graph.inputs):
+    for call in calls_of(*graph.call):
         factor, channels = call.channels(graph)
         products.append((call.places * factor, (channels,)))
     return graph.price(products)

@@ -33,6 +33,7 @@ from infoprune.allocation import Posynomial
 from infoprune.budgets.activations import elements
 from infoprune.budgets.base import Amounts, Budget, Limit, budgets, refuse_unnamed
 from infoprune.budgets.layer_calls import Call, calls_of
+from infoprune.errors import Untraceable
 from infoprune.files import remove
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
@@ -107,6 +108,8 @@ class Latency(Budget):
         )
 
     def cost(self, graph: Graph) -> Posynomial:
+        if graph.by_shapes:
+            raise Untraceable("latency is measured on a network that runs; leave out shapes_alone or this budget")
         device = _home(graph.model) if self.device is None else present(self.device)
         inputs = _resized_inputs(graph.inputs, self.batch)
         shapes = [_Shape.of(call, graph) for call in calls_of(graph.model, inputs)]

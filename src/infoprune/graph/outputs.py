@@ -42,9 +42,10 @@ def output_of(graph: Graph, layer: str) -> Output:
 
 def cache_of(graph: Graph) -> list[tuple[int, tuple[Extent, ...]]]:
     """The size in bytes of an element, and the axes, of every tensor that the model keeps for the tokens to come."""
-    with settled(graph.model):
-        tape, output = record(graph.model, graph.inputs, streams=graph.streams)
-    return [(t.element_size(), _axes(graph, t, tape.marks(t).planes)) for t in require_cache(graph.model, output)]
+    model, inputs = graph.call
+    with settled(model):
+        tape, output = record(model, inputs, streams=graph.streams)
+    return [(t.element_size(), _axes(graph, t, tape.marks(t).planes)) for t in require_cache(model, output)]
 
 
 def require_cache(model: nn.Module, output: Any) -> list[Tensor]:

@@ -146,6 +146,13 @@ class Graph:
         """Every layer's part in the site, `root` counting units."""
         return members_of_site(self._modules, self.couplings[self.site(site).name], self._tape.use)
 
+    @property
+    def call(self) -> tuple[nn.Module, Arguments]:
+        """What to run to follow the model once more, and on what: without values where shapes were enough."""
+        if not self.by_shapes:
+            return self.model, self.inputs
+        return _copied(self.model, True), self.inputs.map(_without_values)
+
     @cached_property
     def places(self) -> dict[Place, str]:
         """Which site begins where: how it is known again in a network whose blocks left, where its name may differ."""

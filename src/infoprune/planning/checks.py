@@ -22,6 +22,8 @@ def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping
     require_numbers(model, Arguments.of(example_inputs).tensors)
     _check_importance(model, importance)
     _check_terms(**{name: terms[name] for name in CHECKED})
+    if terms["shapes_alone"] and (terms["depth"] is not None or terms["tokens"] is not None):
+        raise ValueError("depth and tokens go by what networks compute; leave them out, or shapes_alone")
     for name, method, maker in (("depth", "plan", "DepthPath"), ("tokens", "within", "TokenPath")):
         if terms[name] is not None and not callable(getattr(terms[name], method, None)):
             raise TypeError(f"{name} is {terms[name]!r:.60}; give an infoprune.{maker} or leave it out")

@@ -87,8 +87,7 @@ def plan(
     if depth is None:
         return planned(model, example_inputs, importance, **terms).plan
     terms.pop("rounding")
-    if terms.pop("shapes_alone"):
-        raise ValueError("depth compares what networks without a block compute; leave out depth or shapes_alone")
+    terms.pop("shapes_alone")
     if terms.pop("rates") is not None:
         raise ValueError("depth needs budgets to share between blocks and channels; give budgets=[...], not rates")
     return depth.plan(model, example_inputs, importance, **terms)
