@@ -6,6 +6,7 @@ command line runs in one process, which starts sooner (`-n 4` decides otherwise)
 
 import gc
 import os
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.fresh import python
+
+ALONE = "INFOPRUNE_TEST_ALONE"  # set in the process of such a test
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
@@ -45,6 +50,20 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     gc.freeze()  # what is imported stays: no collection looks at it again, and no forked child copies it for that
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test that is `alone` runs in a process of its own: threads that other tests left would not survive a fork."""
+    if pyfuncitem.get_closest_marker("alone") is None or ALONE in os.environ:
+        return None
+    words = ["-n", "0", "-m", "", "-p", "no:cacheprovider", "-W", "ignore:Module already imported", pyfuncitem.nodeid]
+    with tempfile.TemporaryDirectory() as scratch:
+        told = {"cwd": pyfuncitem.config.rootpath, "env": {ALONE: "1"}}
+        done = python("-m", "pytest", "--basetemp", f"{scratch}/tests", *words, **told)
+    if done.returncode:
+        pytest.fail(f"{done.stdout}\n{done.stderr}", pytrace=False)
+    return True
 
 
 @pytest.fixture(autouse=True, scope="session")

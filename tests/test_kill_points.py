@@ -21,7 +21,7 @@ from tests.fresh import python
 from tests.kill_points import draws, fails_when_full, writes_before
 
 latency, entrance = (import_module(f"infoprune.{name}") for name in ("budgets.latency", "cli.main"))
-DEFAULT, SLOW = (8, 2, 6, 4), (60, 30, 80, 30)  # kills of the latency cache, export, observe and finetune
+DEFAULT, SLOW = (4, 1, 3, 2), (60, 30, 80, 30)  # kills of the latency cache, export, observe and finetune
 
 
 def spoken(*words):
@@ -129,10 +129,11 @@ def in_a_process_of_its_own(artefact, kills):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_twenty_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch):
+@pytest.mark.alone
+def test_ten_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     cache, export, observe, finetune = DEFAULT
-    assert sum(DEFAULT) == 20
+    assert sum(DEFAULT) == 10
     latency_cache(elsewhere / "cache", monkeypatch, cache)
     export_of(artefact, export)
     (elsewhere / "seen").mkdir()
@@ -142,6 +143,7 @@ def test_twenty_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["latency", "export", "observe", "finetune"])
+@pytest.mark.alone
 def test_two_hundred_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch, verb):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     cache, export, observe, finetune = SLOW

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import pytest
 import torch_pruning as tp
 
 import infoprune as ip
@@ -73,6 +74,7 @@ def test_what_cannot_be_met_says_so_with_the_last_plan_that_could_be_made():
     assert made.plan.edits
 
 
+@pytest.mark.slow  # the command tells it in tests/cli, for the same seconds of timing
 def test_the_plan_tells_the_measured_verdict():
     model = make(Residual)
     plan = ip.plan(model, image(64), L2, budgets=[ip.budgets.latency(keep=0.95, refine=True, progress=False)])

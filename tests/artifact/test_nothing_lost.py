@@ -53,6 +53,7 @@ def overwriting(tmp_path):
         return tmp_path / "a", [model(image()) for model, _ in (old, new)], old, lambda: ip.save(tmp_path / "a", *new)
 
 
+@pytest.mark.alone
 def test_killed_at_any_step_the_old_or_the_new_artefact_is_there(tmp_path, overwriting):
     target, expected, old, work = overwriting
     steps = writes_before(work)
@@ -75,6 +76,7 @@ def test_an_exception_removes_what_was_begun(tmp_path, overwriting, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_killed_at_two_hundred_moments_the_old_or_the_new_artefact_is_there(tmp_path, overwriting):
     target, expected, old, work = overwriting
     started = time.perf_counter()
@@ -96,6 +98,7 @@ def test_killed_at_two_hundred_moments_the_old_or_the_new_artefact_is_there(tmp_
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.alone
 def test_without_a_swap_of_names_killed_saves_are_swept_by_the_next(tmp_path, overwriting, monkeypatch):
     """Some file systems have two renames only; the old artefact then lies beside, and the next save tidies up."""
     target, expected, old, work = overwriting

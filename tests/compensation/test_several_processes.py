@@ -22,6 +22,7 @@ def compensated_on(loader):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.alone
 def test_two_processes_equal_one(tmp_path):
     def work(rank):
         torch.set_num_threads(1)

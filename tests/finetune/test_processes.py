@@ -30,6 +30,7 @@ def trained(training, checkpoints=None, stop=lambda: False):
 
 @pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "sgd", "shard": True},
                                      {"optimizer": "adamw", "shard": True}], ids=str)  # fmt: skip
+@pytest.mark.alone
 def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
     training = Training(**GENTLE, **options)
     ours, one = by_two(tmp_path, lambda rank: trained(training)), trained(training)
@@ -40,6 +41,7 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
         torch.testing.assert_close(torch.tensor(ours[0]["weights"][name]), torch.tensor(value), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.alone
 def test_spread_training_goes_on_where_it_stopped(tmp_path):
     training, calls = Training(**GENTLE, shard=True, save_seconds=0), iter(range(1, 100))
 

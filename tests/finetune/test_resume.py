@@ -80,12 +80,14 @@ def kill_and_go_on(tmp_path, uninterrupted, seeds, training=FULL):
     return cut_short
 
 
+@pytest.mark.alone
 def test_killed_processes_end_with_the_same_weights(tmp_path, uninterrupted):
     assert kill_and_go_on(tmp_path, uninterrupted, range(3)) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [FULL, Training(epochs=6, optimizer="adamw", lr=1e-3, save_seconds=0.01)])
+@pytest.mark.alone
 def test_twenty_random_kill_points(tmp_path, training):
     assert kill_and_go_on(tmp_path, run(training)[0], range(100, 120), training) >= 15
 

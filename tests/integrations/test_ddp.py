@@ -41,14 +41,9 @@ def refused(ddp):
     return None
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ddp")
-    return folder, by_two(folder, lambda rank: work(rank, folder))
-
-
-def test_workers_go_on_with_one_pruned_network(told):
-    folder, (one, other) = told
+@pytest.mark.alone
+def test_workers_go_on_with_one_pruned_network(tmp_path):
+    one, other = by_two(tmp_path, lambda rank: work(rank, tmp_path))
     learned = [name for name in one["weights"] if "running" not in name]  # averages are each worker's own till it steps
     assert all(one["weights"][name] == other["weights"][name] for name in learned)
     assert one["losses"] != other["losses"]
@@ -56,14 +51,11 @@ def test_workers_go_on_with_one_pruned_network(told):
     before, after = one["losses"][6:10], one["losses"][12:]  # two steps after the cut at the tenth it has recovered
     assert statistics.mean(after) < statistics.mean(before) < statistics.mean(one["losses"][:4])
     module = script()
-    model = ip.load(folder / "out", factory=module.Net)
+    model = ip.load(tmp_path / "out", factory=module.Net)
     dense, x = module.Net(), torch.zeros(1, 3, 16, 16)
     assert ip.measure(model, x).macs <= 0.5 * ip.measure(dense, x).macs
     assert {name: value.tolist() for name, value in model.state_dict().items()} == one["weights"]
-
-
-def test_the_wrapper_is_planned_and_its_surgery_says_what_to_do(told):
-    assert told[1][0]["refused"].endswith("prune model.module, then wrap it again")
+    assert one["refused"].endswith("prune model.module, then wrap it again")  # the wrapper itself
 
 
 def test_fsdp_is_told_in_a_sentence(monkeypatch):

@@ -12,6 +12,7 @@ from infoprune.observe import Observations
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.alone
 def test_two_processes_equal_one(tmp_path):
     def work(rank):
         torch.set_num_threads(1)

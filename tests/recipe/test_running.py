@@ -144,11 +144,13 @@ def kill_and_go_on(tmp_path, seeds):
     return cut_short
 
 
+@pytest.mark.alone
 def test_a_killed_run_ends_with_the_same_artefact(tmp_path):
     assert kill_and_go_on(tmp_path, range(1)) > 0
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_twenty_random_kill_points(tmp_path):
     assert kill_and_go_on(tmp_path, range(10, 30)) >= 20
 
@@ -174,11 +176,13 @@ def killed_over_and_over(tmp_path, times):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_goes_on_whatever_write_it_was_killed_in(tmp_path):
-    killed_over_and_over(tmp_path, 20)
+    killed_over_and_over(tmp_path, 8)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_goes_on_after_two_hundred_kills(tmp_path):
     killed_over_and_over(tmp_path, 200)
 
@@ -197,8 +201,9 @@ def full_over_and_over(tmp_path, times):
     assert failed > times // 2
 
 
+@pytest.mark.alone
 def test_a_run_that_met_a_full_disk_goes_on_once_there_is_room(tmp_path):
-    full_over_and_over(tmp_path, 4)
+    full_over_and_over(tmp_path, 3)
 
 
 @pytest.mark.slow
