@@ -88,7 +88,7 @@ class Scored:
         _check_options(importance, terms.round_to)
         check_floor(terms.floor)
         check_tied(terms.tied, terms.rates)
-        if not has_no_values(model):
+        if not (terms.shapes_alone or has_no_values(model)):  # weights that are mapped are read where they are ranked
             _check_weights(model)
             tell_if_untrained(model)
         graph = Graph.trace(model, example_inputs, **_followed(terms))
