@@ -34,6 +34,7 @@ ORDER = (
     "recovery",
     "decoder",
     "growth",
+    "large",
     "latency",
     "runtimes",
     "wire",
