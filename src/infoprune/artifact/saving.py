@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
+from infoprune.artifact.config import read_config
 from infoprune.artifact.hub import hub_fields
 from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
-from infoprune.artifact.loading import load, read_config
+from infoprune.artifact.loading import load
 from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.artifact.provenance import check_built, check_history, check_lengths, shapes_before
 from infoprune.compensation import Compensation

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from infoprune.artifact import read_config, save
-from infoprune.artifact.loading import Config
+from infoprune.artifact.config import Config
 from infoprune.artifact.saving import require_free
 from infoprune.cli.artefacts import loaded, section_of
 from infoprune.cli.output import Result, kept_if_unwritten
