@@ -12,32 +12,40 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import check_architecture
-from infoprune.artifact.config import Config, read_config
+from infoprune.artifact.config import Config, read_config, read_members
 from infoprune.artifact.layout import WEIGHTS
 from infoprune.artifact.probe import Answer, InputSpec, ask, check_answer, shown
 from infoprune.artifact.provenance import tied_names
+from infoprune.artifact.shared import read_member
 from infoprune.errors import BadArtifact, StalePlan, first_line
+from infoprune.family import known_member
 from infoprune.files import digest_of
 from infoprune.require import require_model, require_path
 from infoprune.surgery.plan import carry_out, check_all
 
 
-def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+def load(
+    directory: str | os.PathLike[str],
+    *,
+    factory: Callable[[], nn.Module] | None = None,
+    member: str | float | None = None,
+) -> nn.Module:
     """The model that `save` wrote, in evaluation mode, giving the outputs it gave then.
 
-    `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
-    unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
+    `member` says which network of a family, by its name; 0.5 means "0.5". `factory` builds the dense model where no
+    registry can (and is used instead of one if given). Nothing is unpickled, imported or downloaded on the word of the
+    files; BadArtifact says what is wrong with them.
     """
     require_path(directory, "directory", "of the artefact")
     if factory is not None and not callable(factory):
         raise TypeError(f"factory is a {type(factory).__name__}; give the function or class that builds the network")
     place = Path(directory)
-    config = read_config(place)
+    config = read_config(place, member=member)
     weights = place / WEIGHTS
     if not weights.is_file():
         raise BadArtifact(f"{place} holds no {WEIGHTS}; pass a directory that infoprune.save wrote")
     model = _rebuilt(config, factory, device="meta")
-    state = read_weights(weights, config, model)
+    state = read_weights(weights, config, model) if member is None else _of_member(place, member, model)
     _fill(model, state)
     if _has_meta(model):
         model = _rebuilt(config, factory, device="cpu")
@@ -46,6 +54,11 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     if config.answer is not None:
         _require_answer(model, config.plans[0].inputs, config.answer)
     return model
+
+
+def _of_member(place: Path, member: str | float, model: nn.Module) -> dict[str, Tensor]:
+    members = read_members(place)
+    return read_member(place / WEIGHTS, members, known_member(member, list(members), str(place)), model)
 
 
 # ------------------------------------------------------------------------------------------------------- rebuilding
