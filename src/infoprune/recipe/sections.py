@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -19,6 +19,11 @@ SCHEMA = 1
 def epochs(count: float) -> str:
     """In words, as people say it."""
     return f"{count:g} epoch{'' if count == 1 else 's'}"
+
+
+def limit_in_words(told: float | str) -> str:
+    """A limit as it stands in a recipe, which names a member of a family."""
+    return told if isinstance(told, str) else f"{told:g}"
 
 
 Layers = tuple[str, ...]
@@ -82,12 +87,13 @@ class LayerImportanceSection:
 class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
+    One limit may be a list that falls, such as `macs: [0.75, 0.5]`: a family of networks, each inside the one before.
     `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. `rounding` of what rates
     leave is "up" as printed, or "down" as a stock pruner has it. A latency is that of `batch` pictures at once, of one
     unless told. `tied: true` keeps one width in all blocks, globs in those they mean.
     """
 
-    limits: Mapping[str, float | str] = field(default_factory=dict)
+    limits: Mapping[str, float | str | tuple[float | str, ...]] = field(default_factory=dict)
     rates: float | Mapping[str, float] | None = None
     batch: int | None = None
     round_to: int = 1
@@ -100,9 +106,20 @@ class BudgetSection:
 
     @property
     def budgets(self) -> dict[str, Budget]:
-        """Each under the words that name it here, such as "macs 0.5"."""
-        words = {name: told if isinstance(told, str) else f"{told:g}" for name, told in self.limits.items()}
-        return {f"{name} {words[name]}": self._budget(name, told) for name, told in self.limits.items()}
+        """Each under the words that name it here, such as "macs 0.5"; of a family, those of all members."""
+        return {f"{name} {limit_in_words(told)}": self._budget(name, told) for name, told in self._told()}
+
+    @property
+    def sizes(self) -> dict[str, BudgetSection]:
+        """Of a family the section of each member by its name, largest first; empty where no limit is a list."""
+        listed = next((name for name, told in self.limits.items() if isinstance(told, tuple)), None)
+        told = self.limits[listed] if listed is not None else ()
+        assert isinstance(told, tuple)
+        return {limit_in_words(one): replace(self, limits={**self.limits, listed: one}) for one in told}
+
+    def _told(self) -> Iterator[tuple[str, float | str]]:
+        for name, told in self.limits.items():
+            yield from ((name, one) for one in (told if isinstance(told, tuple) else (told,)))
 
     def _budget(self, name: str, told: float | str) -> Budget:
         found = budgets[name].parse(told)
