@@ -11,12 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from infoprune.artifact import read_config, save
+from infoprune.artifact import read_config, read_members, save
 from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
 from infoprune.budgets import Budget, Counted
 from infoprune.cli.artefacts import artefact_in
 from infoprune.cli.doctor import diagnose
+from infoprune.cli.families import prune_family, shown_family
 from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
@@ -27,12 +28,15 @@ from infoprune.files import write_atomically
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
 from infoprune.recipe.cuts.width import options_of
+from infoprune.recipe.members import sizes_of
 from infoprune.surgery import Plan, certificate_of, prune_
 from infoprune.timing import LatencyComparison, compare_latency
 
 
 def plan_command(arguments: argparse.Namespace) -> Result:
     asks = asked(arguments)
+    if sizes_of(asks.recipe):
+        raise BadRecipe("a plan is of one size; give one limit, or infoprune prune several, which makes a family")
     with steps(2) as step:
         made = _planned(asks, step)
     timed = made.plan.made_by.get("latency")
@@ -47,6 +51,8 @@ def plan_command(arguments: argparse.Namespace) -> Result:
 def prune_command(arguments: argparse.Namespace) -> Result:
     require_free(arguments.out)
     asks = _to_compensate(arguments) if arguments.compensate else asked(arguments)
+    if sizes_of(asks.recipe):
+        return prune_family(arguments, asks)
     with steps(6 if arguments.compensate else 5) as step:
         plan, model, x = _planned(asks, step).plan, asks.model, asks.x
         step("comparing with the masked original")
@@ -88,6 +94,8 @@ def _refitted(asks: Request, dense: nn.Module, step: Step) -> Compensation:
 
 def show_command(arguments: argparse.Namespace) -> Result:
     path: Path = artefact_in(arguments.path)
+    if (path / CONFIG).is_file() and (members := read_members(path)):
+        return shown_family(path, members)
     if (path / CONFIG).is_file():
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
