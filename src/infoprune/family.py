@@ -137,9 +137,17 @@ def family_of(
     )
 
 
+def member_name(size: float | str) -> str:
+    """What a member of this size is called: 0.5 is "0.5", and "8 ms" "8ms"."""
+    try:
+        return f"{float(size):.10g}"
+    except ValueError:
+        return "".join(str(size).split())
+
+
 def known_member(asked: str | float, names: Sequence[str], where: str) -> str:
     """The name that is meant, or UnknownName lists those that there are."""
-    name = asked if isinstance(asked, str) else f"{asked:g}" if isinstance(asked, int | float) else repr(asked)
+    name = member_name(asked) if isinstance(asked, int | float) else str(asked)
     if name not in names:
         raise UnknownName(f"{where} has no member {name:.40}; its members are {', '.join(names)}")
     return name
@@ -181,7 +189,7 @@ def _budgets(keeps: Any) -> list[Budget]:
 
 
 def _name(budget: Budget) -> str:
-    return f"{budget.at_most if budget.keep is None else budget.keep:g}"
+    return member_name(budget.keep or budget.at_most or 0.0)
 
 
 def _scored(model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: dict[str, Any]) -> Scored:

@@ -70,7 +70,8 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
     out = arguments.out
     require_free(out)
     place, model, factory = loaded(arguments.artefact, arguments)
-    config, recipe = read_config(place), for_data(arguments, section_of(place, arguments), "finetune")
+    config = read_config(place, member=arguments.member)
+    recipe = for_data(arguments, section_of(place, arguments), "finetune")
     task, training, display = task_of(recipe), recipe.finetune, OnStderr()
     check_kind(recipe, task)
     check_width(place, model, task)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from infoprune.budgets import Budget, budgets
 from infoprune.budgets.latency import Latency
+from infoprune.family import member_name
 from infoprune.finetune import Training
 from infoprune.observe.patches import CELLS
 from infoprune.observe.tasks import Estimate
@@ -19,11 +20,6 @@ SCHEMA = 1
 def epochs(count: float) -> str:
     """In words, as people say it."""
     return f"{count:g} epoch{'' if count == 1 else 's'}"
-
-
-def limit_in_words(told: float | str) -> str:
-    """A limit as it stands in a recipe, which names a member of a family."""
-    return told if isinstance(told, str) else f"{told:g}"
 
 
 Layers = tuple[str, ...]
@@ -107,7 +103,8 @@ class BudgetSection:
     @property
     def budgets(self) -> dict[str, Budget]:
         """Each under the words that name it here, such as "macs 0.5"; of a family, those of all members."""
-        return {f"{name} {limit_in_words(told)}": self._budget(name, told) for name, told in self._told()}
+        words = ((name, told, told if isinstance(told, str) else f"{told:g}") for name, told in self._told())
+        return {f"{name} {word}": self._budget(name, told) for name, told, word in words}
 
     @property
     def sizes(self) -> dict[str, BudgetSection]:
@@ -115,7 +112,7 @@ class BudgetSection:
         listed = next((name for name, told in self.limits.items() if isinstance(told, tuple)), None)
         told = self.limits[listed] if listed is not None else ()
         assert isinstance(told, tuple)
-        return {limit_in_words(one): replace(self, limits={**self.limits, listed: one}) for one in told}
+        return {member_name(one): replace(self, limits={**self.limits, listed: one}) for one in told}
 
     def _told(self) -> Iterator[tuple[str, float | str]]:
         for name, told in self.limits.items():
