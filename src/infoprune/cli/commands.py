@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from torch import nn
 from infoprune.artifact import read_config, read_members, save
 from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
-from infoprune.budgets import Budget, Counted
 from infoprune.cli.artefacts import artefact_in
 from infoprune.cli.doctor import diagnose
-from infoprune.cli.families import prune_family, shown_family
+from infoprune.cli.families import held, prune_family, shown_family
 from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
@@ -125,15 +124,10 @@ def _planned(asks: Request, step: Step) -> Planned:
     step(f"building {asks.recipe.model.name}")
     model, x, evidence = asks.model, asks.x, asks.evidence
     step("tracing, scoring and allocating")
-    limits = {"budgets": [_measured(limit) for limit in budget.budgets.values()]}
+    limits = {"budgets": [held(limit) for limit in budget.budgets.values()]}
     wanted: dict[str, Any] = {"rates": budget.rates} if budget.rates is not None else limits
     layers = layers_of(asks, evidence)
     return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
-
-
-def _measured(budget: Budget) -> Budget:
-    """Held to what is built, where its price is only a prediction."""
-    return budget if isinstance(budget, Counted) else replace(budget, refine=True)
 
 
 def _left_alone(made: Planned) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from infoprune.artifact import save
 from infoprune.artifact.config import Config
 from infoprune.artifact.layout import CONFIG, WEIGHTS
 from infoprune.artifact.shared import kept_by
+from infoprune.budgets import Budget, Counted
 from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import Result, kept_if_unwritten
 from infoprune.cli.progress import steps
@@ -35,7 +37,7 @@ def prune_family(arguments: argparse.Namespace, asks: Request) -> Result:
         step("tracing and scoring once, allocating each size")
         terms = Terms(layer_importance=layers_of(asks, evidence), **options_of(budget))
         scored = Scored.of(model, x, evidence.importance, terms)
-        found = nested(scored, [[*section.budgets.values()] for section in sizes.values()])
+        found = nested(scored, [[*map(held, section.budgets.values())] for section in sizes.values()])
         plans = {name: made.plan for name, made in zip(sizes, found, strict=True)}
         step("pruning and certifying each" + (", refitting readers" if arguments.compensate else ""))
         samples, loader = _pictures(asks) if arguments.compensate else (0, None)
@@ -48,6 +50,11 @@ def prune_family(arguments: argparse.Namespace, asks: Request) -> Result:
         with kept_if_unwritten(Result(told, data)):
             save(arguments.out, made)
     return Result(f"{told}\n{_loading(arguments.out, made.names)}", data)
+
+
+def held(budget: Budget) -> Budget:
+    """Held to what is built, where its price is only a prediction."""
+    return budget if isinstance(budget, Counted) else replace(budget, refine=True)
 
 
 def _pictures(asks: Request) -> tuple[int, Any]:
