@@ -89,12 +89,14 @@ def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
 
 
 def _budget(given: Any, path: str) -> s.BudgetSection:
-    own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, tuple[float | str, ...]))
-    listed = [name for name in limits if isinstance(given[name], list)]
-    found = s.BudgetSection(**own, limits={n: told if n in listed else told[0] for n, told in limits.items()})
+    told = given if isinstance(given, Mapping) else {}
+    listed = [name for name in budgets if isinstance(told.get(name), list)]
+    kinds = {name: tuple[float | str, ...] if name in listed else float | str for name in budgets}
+    own, limits = section(s.BudgetSection, given, path, kinds)
+    found = s.BudgetSection(**own, limits=limits)
     for name, told in limits.items():
         try:
-            parsed = [budgets[name].parse(one) for one in told]
+            parsed = [budgets[name].parse(one) for one in (told if name in listed else [told])]
         except ValueError as error:
             raise BadRecipe(f"{path}.{name} is {error}") from error
         _falling(parsed, given[name], f"{path}.{name}")
