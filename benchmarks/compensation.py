@@ -45,7 +45,7 @@ from infoprune.compensation.norms import reestimate_, relative_, tracking_norms
 from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.readers import readers_of
 from infoprune.compensation.survivors import Survivors
-from infoprune.compensation.watching import called, evidence
+from infoprune.compensation.watching import called, calls_in, evidence
 from infoprune.compensation.weights import put, shifted, weights_of
 from infoprune.data.stamps import stamps
 from infoprune.surgery import Plan
@@ -252,7 +252,8 @@ def mean_shifted(pruned: nn.Module, dense: nn.Module, loader: list[Tensor], plan
     """Only constants make up for what left."""
     readers, _ = readers_of(pruned, dense, Survivors.of(dense, [plan]))
     seen = Pictures.of(loader, sum(map(len, loader)), torch.device("cpu"), progress=False)
-    readers = [reader for reader in called(dense, readers, seen)[0] if reader.shiftable]
+    calls = calls_in(dense, [reader.name for reader in readers], seen)
+    readers = [reader for reader in called(dense, readers, calls)[0] if reader.shiftable]
     found = evidence(dense, readers, seen)
     put(pruned, weights_of(pruned, dense, [shifted(r, dense, r.weight, 0.0, found[r.name].input) for r in readers]))
 

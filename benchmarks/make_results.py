@@ -32,6 +32,7 @@ ORDER = (
     "compensation",
     "tuning",
     "recovery",
+    "family",
     "decoder",
     "growth",
     "large",

@@ -18,7 +18,7 @@ PACKAGES = (
 MODULES = (
     "errors", "estimators.covariance", "estimators.distances", "estimators.elimination", "estimators.energy",
     "estimators.entropy", "estimators.hsic", "estimators.kmeans", "estimators.moments", "estimators.tokens",
-    "integrations.lightning", "report.depth", "report.plots", "report.split",
+    "integrations.lightning", "report.depth", "report.family", "report.plots", "report.split",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ LAYERS = (
     ("recipe",),
     ("report", "integrations"),
     ("artifact", "depth", "export", "finetune", "split", "tokens"),
+    ("family",),
     ("planning",),
     ("refining",),
     ("measure", "compensation"),

@@ -269,7 +269,7 @@ def _comes_back(entry: Entry, pruned: nn.Module, plan: Any, inputs: tuple, found
 
 
 def _by_name(place: str) -> bool:
-    from infoprune.artifact.loading import read_config
+    from infoprune.artifact import read_config
 
     return read_config(place).architecture.source != "factory"
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.errors import InfopruneError as InfopruneError
     from infoprune.export import Exported as Exported
     from infoprune.export import export as export
+    from infoprune.family import Family as Family
+    from infoprune.family import family as family
     from infoprune.finetune import Matching as Matching
     from infoprune.finetune import match_ as match_
     from infoprune.graph import Graph as Graph
@@ -56,6 +58,7 @@ NAMES = {
     "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
     "errors": ("InfopruneError",),
     "export": ("Exported", "export"),
+    "family": ("Family", "family"),
     "finetune": ("Matching", "match_"),
     "graph": ("Graph",),
     "importance.register_with_host": ("register",),

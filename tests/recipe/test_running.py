@@ -225,7 +225,7 @@ def test_a_directory_that_cannot_be_written_is_told_before_any_data_are_read(tmp
 
 
 def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
-    made, noted = short(tmp_path), running._Run._note
+    made, noted = short(tmp_path), running.Phases._note
 
     def terminate_at_the_second(self, phase, progress):
         if progress.step == 2:
@@ -235,7 +235,7 @@ def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
     run(made, tmp_path / "whole")
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
-        patched.setattr(running._Run, "_note", terminate_at_the_second)
+        patched.setattr(running.Phases, "_note", terminate_at_the_second)
         patched.setattr(loop, "LEAST_STEPS", 1)
         with pytest.raises(Interrupted, match="stopped after step 2 of cut-1; the same command goes on"):
             run(made, tmp_path / "out")
@@ -247,16 +247,16 @@ def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
 def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
     made = recipe(tmp_path, model={**SMALL, "train_epochs": 1}, depth=None)
     run(made, tmp_path / "whole")
-    noted = running._Run._note
+    noted = running.Phases._note
 
     def stop_at_the_second(self, phase, progress):
         self.wish.stop = phase == "cut-1" and progress.step == 3
         noted(self, phase, progress)
 
-    monkeypatch.setattr(running._Run, "_note", stop_at_the_second)
+    monkeypatch.setattr(running.Phases, "_note", stop_at_the_second)
     with pytest.raises(Interrupted, match="stopped after step 3 of cut-1; the same command goes on"):
         run(made, tmp_path / "out")
-    monkeypatch.setattr(running._Run, "_note", noted)
+    monkeypatch.setattr(running.Phases, "_note", noted)
     run(made, tmp_path / "out")
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
     assert isinstance(Wish().stop, bool)

@@ -140,7 +140,7 @@ def test_a_missing_file_names_its_neighbours(tmp_path):
         read_recipe(tmp_path / "wrong.yaml")
 
 
-@pytest.mark.parametrize("amount", [float("inf"), datetime.date(2024, 1, 1), [0.5]])
+@pytest.mark.parametrize("amount", [float("inf"), datetime.date(2024, 1, 1), {"keep": 0.5}])
 def test_a_budget_that_is_neither_a_number_nor_a_word_is_told_that_it_may_be_both(amount):
     sections = {"model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": amount}}
     with pytest.raises(BadRecipe, match=r"budget\.macs is .*; give a number or a word"):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from infoprune.recipe import Recipe, read_recipe
+from infoprune.recipe.members import sizes_of
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SHORT = [
@@ -33,6 +34,15 @@ SMALL = {
 
 def names() -> list[str]:
     """Those of one run; recipes that vary keys are for bench."""
+    return [name for name in _all() if name not in families()]
+
+
+def families() -> list[str]:
+    """Those that list several sizes."""
+    return [name for name in _all() if sizes_of(read_recipe(RECIPES / f"{name}.yaml"))]
+
+
+def _all() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml") if "\nvary:" not in path.read_text(encoding="utf-8"))
 
 

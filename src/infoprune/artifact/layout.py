@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SCHEMA = 1
+SCHEMA, FAMILY = 1, 2  # of one network, and of several that share their weights
 
 
 def content_digest(config: dict[str, Any]) -> str:

@@ -4,59 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from infoprune.artifact.architecture import Architecture, Source, check_architecture
-from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
-from infoprune.artifact.probe import SEED, Answer, InputSpec, ask, check_answer, shown
+from infoprune.artifact.architecture import check_architecture
+from infoprune.artifact.config import Config, read_config, read_members
+from infoprune.artifact.layout import WEIGHTS
+from infoprune.artifact.probe import Answer, InputSpec, ask, check_answer, shown
 from infoprune.artifact.provenance import tied_names
-from infoprune.compensation import Compensation
+from infoprune.artifact.shared import read_member
 from infoprune.errors import BadArtifact, StalePlan, first_line
+from infoprune.family import known_member
 from infoprune.files import digest_of
 from infoprune.require import require_model, require_path
-from infoprune.surgery.checked import integer, keys, mapping, sequence
-from infoprune.surgery.json_text import LARGEST, parsed
-from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
-
-REFITTED = "compensations"
-FIELDS = {"schema", "architecture", "plans", "widths", "versions", "counter", "sha256", "probe"}
+from infoprune.surgery.plan import carry_out, check_all
 
 
-@dataclass(frozen=True)
-class Config:
-    """What config.json says, checked."""
-
-    architecture: Architecture
-    plans: tuple[Plan, ...]
-    versions: dict[str, str]
-    sha256: str
-    answer: Answer | None
-    compensations: tuple[Compensation, ...] = ()  # what was refitted after surgery
-
-
-def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+def load(
+    directory: str | os.PathLike[str],
+    *,
+    factory: Callable[[], nn.Module] | None = None,
+    member: str | float | None = None,
+) -> nn.Module:
     """The model that `save` wrote, in evaluation mode, giving the outputs it gave then.
 
-    `factory` builds the dense model where no registry can (and is used instead of one if given). Nothing is
-    unpickled, imported or downloaded on the word of the files; BadArtifact says what is wrong with them.
+    `member` says which network of a family, by its name; 0.5 means "0.5". `factory` builds the dense model where no
+    registry can (and is used instead of one if given). Nothing is unpickled, imported or downloaded on the word of the
+    files; BadArtifact says what is wrong with them.
     """
     require_path(directory, "directory", "of the artefact")
     if factory is not None and not callable(factory):
         raise TypeError(f"factory is a {type(factory).__name__}; give the function or class that builds the network")
     place = Path(directory)
-    config = read_config(place)
+    config = read_config(place, member=member)
     weights = place / WEIGHTS
     if not weights.is_file():
         raise BadArtifact(f"{place} holds no {WEIGHTS}; pass a directory that infoprune.save wrote")
     model = _rebuilt(config, factory, device="meta")
-    state = read_weights(weights, config, model)
+    state = read_weights(weights, config, model) if member is None else _of_member(place, member, model)
     _fill(model, state)
     if _has_meta(model):
         model = _rebuilt(config, factory, device="cpu")
@@ -67,66 +56,9 @@ def load(directory: str | os.PathLike[str], *, factory: Callable[[], nn.Module] 
     return model
 
 
-def read_config(directory: str | os.PathLike[str]) -> Config:
-    """config.json of an artefact, checked value by value."""
-    path = Path(directory) / CONFIG
-    if not path.is_file():
-        raise BadArtifact(f"{directory} holds no {CONFIG}; pass a directory that infoprune.save wrote")
-    if path.stat().st_size > LARGEST:
-        raise BadArtifact(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are read")
-    outer = mapping(parsed(path.read_bytes(), str(path)), CONFIG)
-    if "infoprune" not in outer or "digest" not in outer:
-        raise BadArtifact(f"{path} was not written by infoprune; load it with the library that wrote it")
-    ours = mapping(outer["infoprune"], "infoprune")
-    if ours.get("schema") != SCHEMA:
-        raise BadArtifact(
-            f"{path} has schema {ours.get('schema')!r:.40}, this release reads {SCHEMA}; update infoprune"
-        )
-    if content_digest(dict(ours)) != outer["digest"]:
-        raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")
-    return _config(keys(ours, "config", FIELDS | ({REFITTED} & ours.keys())))
-
-
-def _config(data: Any) -> Config:
-    plans = tuple(plan_from(p) for p in sequence(data["plans"], "plans", 1000))
-    versions = {str(k)[:64]: str(v)[:64] for k, v in mapping(data["versions"], "versions").items()}
-    answer = None if data["probe"] is None else _answer(data["probe"])
-    if answer is not None and not plans:
-        raise BadArtifact("the config has a probe but no plan that says for which inputs")
-    done = tuple(Compensation.from_json(one) for one in sequence(data.get(REFITTED, []), REFITTED, 1000))
-    return Config(_architecture(data["architecture"]), plans, versions, _hex(data["sha256"]), answer, done)
-
-
-def _architecture(data: Any) -> Architecture:
-    fields = keys(data, "architecture", {"source", "name", "arguments"})
-    if fields["source"] not in get_args(Source) or not isinstance(fields["name"], str):
-        known = ", ".join(get_args(Source))
-        raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: {known}")
-    if fields["source"] == "transformers":
-        told = keys(fields["arguments"], "arguments", {"model_type", "config"})
-        return Architecture("transformers", fields["name"][:256], told)
-    arguments = {}
-    for key, value in mapping(fields["arguments"], "arguments").items():
-        if key not in ("num_classes", "in_chans", "img_size"):
-            raise BadArtifact(f"{key!r:.60} is not an argument that a saved architecture may have")
-        sizes = [integer(v, key, 0, 1 << 20) for v in sequence(value if isinstance(value, list) else [value], key, 4)]
-        arguments[key] = tuple(sizes) if isinstance(value, list) else sizes[0]
-    return Architecture(fields["source"], fields["name"][:256], arguments)
-
-
-def _answer(data: Any) -> Answer:
-    fields = keys(data, "probe", {"seed", "digest", "samples", "largest"})
-    integer(fields["seed"], "seed", SEED, SEED)
-    samples = sequence(fields["samples"], "samples", 64)
-    if not all(isinstance(v, float | int) for v in [*samples, fields["largest"]]):
-        raise BadArtifact("the probe's samples are not numbers")
-    return Answer(_hex(fields["digest"]), tuple(float(v) for v in samples), float(fields["largest"]))
-
-
-def _hex(value: Any) -> str:
-    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise BadArtifact(f"{value!r:.20} is not a SHA-256 digest")
-    return value
+def _of_member(place: Path, member: str | float, model: nn.Module) -> dict[str, Tensor]:
+    members = read_members(place)
+    return read_member(place / WEIGHTS, members, known_member(member, list(members), str(place)), model)
 
 
 # ------------------------------------------------------------------------------------------------------- rebuilding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from infoprune.artifact.architecture import Architecture, identify, shapes_of
+from infoprune.artifact.config import read_config
 from infoprune.artifact.hub import hub_fields
-from infoprune.artifact.layout import CONFIG, SCHEMA, WEIGHTS, content_digest
-from infoprune.artifact.loading import load, read_config
+from infoprune.artifact.layout import CONFIG, FAMILY, SCHEMA, WEIGHTS, content_digest
+from infoprune.artifact.loading import load
 from infoprune.artifact.probe import SEED, ask, reproducible
 from infoprune.artifact.provenance import check_built, check_history, check_lengths, shapes_before
+from infoprune.artifact.shared import own_tensors
 from infoprune.compensation import Compensation
 from infoprune.compensation.history import compensations_of
 from infoprune.errors import InfopruneError
+from infoprune.family import Family
 from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrappers import bare
@@ -30,7 +33,7 @@ from infoprune.surgery.plan import Plan
 
 def save(
     directory: str | os.PathLike[str],
-    model: nn.Module,
+    model: nn.Module | Family,
     plan: Plan | Sequence[Plan] | None = None,
     *,
     from_pruner: Any = None,
@@ -47,6 +50,9 @@ def save(
     `compensation` is what `compensate_` returned, once or for each plan: the artefact tells what was refitted beside
     what surgery did. Of this very object it is known; a copy or a loaded model needs it.
 
+    A family brings its plans and compensations, and becomes one artefact in which a tensor is kept once for all members
+    of which it is a slice; `load(directory, member=...)` brings one of them back.
+
     The directory appears complete or not at all; an artefact that was there is replaced, anything else is refused.
     Plans that are not what made the model are refused before anything is written.
     Models that timm, torchvision or `infoprune.models` build by name are found again by `load(directory)`; for any
@@ -54,6 +60,10 @@ def save(
     `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
     """
     require_path(directory, "directory", "that the artefact is to have")
+    if isinstance(model, Family):
+        if any(told is not None for told in (plan, from_pruner, example_inputs, compensation)):
+            raise TypeError("a family brings its plans and compensations; call save(directory, family)")
+        return _save_family(Path(directory), model, factory)
     require_model(model)
     target = Path(directory).resolve()
     require_free(target)
@@ -123,23 +133,59 @@ def _write(
     architecture: Architecture,
     compensations: Sequence[Compensation],
 ) -> None:
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    write_tensors(directory / WEIGHTS, state, {"format": "pt"})
-    config: dict[str, Any] = {
-        "schema": SCHEMA,
+    write_tensors(directory / WEIGHTS, _state(model), {"format": "pt"})
+    config = {**_of_all(directory, architecture, SCHEMA), **_of_one(model, plans, compensations)}
+    _write_config(directory, config, hub_fields(architecture, model))
+
+
+def _save_family(directory: Path, family: Family, factory: Callable[[], nn.Module] | None) -> Path:
+    target = directory.resolve()
+    require_free(target)
+    stories = [_story(bare(member.model), member.plans, None, factory, None) for member in family]
+    architecture = stories[0][1]
+
+    def fill(staging: Path) -> None:
+        own = own_tensors([_state(bare(member.model)) for member in family], [member.plan for member in family])
+        tensors = {f"{member.name}/{n}": t for member, held in zip(family, own, strict=True) for n, t in held.items()}
+        write_tensors(staging / WEIGHTS, tensors, {"format": "pt"})
+        members = [{"name": m.name, **_of_one(bare(m.model), m.plans, m.compensations)} for m in family]
+        _write_config(staging, {**_of_all(staging, architecture, FAMILY), "members": members}, {})
+        for name in family.names:
+            _check_loads(staging, factory, name)
+
+    replace_directory(target, fill)
+    return directory
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+
+
+def _of_all(directory: Path, architecture: Architecture, schema: int) -> dict[str, Any]:
+    """What is said once, also of a family."""
+    return {
+        "schema": schema,
         "architecture": _described(architecture),
-        "plans": [json.loads(p.to_json()) for p in plans],
-        "widths": {name: width for p in plans for name, width in p.widths.items()},
         "versions": {name: version(name) for name in ("infoprune", "torch", "timm", "torch-pruning")},
         "counter": COUNTER,
         "sha256": digest_of(directory / WEIGHTS),
+    }
+
+
+def _of_one(model: nn.Module, plans: Sequence[Plan], compensations: Sequence[Compensation]) -> dict[str, Any]:
+    """What is said of every network."""
+    told: dict[str, Any] = {
+        "plans": [json.loads(p.to_json()) for p in plans],
+        "widths": {name: width for p in plans for name, width in p.widths.items()},
         "probe": _probe(model, plans),
     }
     if compensations:  # releases before there were any still read what has none
-        config["compensations"] = [done.to_json() for done in compensations]
-    text = json.dumps(
-        {**hub_fields(architecture, model), "infoprune": config, "digest": content_digest(config)}, indent=1
-    )
+        told["compensations"] = [done.to_json() for done in compensations]
+    return told
+
+
+def _write_config(directory: Path, config: dict[str, Any], beside: Mapping[str, Any]) -> None:
+    text = json.dumps({**beside, "infoprune": config, "digest": content_digest(config)}, indent=1)
     (directory / CONFIG).write_text(text)
 
 
@@ -162,10 +208,10 @@ def _described(architecture: Architecture) -> dict[str, Any]:
     return {"source": architecture.source, "name": architecture.name, "arguments": dict(architecture.arguments)}
 
 
-def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None) -> None:
+def _check_loads(directory: Path, factory: Callable[[], nn.Module] | None, member: str | None = None) -> None:
     """An artefact that can't be read back is not an artefact."""
-    if factory is not None or read_config(directory).architecture.source != "factory":
-        load(directory, factory=factory)
+    if factory is not None or read_config(directory, member=member).architecture.source != "factory":
+        load(directory, factory=factory, member=member)
 
 
 def require_free(target: Path) -> None:

@@ -34,12 +34,12 @@ def loaded(given: Path, arguments: argparse.Namespace) -> tuple[Path, nn.Module,
     if not (place / CONFIG).is_file():
         raise BadRecipe(f"{given} is neither an artefact's directory nor that of a finished run")
     factory = _factory(place, given, arguments)
-    return place, load(place, factory=factory), factory
+    return place, load(place, factory=factory, member=arguments.member), factory
 
 
 def section_of(place: Path, arguments: argparse.Namespace) -> ModelSection:
     """The artefact's dense network as a recipe names it; without a name where no recipe could."""
-    architecture = read_config(place).architecture
+    architecture = read_config(place, member=arguments.member).architecture
     if architecture.source == "factory":
         own = file_and_name(arguments.model)
         assert own is not None
@@ -50,7 +50,7 @@ def section_of(place: Path, arguments: argparse.Namespace) -> ModelSection:
 
 def _factory(place: Path, given: Path, arguments: argparse.Namespace) -> Callable[[], nn.Module] | None:
     """What --model says builds the dense network; None where a registry does."""
-    architecture, told = read_config(place).architecture, arguments.model
+    architecture, told = read_config(place, member=arguments.member).architecture, arguments.model
     if architecture.source != "factory":
         if told is not None:
             raise BadRecipe(f"--model is not needed: {place} is made from {architecture.source}:{architecture.name}")
@@ -79,5 +79,6 @@ def _options(given: Path, name: str, changes: Sequence[str]) -> dict[str, Any]:
 def _classes(place: Path, usual: nn.Module) -> int | None:
     """How many classes the artefact has: as many as its head's bias, the last vector of the usual network, is long."""
     last = next((name for name, tensor in reversed(usual.state_dict().items()) if tensor.dim() == 1), None)
-    with safe_open(place / WEIGHTS, "pt") as file:
-        return file.get_slice(last).get_shape()[0] if last in file.keys() else None  # noqa: SIM118 - no mapping
+    with safe_open(place / WEIGHTS, "pt") as file:  # of a family, keys have the member's name in front
+        found = next((key for key in file.keys() if key.rpartition("/")[2] == last), None)  # noqa: SIM118 - no mapping
+        return None if found is None else file.get_slice(found).get_shape()[0]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from infoprune.artifact import read_config, save
+from infoprune.artifact import read_config, read_members, save
 from infoprune.artifact.layout import CONFIG
 from infoprune.artifact.saving import require_free
-from infoprune.budgets import Budget, Counted
 from infoprune.cli.artefacts import artefact_in
 from infoprune.cli.doctor import diagnose
+from infoprune.cli.families import held, prune_family, shown_family
 from infoprune.cli.layer_weights import layers_of
 from infoprune.cli.output import NOT_COMPARED, Result, kept_if_unwritten, threads
 from infoprune.cli.progress import Step, steps
@@ -27,12 +27,15 @@ from infoprune.files import write_atomically
 from infoprune.measure import Measurement, measure
 from infoprune.planning import Planned, planned
 from infoprune.recipe.cuts.width import options_of
+from infoprune.recipe.members import sizes_of
 from infoprune.surgery import Plan, certificate_of, prune_
 from infoprune.timing import LatencyComparison, compare_latency
 
 
 def plan_command(arguments: argparse.Namespace) -> Result:
     asks = asked(arguments)
+    if sizes_of(asks.recipe):
+        raise BadRecipe("a plan is of one size; give one limit, or infoprune prune several, which makes a family")
     with steps(2) as step:
         made = _planned(asks, step)
     timed = made.plan.made_by.get("latency")
@@ -47,6 +50,8 @@ def plan_command(arguments: argparse.Namespace) -> Result:
 def prune_command(arguments: argparse.Namespace) -> Result:
     require_free(arguments.out)
     asks = _to_compensate(arguments) if arguments.compensate else asked(arguments)
+    if sizes_of(asks.recipe):
+        return prune_family(arguments, asks)
     with steps(6 if arguments.compensate else 5) as step:
         plan, model, x = _planned(asks, step).plan, asks.model, asks.x
         step("comparing with the masked original")
@@ -88,6 +93,8 @@ def _refitted(asks: Request, dense: nn.Module, step: Step) -> Compensation:
 
 def show_command(arguments: argparse.Namespace) -> Result:
     path: Path = artefact_in(arguments.path)
+    if (path / CONFIG).is_file() and (members := read_members(path)):
+        return shown_family(path, members)
     if (path / CONFIG).is_file():
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
@@ -117,15 +124,10 @@ def _planned(asks: Request, step: Step) -> Planned:
     step(f"building {asks.recipe.model.name}")
     model, x, evidence = asks.model, asks.x, asks.evidence
     step("tracing, scoring and allocating")
-    limits = {"budgets": [_measured(limit) for limit in budget.budgets.values()]}
+    limits = {"budgets": [held(limit) for limit in budget.budgets.values()]}
     wanted: dict[str, Any] = {"rates": budget.rates} if budget.rates is not None else limits
     layers = layers_of(asks, evidence)
     return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
-
-
-def _measured(budget: Budget) -> Budget:
-    """Held to what is built, where its price is only a prediction."""
-    return budget if isinstance(budget, Counted) else replace(budget, refine=True)
 
 
 def _left_alone(made: Planned) -> str:

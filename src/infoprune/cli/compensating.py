@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from infoprune.artifact import read_config, save
-from infoprune.artifact.loading import Config
+from infoprune.artifact.config import Config
 from infoprune.artifact.saving import require_free
 from infoprune.cli.artefacts import loaded, section_of
 from infoprune.cli.output import Result, kept_if_unwritten
@@ -33,7 +33,8 @@ def compensate_command(arguments: argparse.Namespace) -> Result:
     """Refit the readers of an artefact whose weights are still those that surgery left."""
     require_free(arguments.out)
     place, model, factory = loaded(arguments.artefact, arguments)
-    recipe, config = for_data(arguments, section_of(place, arguments), "compensate"), read_config(place)
+    recipe = for_data(arguments, section_of(place, arguments), "compensate")
+    config = read_config(place, member=arguments.member)
     with steps(6) as step:
         step(f"reading {recipe.data.name}")
         task = task_of(recipe)

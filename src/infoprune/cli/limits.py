@@ -12,7 +12,7 @@ Share = tuple[str | None, float]
 
 def add_budget_options(verb: argparse.ArgumentParser) -> None:
     add = partial(verb.add_argument, dest="limits", action="append", default=[])
-    share_or_amount = "a share that remains, such as 0.5, or an amount"
+    share_or_amount = "a share that remains, such as 0.5, or an amount; 0.75,0.5 for several sizes"
     add("--macs", type=partial(limited, "macs"), metavar="LIMIT", help=f"MACs: {share_or_amount}")
     add("--params", type=partial(limited, "params"), metavar="LIMIT", help=f"parameters: {share_or_amount}")
     add("--latency", type=partial(limited, "latency"), metavar="LIMIT", help="time here: a share, or such as 8ms")

@@ -29,6 +29,7 @@ def data_option(verb: argparse.ArgumentParser, *, required: bool = False) -> Non
 
 def own_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--model", metavar="FILE.py:NAME", help="what builds the dense network, where no registry does")
+    verb.add_argument("--member", metavar="NAME", help="which network, where the artefact is a family of several sizes")
 
 
 def importance_option(verb: argparse.ArgumentParser) -> None:

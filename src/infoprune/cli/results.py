@@ -67,7 +67,7 @@ def _varied(arguments: argparse.Namespace) -> list[Varied]:
 def export_command(arguments: argparse.Namespace) -> Result:
     """An artefact as ONNX or as a torch.export program, compared with the model."""
     place, model, _ = loaded(arguments.artefact, arguments)
-    inputs = next((plan.inputs for plan in read_config(place).plans if plan.inputs), ())
+    inputs = next((plan.inputs for plan in read_config(place, member=arguments.member).plans if plan.inputs), ())
     if not (inputs and reproducible(inputs)):
         raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
     told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset)

@@ -23,10 +23,12 @@ from infoprune.files import held
 from infoprune.finetune import Processes, Surroundings, joined, train
 from infoprune.models.checkpoint import load_weights
 from infoprune.observe import observe
-from infoprune.recipe import OnStderr, read_recipe, run
+from infoprune.recipe import OnStderr, read_recipe, run, run_family
 from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.display import stopping
-from infoprune.recipe.pricing import price
+from infoprune.recipe.members import sizes_of
+from infoprune.recipe.pricing import price, price_family
+from infoprune.recipe.reporting import ARTEFACT
 from infoprune.recipe.sections import Recipe
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
@@ -38,6 +40,8 @@ from infoprune.report.svg import number
 
 def run_command(arguments: argparse.Namespace) -> Result:
     recipe = read_recipe(arguments.recipe, arguments.set)
+    if sizes_of(recipe):
+        return _family(arguments, recipe)
     if arguments.dry_run:
         priced = price(recipe)
         return Result(str(priced), asdict(priced))
@@ -47,12 +51,27 @@ def run_command(arguments: argparse.Namespace) -> Result:
     return Result(_summary(report, out), json.loads((out / FILE).read_text()), code)
 
 
+def _family(arguments: argparse.Namespace, recipe: Recipe) -> Result:
+    """A recipe that lists several sizes: each is priced, or all are carried out."""
+    if arguments.dry_run:
+        priced = price_family(recipe)
+        told = "\n\n".join(f"member {name}\n{one}" for name, one in priced.items())
+        return Result(told, {name: asdict(one) for name, one in priced.items()})
+    out = arguments.out or default_out(arguments.recipe)
+    reports = run_family(recipe, out, display=OnStderr())
+    told = "\n\n".join(f"member {name}\n{_summary(report, out / name)}" for name, report in reports.items())
+    code = NOT_COMPARED if any("not compared" in report.certificate for report in reports.values()) else 0
+    data = {name: json.loads((out / name / FILE).read_text()) for name in reports}
+    return Result(f"{told}\n\nall members  {out / ARTEFACT}\nreport       {out / PAGE}", data, code)
+
+
 def finetune_command(arguments: argparse.Namespace) -> Result:
     """Train an artefact further; its checkpoints lie beside the new one."""
     out = arguments.out
     require_free(out)
     place, model, factory = loaded(arguments.artefact, arguments)
-    config, recipe = read_config(place), for_data(arguments, section_of(place, arguments), "finetune")
+    config = read_config(place, member=arguments.member)
+    recipe = for_data(arguments, section_of(place, arguments), "finetune")
     task, training, display = task_of(recipe), recipe.finetune, OnStderr()
     check_kind(recipe, task)
     check_width(place, model, task)

@@ -155,7 +155,13 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any]:
     layers: dict[str, Any] = {"ignored_layers": arguments.ignore} if arguments.ignore else {}
     if arguments.tied:
         layers["tied"] = True if True in arguments.tied else arguments.tied
-    return {**dict(arguments.limits), **{k: v for k, v in {**options, **shares}.items() if v is not None}, **layers}
+    limits = {name: _sizes(told) for name, told in arguments.limits}
+    return {**limits, **{k: v for k, v in {**options, **shares}.items() if v is not None}, **layers}
+
+
+def _sizes(told: str) -> str | list[str]:
+    """One limit, or those of several sizes: 0.75,0.5,0.35."""
+    return told.split(",") if "," in told else told
 
 
 def _shares(told: list[tuple[str | None, float]]) -> Any:

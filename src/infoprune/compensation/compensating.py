@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 from infoprune.compensation.attention import absorb_scales_, put_together, step_by_step, taken_apart
 from infoprune.compensation.history import note_compensation
 from infoprune.compensation.judging import errors, output_errors
-from infoprune.compensation.lockstep import refit_in_lockstep
+from infoprune.compensation.lockstep import Trial, refit_in_lockstep
 from infoprune.compensation.norms import relative_, tracking_norms
 from infoprune.compensation.pictures import Pictures
 from infoprune.compensation.readers import Reader, held_as, readers_of
 from infoprune.compensation.result import Compensation, Row
 from infoprune.compensation.scores import keep_scores_
 from infoprune.compensation.survivors import Survivors
-from infoprune.compensation.watching import called, evidence, run
+from infoprune.compensation.watching import called, calls_in, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
@@ -57,48 +58,101 @@ def compensate_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
-    survivors = Survivors.of(dense, plans_given(pruned, plan))
-    trial, whole = taken_apart(pruned), taken_apart(dense)
-    readers, alone = readers_of(trial, whole, survivors)
-    survivors.require_ancestor(pruned, dense, _settable(pruned, readers))
-    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
-    pictures = Pictures.of(loader, samples, device, progress=progress)
-    with step_by_step(), undisturbed(whole), undisturbed(trial), undisturbed(pruned):
-        before = {**named_tensors(trial), **dict(trial.named_parameters(remove_duplicate=False))}
-        if keep_scores_(trial, whole, survivors, pictures):
-            readers, alone = readers_of(trial, whole, survivors)
-        readers, silent = called(whole, readers, pictures)
-        alone |= dict.fromkeys(silent, "it is not called as a module")
-        rows, outputs = _told_by_readers(trial, pruned, whole, readers, pictures, before)
-        moved = _told_by_norms(trial, whole, survivors, pictures, outputs)
-        commit(pruned, put_together(trial))
-    done = Compensation(rows, alone, outputs, moved, *pictures.counts)
-    note_compensation(pruned, done)
+    [done] = compensate_together_([(pruned, plans_given(pruned, plan))], dense, loader, samples, progress=progress)
     return done
 
 
-def _told_by_readers(
-    trial: nn.Module,
-    pruned: nn.Module,
+def compensate_together_(
+    networks: Sequence[tuple[nn.Module, Sequence[Plan]]],
     dense: nn.Module,
-    readers: Sequence[Reader],
-    pictures: Pictures,
-    before: dict[str, Tensor],
-) -> tuple[tuple[Row, ...], dict[str, float]]:
-    """Refit the trial's readers, unless its outputs are then further from the dense ones than those of `pruned`.
+    loader: Iterable[Any],
+    samples: int = 512,
+    *,
+    progress: bool = True,
+) -> list[Compensation]:
+    """`compensate_` of several networks that these plans made of one `dense`, bit for bit what each alone would get.
 
-    `before` is what it held then.
+    The dense network goes through the pictures once beside all of them. Where attention lost dimensions it is turned
+    for each, and so goes through them once more.
     """
-    rows = _refitted(trial, dense, readers, pictures)
-    absorb_scales_(trial)
-    plain, refitted = output_errors(dense, [pruned, trial], pictures)
+    trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
+    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
+    pictures = Pictures.of(loader, samples, device, progress=progress)
+    with step_by_step(), ExitStack() as stack:
+        for model in (model for t in trials for model in (t.whole, t.network, t.pruned)):
+            stack.enter_context(undisturbed(model))
+        apart = [trial for trial in trials if trial.keep_scores_(pictures)]
+        together = [trial for trial in trials if trial not in apart]
+        for group in [*([trial] for trial in apart), *([together] if together else ())]:
+            _compensate_group_(group, pictures)
+        for trial in trials:
+            commit(trial.pruned, put_together(trial.network))
+    found = [Compensation(t.rows, t.alone, t.outputs, t.moved, *pictures.counts) for t in trials]
+    for trial, done in zip(trials, found, strict=True):
+        note_compensation(trial.pruned, done)
+    return found
+
+
+@dataclass(eq=False)
+class _Trial:
+    """A copy of a pruned network with the dense one beside, both taken apart; then what was done to it."""
+
+    pruned: nn.Module
+    network: nn.Module
+    whole: nn.Module
+    survivors: Survivors
+    readers: list[Reader]
+    alone: dict[str, str]
+    before: dict[str, Tensor]
+    rows: tuple[Row, ...] = ()
+    outputs: dict[str, float] = field(default_factory=dict)
+    moved: int = 0
+
+    @classmethod
+    def of(cls, pruned: nn.Module, dense: nn.Module, survivors: Survivors) -> _Trial:
+        network, whole = taken_apart(pruned), taken_apart(dense)
+        readers, alone = readers_of(network, whole, survivors)
+        survivors.require_ancestor(pruned, dense, _settable(pruned, readers))
+        before = {**named_tensors(network), **dict(network.named_parameters(remove_duplicate=False))}
+        return cls(pruned, network, whole, survivors, readers, alone, before)
+
+    def keep_scores_(self, pictures: Pictures) -> bool:
+        """Whether attention lost dimensions, so that both networks were turned."""
+        if not keep_scores_(self.network, self.whole, self.survivors, pictures):
+            return False
+        self.readers, self.alone = readers_of(self.network, self.whole, self.survivors)
+        return True
+
+
+def _compensate_group_(trials: Sequence[_Trial], pictures: Pictures) -> None:
+    """Compensate networks whose dense one is the same, that of the first."""
+    dense = trials[0].whole
+    order = _find_called(dense, trials, pictures)
+    for trial, rows in zip(trials, _refitted(dense, trials, order, pictures), strict=True):
+        _keep_readers(trial, dense, rows, pictures)
+        trial.moved = _told_by_norms(trial.network, dense, trial.survivors, pictures, trial.outputs)
+
+
+def _find_called(dense: nn.Module, trials: Sequence[_Trial], pictures: Pictures) -> list[str]:
+    """Leave the trials the readers that the dense network calls; in which order it does."""
+    calls = calls_in(dense, {reader.name for trial in trials for reader in trial.readers}, pictures)
+    for trial in trials:
+        trial.readers, silent = called(dense, trial.readers, calls)
+        trial.alone |= dict.fromkeys(silent, "it is not called as a module")
+    return list(calls)
+
+
+def _keep_readers(trial: _Trial, dense: nn.Module, rows: list[Row], pictures: Pictures) -> None:
+    """The refits stand unless the outputs are then further from the dense ones than those of the network as it came."""
+    absorb_scales_(trial.network)
+    plain, refitted = output_errors(dense, [trial.pruned, trial.network], pictures)
+    trial.outputs = {"plain": plain, "readers": refitted} if rows else {"plain": plain}
     if not rows:
-        put(trial, before)
-        return (), {"plain": plain}
-    if isfinite(plain) and not refitted <= plain:  # NaN is no better
-        put(trial, before)
+        put(trial.network, trial.before)
+    elif isfinite(plain) and not refitted <= plain:  # NaN is no better
+        put(trial.network, trial.before)
         rows = [replace(row, taken=False) for row in rows]
-    return tuple(rows), {"plain": plain, "readers": refitted}
+    trial.rows = tuple(rows)
 
 
 def _told_by_norms(
@@ -116,12 +170,18 @@ def _told_by_norms(
     return 0
 
 
-def _refitted(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:
-    """Refit the trial's readers, those that are called several times first."""
-    rows = _refitted_apart(trial, dense, [r for r in readers if r.calls > 1 and r.lost], pictures)
-    once = [r for r in readers if r.calls == 1]
-    found = {row.reader: row for row in [*rows, *(refit_in_lockstep(trial, dense, once, pictures) if once else ())]}
-    return [found[r.name] for r in readers if r.name in found]
+def _refitted(
+    dense: nn.Module, trials: Sequence[_Trial], order: Sequence[str], pictures: Pictures
+) -> Iterator[list[Row]]:
+    """Refit the readers of each trial, those that are called several times first; its rows."""
+    apart = [
+        _refitted_apart(t.network, dense, [r for r in t.readers if r.calls > 1 and r.lost], pictures) for t in trials
+    ]
+    once = [Trial(t.network, [r for r in t.readers if r.calls == 1]) for t in trials]
+    rows = refit_in_lockstep(dense, once, order, pictures) if any(t.readers for t in once) else [[] for _ in trials]
+    for trial, more, own in zip(trials, apart, rows, strict=True):
+        found = {row.reader: row for row in [*more, *own]}
+        yield [found[r.name] for r in trial.readers if r.name in found]
 
 
 def _refitted_apart(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:

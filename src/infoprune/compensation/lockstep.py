@@ -2,7 +2,7 @@
 
 What the pruned network feeds a reader, z, is not what the dense one does, x: channels left, readers before it were
 refitted, blocks left. Each is asked for the dense outputs given z. Both networks run side by side and halt at every
-reader with all pictures, so that one pass is enough.
+reader with all pictures, so that one pass is enough; several pruned networks run beside one pass of the dense one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ from infoprune.processes import over_processes
 from infoprune.progress import counting
 
 AT_ONCE = 16  # samples of a forward pass, at least: each is a thread
+
+
+class Trial(NamedTuple):
+    """A pruned network that is refitted in place, and its readers."""
+
+    network: nn.Module
+    readers: Sequence[Reader]
 
 
 class Walk(NamedTuple):
@@ -72,29 +79,49 @@ class Fed:
 
 
 def refit_in_lockstep(
-    trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures
-) -> Iterator[Row]:
-    """Refit the trial's readers in place, in the order in which they run, where that lowers their held-out error.
+    dense: nn.Module, trials: Sequence[Trial], order: Sequence[str], pictures: Pictures
+) -> list[list[Row]]:
+    """Refit each trial's readers in place, where that lowers their held-out error; their rows, trial by trial.
 
-    Readers whose input is the dense one's have nothing to make up for. Each must be called once in a forward pass.
+    `order` is that in which the dense network calls them. Readers whose input is the dense one's have nothing to make
+    up for. Each must be called once in a forward pass.
     """
-    by_name = {reader.name: reader for reader in readers}
+    names = {reader.name for trial in trials for reader in trial.readers}
+    rows: list[list[Row]] = [[] for _ in trials]
     with ExitStack() as stack:
         memory = stack.enter_context(Held())
-        stack.enter_context(halting(dense, by_name))
-        stack.enter_context(halting(trial, by_name))
-        walks = []
+        stack.enter_context(halting(dense, names))
+        for trial in trials:
+            stack.enter_context(halting(trial.network, {reader.name for reader in trial.readers}))
+        walks: list[list[Walk]] = [[] for _ in trials]
         for place, (part, batch) in enumerate(
             _gathered(pictures.parts(("first", "second", "held out"), "read pictures"))
         ):
-            walks.append(_begun(place, part, batch, dense, trial, memory))
-            stack.callback(walks[-1].whole.cancel)
-            stack.callback(walks[-1].own.cancel)
-            walks[-1].whole.rest()
-        done = stack.enter_context(counting(len(readers), "refit", "reader", shown=pictures.progress))
-        while (name := _next(walks)) is not None:
-            yield from _refitted(trial, dense, by_name[name], walks, pictures.device)
+            whole = Pass(dense, batch, memory, after=part == "held out")
+            stack.callback(whole.cancel)
+            for trial, own in zip(trials, walks, strict=True):
+                own.append(Walk(place, part, whole, Pass(trial.network, batch, memory)))
+                stack.callback(own[-1].own.cancel)
+            whole.rest()
+        count = sum(len(trial.readers) for trial in trials)
+        done = stack.enter_context(counting(count, "refit", "reader", shown=pictures.progress))
+        for which, name in _halts(walks, order):
+            trial = trials[which]
+            reader = next(reader for reader in trial.readers if reader.name == name)
+            rows[which] += _refitted(trial.network, dense, reader, walks[which], pictures.device)
             done(1)
+    return rows
+
+
+def _halts(walks: Sequence[Sequence[Walk]], order: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Which trial is to be refitted at which reader next, as the dense network comes along."""
+    place = {name: i for i, name in enumerate(order)}
+    waiting = {which: name for which, own in enumerate(walks) if (name := _next(own)) is not None}
+    while waiting:
+        which = min(waiting, key=lambda trial: place[waiting[trial]])
+        yield which, waiting.pop(which)
+        if (name := _next(walks[which])) is not None:
+            waiting[which] = name
 
 
 def _gathered(parts: Iterator[tuple[Fold, Batch]]) -> Iterator[tuple[Fold, Batch]]:
@@ -111,10 +138,6 @@ def _gathered(parts: Iterator[tuple[Fold, Batch]]) -> Iterator[tuple[Fold, Batch
         else:
             yield part, batch
     yield from small.items()
-
-
-def _begun(place: int, part: Fold, batch: Batch, dense: nn.Module, trial: nn.Module, memory: Held) -> Walk:
-    return Walk(place, part, Pass(dense, batch, memory, after=part == "held out"), Pass(trial, batch, memory))
 
 
 def _next(walks: Sequence[Walk]) -> str | None:

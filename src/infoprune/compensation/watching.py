@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,31 +54,40 @@ def noting(
 # ------------------------------------------------------------------------------------------------- who is called
 
 
-def called(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> tuple[list[Reader], list[str]]:
+Calls = Mapping[str, Sequence[tuple[Tensor, Tensor]]]  # name -> input and output of every call
+
+
+def calls_in(dense: nn.Module, names: Iterable[str], pictures: Pictures) -> Calls:
+    """Every call of these layers, and of the batch norms, for one sample, in the order of the first calls."""
+    modules = dict(dense.named_modules())
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    with noting(_norms(dense) | {name: modules[name] for name in names}, lambda name, x, y: calls[name].append((x, y))):
+        for _, batch in pictures.parts(("first",), "find readers"):
+            run(dense, batch.map(lambda t: t[:1]))  # all that any layer reads of it is held at once
+            break
+    return dict(calls)
+
+
+def called(dense: nn.Module, readers: Sequence[Reader], calls: Calls) -> tuple[list[Reader], list[str]]:
     """The readers that ran, in their order, each with the batch norm right behind it; and those that didn't.
 
     Such a norm reads what one reader gave out in its only call, and nothing else.
     """
-    modules = dict(dense.named_modules())
-    norms = {n: m for n, m in modules.items() if isinstance(m, Norm) and m.running_mean is not None}
-    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # in the order of the first calls
-    watched = norms | {reader.name: modules[reader.name] for reader in readers}
-    with noting(watched, lambda name, x, y: calls[name].append((x, y))):
-        for _, batch in pictures.parts(("first",), "find readers"):
-            run(dense, batch.map(lambda t: t[:1]))  # all that any layer reads of it is held at once
-            break
     behind = {}
-    for norm in norms:
-        sources = [r.name for r in readers for _, y in calls[r.name] if any(x is y for x, _ in calls[norm])]
+    for norm in (norm for norm in _norms(dense) if norm in calls):
+        sources = [r.name for r in readers for _, y in calls.get(r.name, ()) if any(x is y for x, _ in calls[norm])]
         if len(calls[norm]) == 1 and len(sources) == 1 and len(calls[sources[0]]) == 1:
             behind[sources[0]] = norm
     order = list(calls)
     ran = [
         replace(r, norm=None if r.bias is not None else behind.get(r.name), calls=len(calls[r.name]))
-        for r in sorted(readers, key=lambda r: order.index(r.name) if r.name in order else -1)
-        if calls[r.name]
+        for r in sorted((r for r in readers if r.name in calls), key=lambda r: order.index(r.name))
     ]
-    return ran, [r.name for r in readers if not calls[r.name]]
+    return ran, [r.name for r in readers if r.name not in calls]
+
+
+def _norms(model: nn.Module) -> dict[str, nn.Module]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, Norm) and m.running_mean is not None}
 
 
 # ------------------------------------------------------------------------------------------------ what they read

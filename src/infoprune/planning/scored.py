@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -75,12 +75,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Scored:
-    """A traced model and the scores of its units: all that is left to decide is how many stay."""
+    """A traced model and the scores of its units: all that is left to decide is how many stay.
+
+    `ceiling` says how many units of sites may stay at most, by a site's name; all of them unless told.
+    """
 
     graph: Graph
     scores: Mapping[str, np.ndarray]
     terms: Terms
     notes: Mapping[str, Any]
+    ceiling: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: Terms) -> Scored:
@@ -136,7 +140,7 @@ class Scored:
         """How many units of each site to keep under these budgets."""
         return _problem(
             self.graph, self.scores, self.weights, budgets, floor=floors(self.graph, self.terms.floor),
-            steps=self._steps, utility=self.terms.utility,
+            ceiling=self.ceiling, steps=self._steps, utility=self.terms.utility,
         )  # fmt: skip
 
     def within(self, budgets: Sequence[Budget]) -> Planned:
@@ -162,7 +166,7 @@ class Scored:
 
 def _problem(
     graph: Graph, scores: Mapping[str, np.ndarray], weights: Mapping[str, float], budgets: Sequence[Budget],
-    *, floor: Mapping[str, int], steps: Sequence[int], utility: float,
+    *, floor: Mapping[str, int], ceiling: Mapping[str, int], steps: Sequence[int], utility: float,
 ) -> Problem:  # fmt: skip
     sizes = np.array([site.size for site in graph.sites])
     step = np.minimum(steps, sizes)
@@ -176,6 +180,7 @@ def _problem(
         costs=[_at_full_size(price, sizes, scored) for price in prices],
         limits=[budget.limit(price(sizes)) for budget, price in zip(budgets, prices, strict=True)],
         floor=lowest[scored].astype(int),
+        ceiling=np.array([ceiling.get(site.name, site.size) for site in graph.sites])[scored],
         step=step[scored],
         utility=utility,
         names=[site.name for site in graph.sites if site.name in scores],

@@ -2,6 +2,7 @@
 
 from infoprune.recipe.display import Display as Display
 from infoprune.recipe.display import OnStderr as OnStderr
+from infoprune.recipe.family import run_family as run_family
 from infoprune.recipe.networks import build_network as build_network
 from infoprune.recipe.reading import read_recipe as read_recipe
 from infoprune.recipe.reading import recipe_of as recipe_of

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from infoprune.data import Task
 from infoprune.finetune.probing import FACTORS
-from infoprune.measure import measure
+from infoprune.measure import Measurement, measure
 from infoprune.recipe.basis import example
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, cuts_of
+from infoprune.recipe.members import members_of, sizes_of, width_of
 from infoprune.recipe.networks import network_of
-from infoprune.recipe.rehearsal import rehearsed, rehearsed_ends
+from infoprune.recipe.rehearsal import rehearsed, rehearsed_ends, rehearsed_family
 from infoprune.recipe.sections import Recipe, epochs
 from infoprune.recipe.tasks import task_of, task_of_noise
 
@@ -63,19 +64,51 @@ def price(recipe: Recipe) -> Priced:
     """Rehearse every cut of the recipe on a network with random weights."""
     noise = task_of_noise(recipe)
     task = noise or task_of(recipe)
+    model, x, cuts = _dense(recipe, task)
+    after = measure(rehearsed(recipe, model, task, cuts), x)
+    reached = _reach(recipe, model, task, cuts)
+    return _priced(recipe, cuts, measure(model, x), after, read=noise is None, reach=reached)
+
+
+def price_family(recipe: Recipe) -> dict[str, Priced]:
+    """The same of every member of a recipe that lists several sizes, by its name."""
+    members = members_of(recipe)
+    first = next(iter(members.values()))
+    noise = task_of_noise(first)
+    task = noise or task_of(first)
+    model, x, cuts = _dense(first, task)
+    dense, found = measure(model, x), dict[str, Priced]()
+    networks = rehearsed_family(first, model, task, width_of(cuts), [*sizes_of(recipe).values()])
+    for (name, one), network in zip(members.items(), networks, strict=True):
+        own = cuts_of(one, model, x)
+        found[name] = _priced(one, own, dense, measure(network, x), read=noise is None)
+    return found
+
+
+def _dense(recipe: Recipe, task: Task) -> tuple[nn.Module, Tensor, list[Cut]]:
     check_kind(recipe, task)
     model, x = network_of(recipe, task.classes, published=False), example(task)
     check_classes(recipe, task, model, x)
-    cuts = cuts_of(recipe, model, x)
-    dense, after = measure(model, x), measure(rehearsed(recipe, model, task, cuts), x)
+    return model, x, cuts_of(recipe, model, x)
+
+
+def _priced(
+    recipe: Recipe,
+    cuts: Sequence[Cut],
+    dense: Measurement,
+    after: Measurement,
+    *,
+    read: bool,
+    reach: Mapping[str, tuple[int, int]] | None = None,
+) -> Priced:
     trained = recipe.model.train_epochs
     for cut in cuts:
         compared = 1 + len(cut.rivals) if cut.epochs else 0
         tried = 1 + len(FACTORS) * recipe.finetune.probe
         trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0) + cut.trial_epochs
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
-    told, reached = tuple(cut.words() for cut in cuts), _reach(recipe, model, task, cuts)
-    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, noise is None, reached)
+    told = tuple(cut.words() for cut in cuts)
+    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, read, reach or {})
 
 
 def _reach(recipe: Recipe, model: nn.Module, task: Task, cuts: Sequence[Cut]) -> dict[str, tuple[int, int]]:

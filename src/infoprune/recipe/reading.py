@@ -96,7 +96,7 @@ def _plain(part: Any) -> dict[str, Any]:
     for f in fields(part):
         value = getattr(part, f.name)
         if f.name in ("options", "limits") and not isinstance(part, s.ModelSection):
-            found.update(value)
+            found |= {name: list(one) if isinstance(one, tuple) else one for name, one in value.items()}
         elif isinstance(value, Mapping):
             found |= {f.name: dict(value)} if value else {}
         elif value is not None:
@@ -125,6 +125,9 @@ def _check_together(recipe: s.Recipe) -> None:
         raise BadRecipe("nothing would be pruned; add a section budget:, depth:, tokens: or split:")
     if recipe.depth is not None and recipe.depth.joint and (recipe.budget is None or recipe.budget.rates is not None):
         raise BadRecipe("depth.joint shares a budget between blocks and channels; add a section budget: with a limit")
+    if recipe.budget is not None and recipe.budget.sizes and (recipe.depth or recipe.tokens or recipe.split):
+        other = next(name for name in ("depth", "tokens", "split") if getattr(recipe, name))
+        raise BadRecipe(f"budget: lists several sizes, which channels alone can have; leave out {other}:, or give one")
     if recipe.sweep is not None and recipe.split is None:
         raise BadRecipe("sweep: compares what travels at a split; add a section split: with the layer at:")
     tuned = next((key for key in ("epochs", "reestimate") if getattr(recipe.finetune, key)), None)

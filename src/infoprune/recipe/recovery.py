@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from infoprune.compensation import Compensation, compensate_, relative_
+from infoprune.compensation import Compensation, relative_
+from infoprune.compensation.compensating import compensate_together_
 from infoprune.compensation.norms import tracking_norms
 from infoprune.compensation.pictures import FEWEST
 from infoprune.compensation.survivors import Survivors
@@ -41,12 +43,13 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
         )
 
 
-def compensate(basis: Basis, samples: int, model: nn.Module, plan: Plan) -> Compensation:
-    """Let what stayed in `model`, which the plan left of the basis's, say what left; in place, processes together."""
+def compensate(basis: Basis, samples: int, networks: Sequence[tuple[nn.Module, Plan]]) -> list[Compensation]:
+    """Let what stayed in networks that plans left of the basis's say what left; in place, processes together."""
     us, kind = Processes.now(), KINDS[basis.task.kind]
     loader = kind.calibration(first_of(basis.recipe, basis.task, samples, us.rank, us.world))
+    told = [(model, [plan]) for model, plan in networks]
     with kept_randomness():
-        return compensate_(model, basis.model, loader, samples=samples, progress=basis.progress, plan=plan)
+        return compensate_together_(told, basis.model, loader, samples, progress=basis.progress)
 
 
 def match(basis: Basis, section: MatchSection, model: nn.Module, plan: Plan, around: Surroundings) -> Matching:

@@ -15,7 +15,8 @@ from infoprune.finetune import Processes
 from infoprune.planning.untrained import known_to_be_untrained
 from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.cuts import Cut
-from infoprune.recipe.sections import Recipe
+from infoprune.recipe.cuts.width import Width
+from infoprune.recipe.sections import BudgetSection, Recipe
 from infoprune.surgery import prune_
 
 BATCH, BATCHES = 4, 4  # pictures of noise; every process sees at least one batch
@@ -33,6 +34,17 @@ def rehearsed(recipe: Recipe, dense: nn.Module, task: Task, cuts: Sequence[Cut])
             plan = cut.decide(basis).plan
         model = prune_(model, basis.x, plan, certify=False)
     return model
+
+
+def rehearsed_family(
+    recipe: Recipe, dense: nn.Module, task: Task, cut: Width, sizes: Sequence[BudgetSection]
+) -> Iterator[nn.Module]:
+    """A copy of the dense network as the cut leaves it at each size, trained on nothing."""
+    basis = _noisy(recipe, copy.deepcopy(dense), task)
+    with _said_of(cut):
+        decisions = cut.decide_family(basis, sizes)
+    for made in decisions:
+        yield prune_(copy.deepcopy(dense), basis.x, made.plan, certify=False)
 
 
 def rehearsed_ends(recipe: Recipe, dense: nn.Module, task: Task, cut: Cut) -> Sequence[nn.Module]:

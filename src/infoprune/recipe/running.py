@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from torch import nn
 
 from infoprune.artifact import save
 from infoprune.data import Task
-from infoprune.errors import InfopruneError, Interrupted
+from infoprune.errors import BadRecipe, InfopruneError, Interrupted
 from infoprune.export import export
 from infoprune.files import held
 from infoprune.finetune import Processes, Progress, Surroundings, Training, joined, train
 from infoprune.observe import kept_randomness
-from infoprune.recipe.basis import example
+from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.checks import check_classes, check_kind
-from infoprune.recipe.cuts import Cut, cuts_of
+from infoprune.recipe.cuts import Cut, Decision, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
 from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
 from infoprune.recipe.networks import network_of
@@ -47,19 +47,28 @@ def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> R
     anything is trained or written every cut is rehearsed, so that what is wrong in a recipe is told at once. Under
     torchrun the processes share training and observation.
     """
-    display, started, out = display or Silent(), time.perf_counter(), Path(out)
+    if recipe.budget is not None and recipe.budget.sizes:
+        raise BadRecipe("budget: lists several sizes; carry the recipe out with infoprune run, or run_family()")
+    started = time.perf_counter()
+    with begun(recipe, Path(out), display or Silent()) as phases:
+        phases.carry_out()
+        return report_of(phases.results, started)
+
+
+@contextmanager
+def begun(recipe: Recipe, out: Path, display: Display) -> Iterator[Phases]:
+    """The phases of a run whose recipe was found to be sound, in a directory that nobody else is at work on."""
     with joined() as processes, kept_randomness(), stopping(display.say) as wish:
         recipe = as_begun(out, recipe)
-        sound = _sound(recipe, out)
-        with _alone(processes, out):
+        sound = check_sound(recipe, out)
+        with alone(processes, out):
             folder = Folder.opened(out, recipe)
             metrics = Metrics(out / METRICS, tensorboard=recipe.report.tensorboard)
             results = Results(recipe, *sound, folder, metrics)
-            _Run(results, display if processes.first else Silent(), wish).carry_out()
-            return report_of(results, started)
+            yield Phases(results, display if processes.first else Silent(), wish)
 
 
-def _sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device, list[Cut]]:
+def check_sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device, list[Cut]]:
     """Data, an example, the device and the cuts of a recipe that was found to be sound; nothing is written before."""
     task = task_of(recipe)
     check_kind(recipe, task)
@@ -74,20 +83,24 @@ def _sound(recipe: Recipe, out: Path) -> tuple[Task, torch.Tensor, torch.device,
     return task, x, device, cuts
 
 
-def _alone(processes: Processes, out: Path) -> AbstractContextManager:
+def alone(processes: Processes, out: Path) -> AbstractContextManager:
     """The first process holds the directory for all."""
     return held(out) if processes.first else nullcontext()
 
 
-class _Run:
+class Phases:
     """The phases, each of which leaves files that say it is done."""
 
     def __init__(self, results: Results, display: Display, wish: Wish):
         self.results, self.display, self.wish = results, display, wish
         self.recipe, self.task, self.folder = results.recipe, results.task, results.folder
 
+    def of(self, results: Results) -> Phases:
+        """The same of another run."""
+        return Phases(results, self.display, self.wish)
+
     def carry_out(self) -> None:
-        self._dense()
+        self.dense()
         for cut in self.results.cuts:
             self._plan(cut)
             self._compensate(cut)
@@ -96,7 +109,8 @@ class _Run:
         self._artefact()
         self._sweep()
 
-    def _dense(self) -> None:
+    def dense(self) -> None:
+        """The dense network, trained where the recipe says so, and judged."""
         if not self.folder.has(DENSE):
             model, section = self.results.fresh(), self.recipe.model
             if section.train_epochs:
@@ -108,10 +122,13 @@ class _Run:
     def _plan(self, cut: Cut) -> None:
         if self.folder.plan(cut.name) is not None:
             return
-        self._pause()
+        self.pause()
         self.display.say(f"{cut.name}: observing, scoring and planning ({cut.kind})")
         basis = self.results.basis(cut, progress=self.display.counts, stop=lambda: self.wish.stop)
-        made = cut.decide(basis)
+        self.note(cut, basis, cut.decide(basis))
+
+    def note(self, cut: Cut, basis: Basis, made: Decision) -> None:
+        """Keep what was decided of a cut, once its plan is certified."""
         certificate = certificate_of(basis.model, basis.x, made.plan)
         if certificate.verdict == "failed":
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
@@ -137,7 +154,7 @@ class _Run:
         for phase in phases:
             if self.results.judged(phase):
                 continue
-            self._pause()
+            self.pause()
             model = self._cut(cut, phase)
             training = replace(self.results.training(self._source(cut, phase)), **short)
             self._train(phase, model, training, teacher=self.results.dense)
@@ -145,7 +162,7 @@ class _Run:
 
     def _tune(self, cut: Cut) -> None:
         if not self.folder.has(f"{cut.name}/{WEIGHTS}"):
-            self._pause()
+            self.pause()
             model = self._cut(cut, cut.name)
             self._train(cut.name, model, self.results.training(cut.name), teacher=self.results.dense)
             self.folder.write_tensors(f"{cut.name}/{WEIGHTS}", model.state_dict())
@@ -156,7 +173,7 @@ class _Run:
             self._judge(phase, lambda: self.results.before(cut))
 
     def _artefact(self) -> None:
-        self._pause()
+        self.pause()
         results = self.results
         if Processes.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
             compensations = [done for cut in results.cuts if (done := results.compensation(cut.name))]
@@ -175,7 +192,7 @@ class _Run:
         for one in swept(basis, split, sweep, tuple(found)):
             found.append(one)
             self.results.write_sent(found)
-            self._pause()
+            self.pause()
         self.results.write_sent(found, done=True)
 
     # ------------------------------------------------------------------------------------------------- networks
@@ -204,15 +221,15 @@ class _Run:
         return model
 
     def _refit(self, cut: Cut, phase: str, section: CompensateSection, model: nn.Module, plan: Plan) -> None:
-        self._pause()
+        self.pause()
         self.display.say(f"{phase}: refitting the readers of what left, from {section.samples:,} pictures at most")
         basis = self.results.basis(cut, progress=self.display.counts)
-        done = compensate(basis, section.samples, model, plan)
+        [done] = compensate(basis, section.samples, [(model, plan)])
         self.display.say(f"{phase}: {done.in_short()}")
         self.results.write_compensation(phase, model, done)
 
     def _matched(self, cut: Cut, phase: str, section: MatchSection, model: nn.Module) -> nn.Module:
-        self._pause()
+        self.pause()
         self.display.say(f"{phase}: matching blocks in {section.steps:,} steps")
         told = match(
             self.results.basis(cut), section, model, self._plan_of(cut, phase), self._around(f"{phase}-{MATCHED}")
@@ -277,6 +294,7 @@ class _Run:
         judged, precision = KINDS[self.task.kind].judged, self.recipe.finetune.precision
         return judged(model, self.task, batch=data.batch, precision=precision, workers=data.workers)
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Stop here, if somebody asked to."""
         if self.wish.stop:
             raise Interrupted("stopped between two phases; the same command goes on from there")

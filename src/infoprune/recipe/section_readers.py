@@ -6,11 +6,12 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from infoprune.allocation import solvers
-from infoprune.budgets import budgets
+from infoprune.budgets import Budget, budgets
 from infoprune.compensation.pictures import FEWEST
 from infoprune.data import datasets
 from infoprune.errors import BadRecipe, UnknownName
@@ -88,13 +89,19 @@ def _layer_importance(given: Any, path: str) -> s.LayerImportanceSection:
 
 
 def _budget(given: Any, path: str) -> s.BudgetSection:
-    own, limits = section(s.BudgetSection, given, path, dict.fromkeys(budgets, float | str))
+    told = given if isinstance(given, Mapping) else {}
+    listed = [name for name in budgets if isinstance(told.get(name), list)]
+    kinds = {name: tuple[float | str, ...] if name in listed else float | str for name in budgets}
+    own, limits = section(s.BudgetSection, given, path, kinds)
     found = s.BudgetSection(**own, limits=limits)
     for name, told in limits.items():
         try:
-            budgets[name].parse(told)
+            parsed = [budgets[name].parse(one) for one in (told if name in listed else [told])]
         except ValueError as error:
             raise BadRecipe(f"{path}.{name} is {error}") from error
+        _falling(parsed, given[name], f"{path}.{name}")
+    if len(listed) > 1:
+        raise BadRecipe(f"{path} lists sizes by {' and by '.join(listed)}; list them by one, and limit the other once")
     if bool(limits) == (found.rates is not None):
         have = "both a limit and rates" if limits else "neither a limit nor rates"
         raise BadRecipe(f"{path} has {have}; give e.g. macs: 0.5 for half of the MACs, or rates: 0.5")
@@ -119,6 +126,16 @@ def _budget(given: Any, path: str) -> s.BudgetSection:
     if solver is not None:
         _named(f"{path}.solver", lambda: solvers[solver])
     return found
+
+
+def _falling(parsed: Sequence[Budget], told: Any, path: str) -> None:
+    """One budget, or a list of several that ask for less and less, in one way."""
+    if not parsed:
+        refuse(path, told, "sizes that fall, such as [0.75, 0.5]")
+    amounts = [budget.keep or budget.at_most or 0.0 for budget in parsed]
+    alike = len({budget.keep is None for budget in parsed}) == 1
+    if not alike or any(after >= before for before, after in pairwise(amounts)):
+        refuse(path, told, "sizes that fall, each once, all shares or all amounts, such as [0.75, 0.5]")
 
 
 def _each(shares: float | Mapping[str, float] | None) -> list[float]:

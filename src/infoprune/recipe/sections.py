@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from infoprune.budgets import Budget, budgets
 from infoprune.budgets.latency import Latency
+from infoprune.family import member_name
 from infoprune.finetune import Training
 from infoprune.observe.patches import CELLS
 from infoprune.observe.tasks import Estimate
@@ -82,12 +83,13 @@ class LayerImportanceSection:
 class BudgetSection:
     """`limits`: a share that remains, or an amount, as each budget reads it. Or `rates`: the share that leaves.
 
+    One limit may be a list that falls, such as `macs: [0.75, 0.5]`: a family of networks, each inside the one before.
     `rates` and `floor` are one for all layers, or by the names, subtrees and globs of layers. `rounding` of what rates
     leave is "up" as printed, or "down" as a stock pruner has it. A latency is that of `batch` pictures at once, of one
     unless told. `tied: true` keeps one width in all blocks, globs in those they mean.
     """
 
-    limits: Mapping[str, float | str] = field(default_factory=dict)
+    limits: Mapping[str, float | str | tuple[float | str, ...]] = field(default_factory=dict)
     rates: float | Mapping[str, float] | None = None
     batch: int | None = None
     round_to: int = 1
@@ -100,9 +102,21 @@ class BudgetSection:
 
     @property
     def budgets(self) -> dict[str, Budget]:
-        """Each under the words that name it here, such as "macs 0.5"."""
-        words = {name: told if isinstance(told, str) else f"{told:g}" for name, told in self.limits.items()}
-        return {f"{name} {words[name]}": self._budget(name, told) for name, told in self.limits.items()}
+        """Each under the words that name it here, such as "macs 0.5"; of a family, those of all members."""
+        words = ((name, told, told if isinstance(told, str) else f"{told:g}") for name, told in self._told())
+        return {f"{name} {word}": self._budget(name, told) for name, told, word in words}
+
+    @property
+    def sizes(self) -> dict[str, BudgetSection]:
+        """Of a family the section of each member by its name, largest first; empty where no limit is a list."""
+        listed = next((name for name, told in self.limits.items() if isinstance(told, tuple)), None)
+        told = self.limits[listed] if listed is not None else ()
+        assert isinstance(told, tuple)
+        return {member_name(one): replace(self, limits={**self.limits, listed: one}) for one in told}
+
+    def _told(self) -> Iterator[tuple[str, float | str]]:
+        for name, told in self.limits.items():
+            yield from ((name, one) for one in (told if isinstance(told, tuple) else (told,)))
 
     def _budget(self, name: str, told: float | str) -> Budget:
         found = budgets[name].parse(told)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.errors import BadRecipe
+from infoprune.finetune import Processes
 from infoprune.recipe.display import Display
 from infoprune.recipe.folder import Folder
 from infoprune.recipe.reading import recipe_of, set_in, told_by
@@ -63,7 +64,7 @@ def run_variants(variants: Sequence[Variant], out: Path, display: Display) -> li
         place = out / variant.name
         lender = next((v for v in variants if _same_dense(v.recipe, variant.recipe)), variant)
         if lender is not variant:
-            _lend(out / lender.name, place, variant.recipe)
+            lend(out / lender.name, place, variant.recipe)
         display.say(f"{variant.name}: {place}")
         found.append(Varied(variant.key, variant.value, run(variant.recipe, place, display=display)))
     return found
@@ -75,10 +76,12 @@ def _same_dense(first: Recipe, second: Recipe) -> bool:
     return sections[0] == sections[1]
 
 
-def _lend(lender: Path, place: Path, recipe: Recipe) -> None:
+def lend(lender: Path, place: Path, recipe: Recipe) -> None:
     """The trained dense network, for a run that has none yet."""
-    if (place / DENSE).is_file() or not (lender / DENSE).is_file():
+    if not (lender / DENSE).is_file():
         return
     Folder.opened(place, recipe)
-    shutil.copyfile(lender / DENSE, place / f"{DENSE}.partial")
-    (place / f"{DENSE}.partial").rename(place / DENSE)
+    if Processes.now().first and not (place / DENSE).is_file():
+        shutil.copyfile(lender / DENSE, place / f"{DENSE}.partial")
+        (place / f"{DENSE}.partial").rename(place / DENSE)
+    Processes.now().wait()

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from infoprune.artifact import load, read_config
 from infoprune.artifact.architecture import check_architecture
+from infoprune.artifact.config import Config
 from infoprune.artifact.hub import TIMM_FIELDS
 from infoprune.artifact.layout import WEIGHTS
-from infoprune.artifact.loading import Config, pruned, read_weights
+from infoprune.artifact.loading import pruned, read_weights
 from infoprune.errors import BadArtifact
 
 Timm = Any  # a network with what timm's have: reset_classifier, feature_info, pretrained_cfg

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infoprune.graph import Graph
 from infoprune.layerwise import LayerImportance
 from infoprune.observe import kept_randomness
-from infoprune.planning import Planned, Scored, Terms, decided
+from infoprune.planning import Planned, Scored, Terms, decided, nested
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts.base import BASELINES, Cut, Decision
 from infoprune.recipe.evidence import Evidence
@@ -36,13 +36,24 @@ class Width(Cut):
     budget: BudgetSection
 
     def decide(self, basis: Basis) -> Decision:
+        scored = self._scored(basis)
+        return self._decision(basis, scored, decided(scored))
+
+    def decide_family(self, basis: Basis, sizes: Sequence[BudgetSection]) -> list[Decision]:
+        """A decision for each of these budgets, each network inside the one before."""
+        scored, wanted = self._scored(basis), [[*section.budgets.values()] for section in sizes]
+        own = [replace(scored, terms=replace(scored.terms, budgets=budgets)) for budgets in wanted]
+        return [self._decision(basis, *one) for one in zip(own, nested(scored, wanted), strict=True)]
+
+    def _scored(self, basis: Basis) -> Scored:
         evidence = Evidence(basis)
         terms = Terms(layer_importance=evidence.layers, **options_of(self.budget), **_wanted(self.budget))
-        scored = Scored.of(basis.model, basis.x, evidence.importance, terms)
-        made = decided(scored)
+        return Scored.of(basis.model, basis.x, evidence.importance, terms)
+
+    def _decision(self, basis: Basis, scored: Scored, made: Planned) -> Decision:
         if basis.rehearsal:
             return Decision(made.plan)
-        sites = _changes(made, evidence.layers)
+        sites = _changes(made, scored.terms.layer_importance)
         rivals = {name: self._at_the_same_widths(BASELINES[name](), basis, made.graph, sites) for name in self.rivals}
         return Decision(made.plan, sites, _allocation(made, scored), rivals)
 

@@ -1,0 +1,43 @@
+"""A family beside networks made one by one."""
+
+from __future__ import annotations
+
+from sections.rows import Row, newest, table
+
+KEEPS = (0.75, 0.5, 0.35)
+
+
+def fields() -> dict[str, str]:
+    found = newest("family", ("net", "seed", "round_to", "way", "keep"), net="resnet20")
+    ways: dict[tuple[int, int, str], dict[float, Row]] = {}
+    for row in found:
+        ways.setdefault((row["round_to"], row["seed"], row["way"]), {})[row["keep"]] = row
+    whole = {key: rows for key, rows in ways.items() if len(rows) == len(KEEPS)}
+    header = ("steps", "seed", "made", *(f"{keep:.0%} of the MACs" for keep in KEEPS), "CPU s", "bytes")
+    lines = [(*key, *_cells(rows)) for key, rows in sorted(whole.items())]
+    return {
+        "dense": f"{100 * found[0]['dense']:.1f}",
+        "family": table(header, lines, "rrlrrrrr"),
+        "same": _compared(whole, 1),
+        "differs": _compared(whole, 8),
+    }
+
+
+def _cells(rows: dict[float, Row]) -> list[str]:
+    first = rows[KEEPS[0]]
+    reached = [f"{100 * rows[keep]['accuracy']:.2f}" for keep in KEEPS]
+    return [*reached, f"{first['way_cpu_s']:.1f}", f"{first['file_bytes']:,}"]
+
+
+def _compared(whole: dict[tuple[int, int, str], dict[float, Row]], step: int) -> str:
+    """How often both ways plan what is worth the same, and by how much accuracy differs where they do not."""
+    pairs = [
+        (rows[keep], whole[step, seed, "one by one"][keep])
+        for (steps, seed, way), rows in whole.items()
+        for keep in KEEPS
+        if steps == step and way == "family" and (step, seed, "one by one") in whole
+    ]
+    alike = sum(ours["value"] == alone["value"] for ours, alone in pairs)
+    gaps = [100 * (ours["accuracy"] - alone["accuracy"]) for ours, alone in pairs if ours["value"] != alone["value"]]
+    told = f"plans are worth the same in {alike} of {len(pairs)} cases"
+    return f"{told}; in the others top-1 differs by {', '.join(f'{gap:+.2f}' for gap in gaps)} points" if gaps else told
