@@ -131,3 +131,13 @@ def test_all_is_what_a_person_installs():
     extras = PROJECT["project"]["optional-dependencies"]
     chosen = set(re.fullmatch(r"infoprune\[(.*)\]", extras["all"][0])[1].split(","))
     assert chosen == extras.keys() - {"all", "dev", "test", "docs", "zoo"}
+
+
+def test_the_first_hour_tells_every_extra_and_what_it_brings():
+    page = (ROOT / "docs/first-hour.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", page, re.MULTILINE))
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert rows.keys() == extras.keys() - {"dev", "test", "docs", "zoo"}
+    for extra in rows.keys() - {"all"}:
+        names = [re.match(r"[\w-]+(?:\[(\w+)\])?", needed) for needed in extras[extra]]
+        assert all((name[1] or name[0]) in rows[extra] for name in names), extra
