@@ -69,7 +69,7 @@ def plan(
         utility: p in the sum that is made as large as budgets let it, sum_g w_g (a_g^p - 1)/p over the kept fractions
             a_g of sites that weigh w_g.
         round_to: Channels are kept in multiples of this number.
-        floor: What every site keeps at least: a fraction of its units or, as an int, a number of them.
+        floor: What every site keeps at least: a fraction of its units (0.1 by default) or, as an int, a number of them.
         depth: An `infoprune.DepthPath` drops whole blocks as well, as many as leave the plan worth most.
         ignored_layers: Modules, parameters, names or globs that keep all their outputs.
         num_heads: Heads of layers, where they are not found by themselves; as in torch-pruning.
