@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (
     "torch-pruning==1.6.0", "lightning==2.6.0", "pytorch-lightning==2.6.0",
-    "timm==1.0.12", "transformers==4.46.0", "tokenizers>=0.20,<0.21", "huggingface_hub>=0.24,<1", "accelerate==1.0.1",
+    "timm==1.0.16", "transformers==4.46.0", "tokenizers>=0.20,<0.21", "huggingface_hub>=0.24,<1", "accelerate==1.0.1",
     "openvino==2025.0.0", "requests", "urllib3", "idna", "certifi", "charset_normalizer",
 )  # fmt: skip
 TESTS = tuple(

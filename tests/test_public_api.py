@@ -13,6 +13,9 @@ import infoprune as ip
 from tests.fresh import python
 from tests.public_names import public_names
 from tests.public_signatures import SNAPSHOT, described, in_short
+from tests.taken_arguments import listed, made_by_users, public_functions, taken
+
+MANY = 4  # arguments, from which on each of them is described
 
 
 def test_public_signatures_are_those_of_the_snapshot():
@@ -31,6 +34,35 @@ def test_a_signature_in_short_tells_names_order_and_defaults():
     assert in_short(ip.Plan.from_json) == "(cls, text)"
     assert in_short(ip.errors.Infeasible) == "class"
     assert in_short(3) == "value"
+
+
+CALLED = [(path, value) for path, value in public_functions(public_names()).items() if len(taken(value)) >= MANY]
+
+
+@pytest.mark.parametrize("value", [value for _, value in CALLED], ids=[path for path, _ in CALLED])
+def test_a_function_of_many_arguments_says_of_each_what_it_is(value):
+    assert listed(value) == taken(value)
+
+
+@pytest.mark.parametrize("kind", made_by_users(public_names()), ids=lambda kind: kind.__name__)
+def test_a_class_that_users_make_from_many_arguments_says_of_each_what_it_is(kind):
+    assert len(taken(kind)) < MANY or listed(kind) == taken(kind)
+
+
+def test_a_list_of_arguments_is_read_by_its_names():
+    def call(model, *rest, keep=1.0, **more):
+        """What it does.
+
+        Args:
+            model: The network,
+                which goes on here: and here.
+            keep: A share.
+
+        keep: this is no entry.
+        """
+
+    assert listed(call) == ["model", "keep"]
+    assert taken(call) == ["model", "*rest", "keep", "**more"]
 
 
 def test_pure_packages_offer_their_names():

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infoprune.cli.doctor import NEEDED
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10, where pytest brings the same under its first name
@@ -17,6 +19,15 @@ ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCRIPTS = sorted(path for path in (ROOT / ".ci").iterdir() if path.suffix != ".txt")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NOT_INSTALLED = {"all", "dev", "docs", "zoo", "openvino"}  # by the suite of the oldest releases; nor are tools of tests
+LOWEST = {  # of what the library and its extras need: name -> the release from which on it is supported
+    name: lowest
+    for needs in (
+        PROJECT["project"]["dependencies"],
+        *(n for e, n in PROJECT["project"]["optional-dependencies"].items() if e not in {*NOT_INSTALLED, "test"}),
+    )
+    for name, lowest in (re.match(r"([\w-]+)>=([\d.]+)", needed).groups() for needed in needs)
+}
 
 
 def steps(path):
@@ -75,12 +86,14 @@ def test_scripts_are_bash_without_faults_of_syntax_and_stop_at_the_first_error(p
 
 def test_the_oldest_releases_are_the_lower_bounds():
     pins = dict(line.split("==") for line in (ROOT / ".ci/oldest.txt").read_text().split())
-    for needed in PROJECT["project"]["dependencies"]:
-        name, lowest = re.match(r"([\w-]+)>=([\d.]+)", needed).groups()
-        assert (pins[name] + ".").startswith(lowest + ".") or pins[name] == lowest, (
-            f"{name}: {pins[name]}, not {lowest}"
-        )
-    assert len(pins) == len(PROJECT["project"]["dependencies"])
+    for name, lowest in LOWEST.items():
+        assert (pins[name] + ".").startswith(lowest + "."), f"{name}: {pins[name]}, not {lowest}"
+    assert pins.keys() - LOWEST.keys() == {"pyparsing"}, "of matplotlib's own, which warns of a newer one"
+
+
+def test_the_doctor_asks_for_the_lower_bounds():
+    told = {name: ".".join(map(str, least)) for name, least in NEEDED.items()}
+    assert told == {name: LOWEST[name] for name in told}
 
 
 def test_hooks_before_a_commit_run_what_lint_runs():
@@ -118,3 +131,13 @@ def test_all_is_what_a_person_installs():
     extras = PROJECT["project"]["optional-dependencies"]
     chosen = set(re.fullmatch(r"infoprune\[(.*)\]", extras["all"][0])[1].split(","))
     assert chosen == extras.keys() - {"all", "dev", "test", "docs", "zoo"}
+
+
+def test_the_first_hour_tells_every_extra_and_what_it_brings():
+    page = (ROOT / "docs/first-hour.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", page, re.MULTILINE))
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert rows.keys() == extras.keys() - {"dev", "test", "docs", "zoo"}
+    for extra in rows.keys() - {"all"}:
+        names = [re.match(r"[\w-]+(?:\[(\w+)\])?", needed) for needed in extras[extra]]
+        assert all((name[1] or name[0]) in rows[extra] for name in names), extra

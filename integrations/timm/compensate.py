@@ -25,6 +25,7 @@ dataset = create_dataset("", options.pictures)
 loader = create_loader(
     dataset, batch_size=32, input_size=config["input_size"], mean=config["mean"], std=config["std"],
     interpolation=config["interpolation"], crop_pct=config["crop_pct"], use_prefetcher=False, num_workers=0,
+    persistent_workers=False,
 )  # fmt: skip
 example_inputs = torch.randn(1, *config["input_size"])
 

@@ -63,12 +63,18 @@ class Exported:
 def export(
     model: nn.Module, example_inputs: Any, path: str | os.PathLike[str], *, opset: int | None = None
 ) -> Exported:
-    """Write `model` to `path`: ONNX for `.onnx`, a torch.export program for `.pt2`.
+    """Write `model` as a file that other runtimes read, and check what the file computes.
 
     The batch axis is left free where the model allows it. The file is run (by ONNX Runtime, or torch) on random
     inputs at two batch sizes, and kept only if its outputs are the model's up to 1e-4 of the largest one;
     otherwise ExportFailed says how far off they are and what was at `path` stays. Outputs come flat, in the
     model's order. The model is exported in evaluation mode and left as it was.
+
+    Args:
+        model: The network, pruned or not.
+        example_inputs: What its forward takes.
+        path: Ends in `.onnx` for ONNX or in `.pt2` for a torch.export program.
+        opset: Of ONNX; by default that of the exporter.
     """
     require_model(model)
     require_path(path, "path", "of the file")

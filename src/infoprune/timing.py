@@ -99,8 +99,17 @@ def compare_latency(
 ) -> LatencyComparison:
     """Time both models on the same inputs, in turn and in random order, after warm-up and without gradients.
 
-    Drifts of the machine reach both models of a round alike, so the ratio is known better than either
-    time. Rounds go on until there are `rounds` of them and `seconds` have passed.
+    Drifts of the machine reach both models of a round alike, so the ratio is known better than either time.
+
+    Args:
+        dense: One model.
+        pruned: The other.
+        example_inputs: What both take.
+        keep: A promise to judge: the share of the dense model's time that may be left.
+        at_most: Another promise, in its place: a time such as "8ms"; a bare number means milliseconds.
+        rounds: The fewest rounds; in each of them both models run once.
+        seconds: Rounds go on until this time has passed as well.
+        seed: Of the order within rounds and of the intervals.
     """
     require_model(dense, "dense")
     require_model(pruned, "pruned")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 import runpy
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ from infoprune.artifact import read_config
 
 ROOT = Path(__file__).parent.parent.parent
 SIZE = 32
-HAS_LOCAL_DIR = tuple(int(n) for n in re.findall(r"\d+", timm.__version__)[:3]) >= (1, 0, 16)
 
 
 def picture() -> torch.Tensor:
@@ -76,7 +74,6 @@ def test_the_calls_of_timms_scripts_bring_the_network_back(resnet, arguments):
     assert same(again, model)
 
 
-@pytest.mark.skipif(not HAS_LOCAL_DIR, reason="this timm has no local-dir:")
 def test_timm_finds_an_artefact_as_it_finds_its_own_folders(resnet):
     model, place = resnet
     assert same(timm.create_model(f"local-dir:{place}", pretrained=True, **TRAIN), model)

@@ -26,12 +26,21 @@ def utility_of(kept: Any, p: float) -> Any:
 class Problem:
     """Maximise U_p(a) = sum_g I_g (a_g^p - 1)/p over counts k = a K, while every price_b(k) <= limit_b.
 
-    `weights` I_g >= 0 and `sizes` K_g (units) say what each of the G sites is worth and holds; `costs` and
-    `limits` are the budgets. A site may keep any multiple of its `step` from `floor` up to `ceiling`, and
-    all of its units if the ceiling allows: a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20. An
-    integer `floor` counts units, a float is a fraction of the site; both are at least one unit and are
-    rounded up to the step. `utility` is p: from -64 to 0, where p = 0 means sum_g I_g log a_g, or p = 1.
-    `names` and `resources` name sites and budgets in messages.
+    A site may keep any multiple of its `step` from `floor` up to `ceiling`, and all of its units if the ceiling allows:
+    a site of 20 units with step 8 and floor 1 keeps 8, 16 or 20.
+
+    Args:
+        weights: I_g >= 0, what each of the G sites is worth.
+        sizes: K_g, the units that it holds.
+        costs: The price of each budget as a function of the counts.
+        limits: What each price may be.
+        floor: The fewest units: an integer counts units, a float is a fraction of the site; both are at least one unit
+            and are rounded up to the step.
+        step: Counts are multiples of it.
+        utility: p: from -64 to 0, where p = 0 means sum_g I_g log a_g, or p = 1.
+        ceiling: The most units; all by default.
+        names: Of the sites, for messages.
+        resources: Of the budgets, for messages.
 
     >>> macs = Posynomial.quadratic([[0, 9], [0, 0]], [27, 10])
     >>> problem = Problem(weights=[1, 2], sizes=[16, 32], costs=[macs], limits=[2000], floor=0.1, step=4)

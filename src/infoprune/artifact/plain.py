@@ -37,14 +37,16 @@ def save_plain(
     A network of timm becomes a `config.json` with arguments of its builder, for `timm.create_model("local-dir:...",
     pretrained=True)`; one of transformers a config of the dense network's class with other numbers, for
     `from_pretrained`. Both say one width for all blocks: plan with `tied=True`. Whole blocks that left are left out and
-    the others renumbered. `plan` are the plans that made the model, as for `save`. What was written is built again
-    first, and has to give the same outputs.
+    the others renumbered. What was written is built again first, and has to give the same outputs. Raises NotPlain, and
+    writes nothing, where the library has no words for the network.
 
-    `max_shard_size` ("5GB") divides the weights of transformers into files. With `per_layer` widths that differ are
-    recorded as transformers' `per_layer_config`: its configs read them, but no class of it builds from them today, so
-    that of such a network shapes are compared and outputs are not.
-
-    Raises NotPlain where the library has no words for the network, and nothing is written.
+    Args:
+        directory: Where to write.
+        model: The network after `prune_`.
+        plan: The plan or plans that made it, as for `save`.
+        max_shard_size: Such as "5GB"; divides the weights of a network of transformers into files of that size.
+        per_layer: Record widths that differ as transformers' `per_layer_config`. Its configs read them, but no class of
+            it builds from them today, so that of such a network shapes are compared and outputs are not.
     """
     require_path(directory, "directory", "that the network is to have")
     require_model(model)

@@ -41,14 +41,7 @@ def save(
     example_inputs: Any = None,
     compensation: Compensation | Sequence[Compensation] | None = None,
 ) -> Path:
-    """Write the pruned `model` and the plan (or plans, in the order in which they were applied) that made it.
-
-    In place of a plan, `from_pruner` takes the stock torch-pruning pruner whose steps made the model. `factory` then
-    builds the dense network, to be compared with what the pruner remembers, where no registry does, and
-    `example_inputs` are what the model takes, where the pruner's own are not to be had any more.
-
-    `compensation` is what `compensate_` returned, once or for each plan: the artefact tells what was refitted beside
-    what surgery did. Of this very object it is known; a copy or a loaded model needs it.
+    """Write the pruned `model` and the plan (or plans) that made it; return the directory.
 
     A family brings its plans and compensations, and becomes one artefact in which a tensor is kept once for all members
     of which it is a slice; `load(directory, member=...)` brings one of them back.
@@ -57,7 +50,17 @@ def save(
     Plans that are not what made the model are refused before anything is written.
     Models that timm, torchvision or `infoprune.models` build by name are found again by `load(directory)`; for any
     other class, `load(directory, factory=...)` takes the function that builds the dense model, and
-    `read_config(directory).architecture.call(directory)` tells which. Returns the directory.
+    `read_config(directory).architecture.call(directory)` tells which.
+
+    Args:
+        directory: Where to write; a new folder, or one that holds an artefact.
+        model: The network after `prune_`.
+        plan: What made it: a plan, or several in the order in which they were applied.
+        from_pruner: In place of a plan, the stock torch-pruning pruner whose steps made the model.
+        factory: Builds the dense network, to be compared with what the pruner remembers, where no registry does.
+        example_inputs: What the model takes, where the pruner's own inputs are not to be had any more.
+        compensation: What `compensate_` returned, once or for each plan: the artefact tells what was refitted beside
+            what surgery did. Of this very object it is known; a copy or a loaded model needs it.
     """
     require_path(directory, "directory", "that the artefact is to have")
     if isinstance(model, Family):

@@ -24,11 +24,17 @@ BITS_A_VALUE = 8
 @budgets.register("bits")
 @dataclass(frozen=True, kw_only=True)
 class Bits(Counted):
-    """Bits per image that the features of the layer `at` take as 8-bit levels, before anything compresses them.
+    """Bits per image that the features of a layer take as 8-bit levels, before anything compresses them.
 
-    In `ip.plan` it prices channels: 8 H W for each feature that the edge still computes, exact for every choice. What
-    a codec makes of them depends on the pictures, so that `ip.split.select_for_rate` measures it: there `at_most` are
-    bits of real streams, `keep` is a share of the same 8-bit price, and `at` is not needed.
+    In `ip.plan` it prices channels: 8 H W for each feature that the edge still computes, exact for every choice. What a
+    codec makes of them depends on the pictures, so that `ip.split.select_for_rate` measures it: there `at_most` are
+    bits of real streams, and `keep` is a share of the same 8-bit price.
+
+    Args:
+        keep: The share of the dense network's bits that may be left.
+        at_most: The most bits, in place of a share.
+        refine: Plan again until what was built meets the budget, as in `budgets.latency`; the price here is exact.
+        at: Name of the layer; `select_for_rate` needs none.
     """
 
     resource: ClassVar[str] = "bits"

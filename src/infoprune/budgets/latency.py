@@ -70,12 +70,19 @@ def latency(
 ) -> Latency:
     """Predicted median time of one forward pass here and now, in microseconds.
 
-    `at_most` is "8ms", "1.5s" or "800us"; a bare number means milliseconds. `device` is where the model
-    is unless given, `batch` that of the example inputs. The first use measures for some seconds to a
-    minute; results are kept under `$XDG_CACHE_HOME/infoprune/latency` by a hash of layer shapes, threads,
-    processor and torch version. Kernels prefer multiples of 8 or 16 channels, which no smooth price
-    shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`. With `refine`
-    planning does that itself, and plans again with a smaller limit until what was built is measured to meet it.
+    The first use measures for some seconds to a minute; results are kept under `$XDG_CACHE_HOME/infoprune/latency` by a
+    hash of layer shapes, threads, processor and torch version. Kernels prefer multiples of 8 or 16 channels, which no
+    smooth price shows: plan with `round_to=8`, and check the built model with `infoprune.compare_latency`.
+
+    Args:
+        *unnamed: Refused; say `keep=` or `at_most=`.
+        keep: The share of the dense network's time that may be left.
+        at_most: The longest time: "8ms", "1.5s" or "800us"; a bare number means milliseconds.
+        device: Where to measure; by default where the model is.
+        batch: Samples in a batch; by default those of the example inputs.
+        refine: Build what was planned, measure it, and plan again with a smaller limit until it is measured to meet
+            this one.
+        progress: Show how far measuring has come.
     """
     if unnamed:
         refuse_unnamed(Latency.resource, *unnamed)

@@ -12,12 +12,12 @@ NEEDED = {
     "torch": (2, 6),
     "torchvision": (0, 21),
     "torch-pruning": (1, 6),
-    "timm": (1, 0),
-    "cvxpy": (1, 5),
-    "scipy": (1, 11),
+    "timm": (1, 0, 16),
+    "cvxpy": (1, 6),
+    "scipy": (1, 13),
     "numpy": (1, 26),
     "scikit-learn": (1, 4),
-    "safetensors": (0, 4),
+    "safetensors": (0, 4, 3),
 }
 OPTIONAL = {
     "matplotlib": "report", "av": "hevc", "onnxruntime": "export", "pycocotools": "coco", "tensorboard": "tensorboard",

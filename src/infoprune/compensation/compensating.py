@@ -42,19 +42,26 @@ def compensate_(
 ) -> Compensation:
     """Let what stayed in `pruned` say what left told its readers in `dense`; in place, all of it or nothing.
 
-    `pruned` is `dense` after `prune_`, `loader` gives what both take (labels are not read); `plan` is what it went
-    through, one plan or several in their order, where `prune_` was not called on this very object. On seven eighths of
-    the samples every layer that lost inputs is refitted in closed form, without a gradient, one after the other: each
-    is to answer as in the dense network given what the layers before it, refitted already, feed it. Then batch norms
-    move their statistics as far as what they see has moved. On the last eighth a reader whose error does not fall
-    keeps its plain slice, and each of the two steps stays only where the network's outputs come closer to the dense
-    ones.
+    On seven eighths of the samples every layer that lost inputs is refitted in closed form, without a gradient, one
+    after the other: each is to answer as in the dense network given what the layers before it, refitted already, feed
+    it. Then batch norms move their statistics as far as what they see has moved. On the last eighth a reader whose
+    error does not fall keeps its plain slice, and each of the two steps stays only where the network's outputs come
+    closer to the dense ones.
 
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
-    were, and so is `pruned` if anything fails. Of what both networks hold of `samples` samples in the midst of a
-    forward pass, 1 GiB stays in memory and the rest in a temporary file. The loader is read several times; one that can
-    be read once, an iterator, is held in memory. Under `torchrun` every process reads `samples` of its own, sums are
-    taken over all processes, and all end with the same weights.
+    were, and so is `pruned` if anything fails. Of what both networks hold of the samples in the midst of a forward
+    pass, 1 GiB stays in memory and the rest in a temporary file. Under `torchrun` every process reads `samples` of its
+    own, sums are taken over all processes, and all end with the same weights.
+
+    Args:
+        pruned: What `prune_` made of a copy of `dense`; its weights change.
+        dense: The network before surgery.
+        loader: Gives what both take; labels are not read. It is read several times; one that can be read once, an
+            iterator, is held in memory.
+        samples: How many samples are read at most.
+        progress: Show how far it has come.
+        plan: What `pruned` went through, one plan or several in their order, where `prune_` was not called on this very
+            object.
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")

@@ -30,8 +30,14 @@ def relative_(
 
     With s^2 = var seen / var seen by the dense network, var <- s^2 dense var and mean <- mean seen + s (dense mean -
     mean seen by dense), measured on the same images while both networks run side by side. The identity on the dense
-    network itself, whatever the images, unlike `reestimate_`. `kept` says which of the dense norm's channels this one
-    has, by the norm's name (all of them by default). Both models run in evaluation mode; modes are restored.
+    network itself, whatever the images, unlike `reestimate_`. Both models run in evaluation mode; modes are restored.
+
+    Args:
+        model: The pruned network; statistics of its batch norms change.
+        dense: The network before surgery.
+        images: Batches that both take.
+        kept: By a norm's name, which of the dense norm's channels this one has; all of them by default.
+        forward: Runs a network on a batch; by default it is called with the batch.
     """
     ours, theirs = tracking_norms(model), tracking_norms(dense)
     pairs = {name: (norm, theirs[name]) for name, norm in ours.items() if name in theirs}

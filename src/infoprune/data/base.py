@@ -71,7 +71,15 @@ class Facts:
         return 3, self.height(size), self.wide * self.height(size)
 
     def task(self, name: str, train: Examples, held_out: Examples, size: int | None, classes: int = 0) -> Task:
-        """Its halves as a task; `classes` as the files have them, where they decide."""
+        """Its halves as a task.
+
+        Args:
+            name: Of the data set.
+            train: Examples to learn from.
+            held_out: Examples to be judged by.
+            size: Height and width of the pictures; by default that of these facts.
+            classes: As many as the files have, where they decide.
+        """
         return Task(name, train, held_out, classes or self.classes or 0, self.shape(size), self.kind)
 
 

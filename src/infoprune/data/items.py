@@ -88,7 +88,15 @@ class Items(Examples):
 
 
 def examples_of(source: Any, *, view: View, size: int, augment: bool = False, seed: int = 0) -> Examples:
-    """A data set, a loader of one, or batches (which are read once and kept) as examples."""
+    """A data set, a loader of one, or batches (which are read once and kept) as examples.
+
+    Args:
+        source: A torch Dataset, a DataLoader, batches of (x, y), or Examples, which are given back.
+        view: How pictures become tensors.
+        size: Height and width that they are given.
+        augment: Also crop and mirror them at random, as for training.
+        seed: Of what is drawn at random.
+    """
     if isinstance(source, Examples):
         return source
     collate = None

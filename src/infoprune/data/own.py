@@ -30,9 +30,18 @@ def own_task(
 ) -> Task:
     """What `name` in the file gives, as a task.
 
-    It is called with what it takes of root, size and seed, and with its options. Where it takes `train` or `split`,
-    as torchvision's data sets do, it is called for both halves. It may also give a pair of halves, a Task, or one data
+    It is called with what it takes of root, size and seed, and with its options. Where it takes `train` or `split`, as
+    torchvision's data sets do, it is called for both halves. It may also give a pair of halves, a Task, or one data
     set, of which every fifth example is then held out. Halves are data sets, loaders, or batches of (x, y).
+
+    Args:
+        file: A Python file, which is run.
+        name: A function, a class, or data that it defines.
+        root: Where the data lie, for a function that takes `root`.
+        size: Height and width of the pictures.
+        seed: For a function that takes it, and of what is drawn at random.
+        view: How pictures become tensors; by default as networks trained on ImageNet want them.
+        options: Further arguments of the function.
     """
     make, where = named_in(file, name), f"{file.name}:{name}"
     given = {"root": root, "size": size, "seed": seed}

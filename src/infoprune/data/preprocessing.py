@@ -14,7 +14,15 @@ WAYS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamm
 
 @dataclass(frozen=True)
 class View:
-    """Normalised by `mean` and `std`; evaluation sees the share `crop` of the short side, `size` x `size` if known."""
+    """How a picture becomes a tensor.
+
+    Args:
+        size: Height and width of the tensor; None where they are not said.
+        mean: Taken off each channel.
+        std: What it is divided by then.
+        crop: The share of the short side that evaluation sees.
+        interpolation: "bilinear", "bicubic", "nearest", "lanczos", "box" or "hamming".
+    """
 
     size: int | None = None
     mean: tuple[float, ...] = MEAN

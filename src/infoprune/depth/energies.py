@@ -62,15 +62,24 @@ def unit_energies(
 ) -> UnitEnergies:
     """The energy dependence D(T_l, Y) of every skip unit's branch on integer labels, in one pass.
 
-    `loader` gives (inputs, labels). A uniform sample of at most `samples` feature maps a unit is kept,
-    flattened and, above `width` numbers, sketched: each number of the map gets a random sign and one of `width`
-    sums, from `seed`. Memory is units x samples x width numbers, however long the pass. A squared distance then
-    has a relative standard error of at most sqrt(2 / width), 3 %, whatever the maps look like; energies were off by
-    2 % on average and 5 % at most over the units of a ResNet-56 (4 % and 12 % with a width of 512). Clusters of
-    close energies may so have other heads; `width=float("inf")` keeps whole maps.
+    A uniform sample of feature maps is kept, flattened and, where they are long, sketched: each number of the map gets
+    a random sign and one of `width` sums. Memory is units x samples x width numbers, however long the pass. A squared
+    distance then has a relative standard error of at most sqrt(2 / width), 3 %, whatever the maps look like; energies
+    were off by 2 % on average and 5 % at most over the units of a ResNet-56 (4 % and 12 % with a width of 512).
+    Clusters of close energies may so have other heads.
 
     The model runs in evaluation mode without gradients; modes, statistics, hooks and random states are afterwards
     what they were.
+
+    Args:
+        model: The network.
+        loader: Gives (inputs, labels).
+        example_inputs: What its forward takes; units are found with it.
+        samples: The most feature maps of a unit that are kept.
+        width: Numbers to which a longer map is sketched; `float("inf")` keeps whole maps.
+        correlations: Take distance correlations too, which the strategy "greedy" reads.
+        seed: Of the sample and the sketch.
+        progress: Show how far it has come.
     """
     how: Any = {"samples": samples, "width": width, "seed": seed, "progress": progress}
     return _energies(branch_samples(model, loader, example_inputs, **how), correlations)

@@ -36,10 +36,7 @@ def plan_depth(
 ) -> Plan:
     """Decide which skip units stay, by how much their branches depend on the labels; the others leave whole.
 
-    `seen` maps units to energies, or to (energy, standard error): see `unit_energies`. Give one of `clusters`
-    (K, of each of which one unit stays), `keep_units`, which means the same number, or `budgets`, for the
-    largest number of units that meets them all; for a latency budget reduced copies are timed in turn with
-    the model, which takes some seconds each. Strategies:
+    Give one of `clusters`, `keep_units` and `budgets`. Nothing is changed in the model. Strategies:
 
     - "clusters": optimal k-means on the energies; in each cluster the unit with the largest stays, as the
       paper's text says.
@@ -50,7 +47,16 @@ def plan_depth(
       maximised one unit at a time; both are distance correlations, from `unit_energies(...,
       correlations=True)`.
 
-    Nothing is changed in the model.
+    Args:
+        model: The network.
+        example_inputs: What its forward takes.
+        seen: Energies of units, or (energy, standard error): see `unit_energies`.
+        clusters: K, the number of clusters, of each of which one unit stays.
+        keep_units: How many units stay; the same number by another name.
+        budgets: As many units stay as meet them all. For a latency budget reduced copies are timed in turn with the
+            model, which takes some seconds each.
+        strategy: Which units stay, as above.
+        seed: Of "random".
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
     wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
@@ -82,12 +88,19 @@ def stages(
 ) -> Iterator[Plan]:
     """Algorithm 1, plan after plan: apply each with `prune_` and train before asking for the next.
 
-    `see` gives the energies of the model as it is then; `clusters` holds K^t, falling. A K^t that the model
-    has reached already is passed over, so the same call goes on with a model that was saved between two
-    stages.
+    A number of units that the model has reached already is passed over, so the same call goes on with a model that was
+    saved between two stages.
 
         for plan in stages(model, x, lambda model: unit_energies(model, loader, x), clusters=[20, 15, 10]):
             prune_(model, x, plan)  # then train
+
+    Args:
+        model: The network, which is pruned and trained between two plans.
+        example_inputs: What its forward takes.
+        see: Gives the energies of the model as it is then.
+        clusters: K^t, the numbers of units that stay, falling.
+        strategy: As in `plan_depth`.
+        seed: As in `plan_depth`.
     """
     if any(later >= earlier for earlier, later in pairwise(clusters)):
         raise ValueError(f"clusters is {list(clusters)}; every stage must keep fewer units than the one before")

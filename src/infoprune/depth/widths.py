@@ -63,7 +63,14 @@ class DepthAndWidth:
 class DepthPath:
     """`ip.plan(..., depth=DepthPath(seen), budgets=[...])`: blocks leave along one path, channels share the rest.
 
-    The fields are those of `plan_depth_and_width`, which also tells what each depth was worth.
+    `plan_depth_and_width` also tells what each depth was worth.
+
+    Args:
+        seen: The energy of every skip unit, from `unit_energies`; says which blocks leave first.
+        depths: Numbers of units that stay; by default up to five, evenly from all to half of them.
+        probe: What a pruned model is worth, as in `plan_depth_and_width`.
+        strategy: How the path takes away one unit at a time, as in `plan_depth_and_width`.
+        seed: Of the strategy.
     """
 
     seen: Mapping[str, Energy]
@@ -73,6 +80,14 @@ class DepthPath:
     seed: int = 0
 
     def plan(self, model: nn.Module, example_inputs: Any, importance: ScoreGroup, **options: Any) -> Plan:
+        """The plan of blocks and channels that is worth most under the budgets; `plan(depth=...)` asks for it.
+
+        Args:
+            model: The network.
+            example_inputs: What its forward takes.
+            importance: Ranks the channels of a site.
+            **options: Further arguments of `plan_depth_and_width`.
+        """
         choice = {"depths": self.depths, "probe": self.probe, "strategy": self.strategy, "seed": self.seed}
         return plan_depth_and_width(model, example_inputs, importance, self.seen, **choice, **options).plan
 
@@ -95,17 +110,23 @@ def plan_depth_and_width(
 ) -> DepthAndWidth:
     """Drop blocks along one nested path, give each depth the widths that the budgets leave it; keep the best.
 
-    - `importance`: any torch-pruning importance, ours or the host's; ranks the channels of a site.
-    - `seen`: the energy of every skip unit, from `unit_energies`; says which blocks leave first.
-    - `budgets`: one or several, all of which every depth meets; prices are those of the dense and the planned model.
-    - `depths`: numbers of units that stay; by default up to five, evenly from all to half of them.
-    - `probe`: what the pruned model is worth, say its accuracy once its norms are estimated again. It gets a copy,
-      which it may train. Without it depths are compared by the utility of all sites of the dense model, where a site
-      that left with its block counts as one kept at `floor`.
-    - `strategy`: how the path takes away one unit at a time; "clusters": the one that K = |S| - 1 clusters of the
-      remaining energies merge. `seed` is theirs.
-    - `layer_importance`: site -> weight; asked once, about the dense model.
-    - `utility`, `floor` and further `options`: as in `plan`.
+    Args:
+        model: The network.
+        example_inputs: What its forward takes.
+        importance: Any torch-pruning importance, ours or the host's; ranks the channels of a site.
+        seen: The energy of every skip unit, from `unit_energies`; says which blocks leave first.
+        budgets: One or several, all of which every depth meets; prices are those of the dense and the planned model.
+        depths: Numbers of units that stay; by default up to five, evenly from all to half of them.
+        probe: What the pruned model is worth, say its accuracy once its norms are estimated again. It gets a copy,
+            which it may train. Without it depths are compared by the utility of all sites of the dense model, where a
+            site that left with its block counts as one kept at `floor`.
+        seed: Of the strategy.
+        strategy: How the path takes away one unit at a time; "clusters": the one that K = |S| - 1 clusters of the
+            remaining energies merge.
+        layer_importance: Weights of sites by name; asked once, about the dense model.
+        utility: As in `plan`.
+        floor: As in `plan`.
+        **options: Further arguments of `plan`.
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
     check_floor(floor := by_name(model, floor, "floor"))

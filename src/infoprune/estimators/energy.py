@@ -51,9 +51,14 @@ def coefficient(across: Tensor, within_x: Tensor, within_y: Tensor) -> Tensor:
 def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False, statistic: Statistic = energy) -> Tensor:
     """Squared energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| of two samples.
 
-    Samples are *batch x n x d and *batch x m x d. Zero when both hold the same points, never negative, in the
-    units of `x` (eq. 4; Székely & Rizzo 2013). Biased up by E|X - X'| / n + E|Y - Y'| / m; `unbiased` removes
-    that and may be negative. `statistic=coefficient` gives the share in [0, 1].
+    Zero when both hold the same points, never negative, in the units of `x` (eq. 4; Székely & Rizzo 2013). Biased up by
+    E|X - X'| / n + E|Y - Y'| / m.
+
+    Args:
+        x: *batch x n x d.
+        y: *batch x m x d.
+        unbiased: Take the bias off; the distance may then be negative.
+        statistic: `energy`; or `coefficient` for the share in [0, 1].
 
     >>> energy_distance(torch.tensor([[0.0]]), torch.tensor([[3.0]]))
     tensor(6.)
@@ -180,9 +185,15 @@ def _strip(x: Tensor, squares: Tensor, rows: slice) -> Tensor:
 def pairwise_energy(
     features: Tensor, labels: Tensor, *, unbiased: bool = False, statistic: Statistic = energy
 ) -> Tensor:
-    """The energy between every two of p classes, for features *batch x n x d; *batch x p x p.
+    """The energy between every two of p classes; *batch x p x p.
 
-    The diagonal is zero. With `unbiased`, rows and columns of classes with a single sample are NaN.
+    The diagonal is zero.
+
+    Args:
+        features: *batch x n x d.
+        labels: n integers.
+        unbiased: Take the bias off; rows and columns of classes with a single sample are then NaN.
+        statistic: `energy`; or `coefficient` for the share in [0, 1].
 
     >>> pairwise_energy(torch.tensor([[0.0], [0.0], [3.0]]), torch.tensor([0, 0, 1]))
     tensor([[0., 6.],
@@ -196,10 +207,15 @@ def energy_dependence(
 ) -> Tensor:
     """max over classes i, j of the energy between features of class i and of class j: definition 2; *batch.
 
-    Features are *batch x n x d (flatten maps first), `labels` n integers. In the units of the features, so
-    comparable between units of a network only if their features have the same scale; `statistic=coefficient`
-    is a number in [0, 1] without units, whose maximum may sit at another pair of classes. A maximum of noisy
-    values is biased up, `unbiased` or not, and more so for many classes with few samples.
+    In the units of the features, so comparable between units of a network only if their features have the same scale. A
+    maximum of noisy values is biased up, `unbiased` or not, and more so for many classes with few samples.
+
+    Args:
+        features: *batch x n x d; flatten maps first.
+        labels: n integers.
+        unbiased: Take each energy without its bias.
+        statistic: `energy`; or `coefficient` for a number in [0, 1] without units, whose maximum may sit at another
+            pair of classes.
 
     >>> energy_dependence(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 1, 2]))
     tensor(10., dtype=torch.float64)
@@ -214,6 +230,12 @@ def dependence_estimate(
 
     The error is that of the winning pair; it does not cover which pair wins. NaN if a class of that pair has
     too few samples to leave one out.
+
+    Args:
+        features: n x d; flatten maps first.
+        labels: n integers.
+        unbiased: As in `energy_dependence`.
+        statistic: `energy`, or `coefficient` for the share in [0, 1].
     """
     pairs = class_pairs(features, labels)
     value, first, second = _largest(_pairwise(pairs, unbiased, statistic))

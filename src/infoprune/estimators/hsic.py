@@ -141,11 +141,16 @@ def hsic(k: Tensor, l: Tensor, *, unbiased: bool = False) -> Tensor:  # noqa: E7
 def nhsic(x: Tensor, y: Tensor, *, unbiased: bool = False, gram: Gram = linear_gram) -> Tensor:
     """HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) of samples *batch x n x d and *batch x n x e: eq. 8; no units.
 
-    In [0, 1] and one for a scaled, shifted or rotated copy (linear kernel). Biased upwards for small n, up to
-    one for independent samples when n is far below d; `unbiased` takes each HSIC without bias, so that
-    independent samples score zero on average (the ratio keeps a bias of O(1/n)) and a value may be below
-    zero. `gram` is `linear_gram` or `gaussian_gram`, or `functools.partial(gaussian_gram, bandwidth=...)`.
-    Flatten feature maps with `.flatten(1)` first. Kornblith et al. (2019) call it centred kernel alignment.
+    In [0, 1] and one for a scaled, shifted or rotated copy (linear kernel). Biased upwards for small n, up to one for
+    independent samples when n is far below d. Flatten feature maps with `.flatten(1)` first. Kornblith et al. (2019)
+    call it centred kernel alignment.
+
+    Args:
+        x: *batch x n x d.
+        y: *batch x n x e.
+        unbiased: Take each HSIC without bias, so that independent samples score zero on average (the ratio keeps a bias
+            of O(1/n)) and a value may be below zero.
+        gram: `linear_gram` or `gaussian_gram`, or `functools.partial(gaussian_gram, bandwidth=...)`.
 
     >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [4.0, 4.0], [1.0, 3.0]])
     >>> nhsic(x, 3 * x.flip(1) + 1)

@@ -47,6 +47,12 @@ def token_importance(tokens: Tensor, *, kernels: int, prefix: int = 0, sigma: fl
 
     Norm is min-max over the tokens of an image, small where they differ by no more than rounding and zero for equal
     tokens. One product of every token with itself serves both terms, constants and units cancel in Norm.
+
+    Args:
+        tokens: *batch x n x d.
+        kernels: Into how many parts of one length a token is divided; the entropy of a token is over these parts.
+        prefix: How many tokens come first that stand for no patch, such as the class token.
+        sigma: The share of capacity.
     """
     parts, sims = _squares_and_sims(tokens, kernels)
     squares = parts.sum(-2)[..., prefix:]

@@ -46,6 +46,7 @@ def token_layout(model: nn.Module) -> TokenLayout:
     size: tuple[int, int] | None = vit.patch_embed.img_size
     if size is None or vit.patch_embed.num_patches is None:
         raise Untraceable(f"{name or type(model).__name__} was built without an image size; build it with img_size=")
+    channels = next(m.in_channels for m in vit.patch_embed.modules() if isinstance(m, nn.Conv2d))
     return TokenLayout(
         name,
         tuple(f"{inside}blocks.{child}" for child, _ in vit.blocks.named_children()),
@@ -54,6 +55,6 @@ def token_layout(model: nn.Module) -> TokenLayout:
         vit.patch_embed.num_patches,
         vit.pos_embed.shape[-1] if vit.pos_embed is not None else vit.embed_dim,
         next((m.num_heads for m in vit.blocks.modules() if isinstance(m, Attention)), 1),
-        (vit.in_chans, size[0], size[1]),
+        (channels, size[0], size[1]),
         f"{inside}patch_embed.proj.weight",
     )

@@ -47,9 +47,18 @@ def train(
     """Train `model` in place on `examples`, going on from the newest checkpoint if there is one.
 
     The same arguments give bitwise the same weights on the same CPU and number of threads, however often the process
-    was killed in between. `teacher`, usually the dense model, gives answers to learn from, weighted by
-    `training.distill`. `goal` is what to learn, by default the names of classes. Under torchrun processes share each
-    batch.
+    was killed in between. Under torchrun processes share each batch.
+
+    Args:
+        model: The network; its weights change.
+        examples: What to learn from.
+        training: How: epochs, rates, augmentations.
+        batch: Examples in a step, over all processes.
+        seed: Of the order of the examples and of mixing.
+        classes: How many there are; mixup and cutmix need it.
+        teacher: Usually the dense model; gives answers to learn from, weighted by `training.distill`.
+        goal: What to learn; by default the names of classes.
+        around: Where checkpoints go, who is told, and who may stop it.
     """
     around, goal = around or Surroundings(), goal or Naming()
     processes = Processes.now()

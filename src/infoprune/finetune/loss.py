@@ -23,7 +23,15 @@ class Goal(ABC):
 
     @abstractmethod
     def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
-        """The loss of one batch; `dense` is what the dense model answers, None where it is not asked."""
+        """The loss of one batch.
+
+        Args:
+            forward: The network as a function.
+            images: What it takes.
+            targets: What it should answer, as the data have it.
+            dense: What the dense model answers, None where it is not asked.
+            training: The settings, such as `label_smoothing` and `distill`.
+        """
 
 
 @dataclass(frozen=True)

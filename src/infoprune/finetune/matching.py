@@ -78,12 +78,22 @@ def match_(
     """Train what leaves every block of `pruned` to be what stayed of it in `dense`; in place, all of it or nothing.
 
     The loss is the mean over blocks, and the network's own outputs, of squared errors over variance; its gradient goes
-    through the whole network. Adam takes `steps` steps, `batch` samples each, of the first `samples` of the loader,
-    which are held in memory and whose labels are not read; norms keep their statistics. An eighth of them is held out,
-    and the new weights stand only where the outputs come closer to the dense ones there. Do it after `compensate_`,
-    before training.
+    through the whole network. Norms keep their statistics. An eighth of the samples is held out, and the new weights
+    stand only where the outputs come closer to the dense ones there. Do it after `compensate_`, before training.
 
-    With `around.checkpoints` an interrupted call goes on where it was, and ends with bitwise the same weights.
+    Args:
+        pruned: What `prune_` made of a copy of `dense`; its weights change.
+        dense: The network before surgery.
+        loader: Gives what both take; labels are not read.
+        steps: How many steps Adam takes.
+        lr: Its rate.
+        batch: Samples in a step.
+        samples: How many samples of the loader are read at most, and held in memory.
+        seed: Of the order of the samples.
+        progress: Show how far it has come.
+        plan: What `pruned` went through, where `prune_` was not called on this very object.
+        around: Where checkpoints go, so that an interrupted call goes on where it was and ends with bitwise the same
+            weights; and who is told.
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")

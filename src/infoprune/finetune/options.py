@@ -14,19 +14,36 @@ Norms = Literal["auto", "moving", "frozen"]
 
 @dataclass(frozen=True)
 class Training:
-    """Options of `train`. `lr` is the peak; it belongs to the whole batch, however many processes share it.
+    """Options of `train`.
 
-    `distill` is the share of the loss that comes from the dense model's answers, softened by `temperature`.
-    `norms` says whether the statistics of batch norms move with the pictures or are frozen as they are; auto freezes
-    them where a copy of the dense model, renewed on these pictures, no longer agrees with it. Where they move,
-    `reestimate` pictures renew them before the first step. With `probe`, each of `lr`, a third and a tenth of it is
-    first tried for that share of the epochs, and the best is kept.
-    `minutes` bounds the time of training, interruptions left out; the schedule is then cut short. A checkpoint is
-    written every `save_seconds`.
-    `precision` auto is bf16 where the device computes in it natively, otherwise fp32; `channels_last` auto is true
-    unless torch's kernels for narrow layers are unsafe. `shard` spreads weights and optimizer over processes (FSDP2)
-    for models that don't fit on one. `nesterov` looks ahead along SGD's momentum, where there is any; papers often
-    don't.
+    Args:
+        epochs: How often every example is seen; may be a fraction.
+        optimizer: "sgd" or "adamw".
+        lr: The peak; it belongs to the whole batch, however many processes share it.
+        momentum: Of SGD.
+        nesterov: Look ahead along SGD's momentum, where there is any; papers often don't.
+        weight_decay: Of weights.
+        schedule: How the rate falls from its peak: "cosine" or "one_cycle"; "constant" stays there.
+        warmup_epochs: Epochs in which it rises to it.
+        label_smoothing: The share of a label that all classes get alike.
+        mixup: timm's alpha: pictures and their labels are mixed; 0 mixes none.
+        cutmix: timm's alpha: parts of other pictures are set into them; 0 for none.
+        clip_norm: The largest norm of a gradient; no limit by default.
+        ema: Decay of an average of the weights, which is what remains in the end; no average by default.
+        distill: The share of the loss that comes from the dense model's answers.
+        temperature: Softens these answers.
+        precision: "fp32", "bf16" or "fp16"; "auto" is bf16 where the device computes in it natively, otherwise fp32.
+        channels_last: Memory layout of pictures and weights; "auto" is true unless torch's kernels for narrow layers
+            are unsafe.
+        compile: Train what `torch.compile` makes of the model.
+        shard: Spread weights and optimizer over processes (FSDP2), for models that don't fit on one.
+        norms: Whether the statistics of batch norms move with the pictures or are frozen as they are; "auto" freezes
+            them where a copy of the dense model, renewed on these pictures, no longer agrees with it.
+        reestimate: Pictures that renew the statistics before the first step, where they move.
+        probe: The share of the epochs for which each of `lr`, a third and a tenth of it is first tried; the best is
+            kept. 0 tries none.
+        minutes: The most time of training, interruptions left out; the schedule is then cut short.
+        save_seconds: How often a checkpoint is written.
     """
 
     epochs: float = 10.0

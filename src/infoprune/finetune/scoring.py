@@ -19,6 +19,13 @@ def hits(
     """One entry an example: whether the model names its label, or one of them where several are right (n x k).
 
     Processes share the examples; all get all entries.
+
+    Args:
+        model: The network.
+        examples: What it is asked about, with labels.
+        batch: Examples in a batch.
+        precision: "fp32", or that of an autocast.
+        workers: Processes that prepare examples; none by default.
     """
     us, device = Processes.now(), next(model.parameters()).device
     found: dict[int, list[bool]] = {}

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.detectors import settled
+from infoprune.graph.rules.base import newer
 
 aten = torch.ops.aten
 
@@ -81,7 +82,7 @@ formulas: dict[object, Callable[[tuple, Any], int]] = {
     aten.bmm: _product(0, 1),
     aten.addmm: _product(1, 1),
     aten.baddbmm: _product(1, 1),
-    aten._grouped_mm: _product(0, 1),
+    newer("_grouped_mm"): _product(0, 1),
     aten.mv: _product(0, 0),
     aten.dot: _product(0, 0),
     aten.convolution: _convolution,

@@ -11,12 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from infoprune.graph.labels import Marks, varying
 from infoprune.graph.rules import find_rule
+from infoprune.graph.rules.base import newer
 from infoprune.graph.rules.reduction import reduced_axes
 from infoprune.graph.slicing import Removal
 from infoprune.graph.tape import Tape, paused
 
 aten = torch.ops.aten
-NORMS = (aten.native_layer_norm, aten._fused_rms_norm, aten.native_group_norm)
+NORMS = (aten.native_layer_norm, newer("_fused_rms_norm"), aten.native_group_norm)
 
 
 class KeptStatistics(TorchDispatchMode):
@@ -200,7 +201,7 @@ STATISTICS: dict[object, Callable[..., Any]] = {
     aten.var_mean: _spread(lambda mean, variance: (variance, mean)),
     aten.std_mean: _spread(lambda mean, variance: (variance.sqrt(), mean)),
     aten.native_layer_norm: _layer_norm,
-    aten._fused_rms_norm: _rms_norm,
+    newer("_fused_rms_norm"): _rms_norm,
     aten.native_group_norm: _group_norm,
     aten.native_batch_norm: _batch_norm,
 }

@@ -75,17 +75,20 @@ class Graph:
     ) -> Graph:
         """Follow `model` on `example_inputs` and find its sites.
 
-        A tuple or list holds the model's positional arguments, a dict its keyword arguments; anything else is its only
-        argument. A list or dict that is itself an argument is passed inside a tuple.
-
-        `ignored_layers` (modules, parameters, their names or globs) keep all their outputs. Heads are found by
-        themselves; `num_heads` (layer -> heads, as in torch-pruning) ties the channels of heads that are not. Heads
-        leave whole, but inside the modules `head_dims` they stay and all lose the same dimensions instead. `also` holds
-        other example inputs, for code that the first do not reach; prices are those of the first. `streams`: modules in
-        which heads and the stream that they read lose width at one ratio; by default those whose code wants it.
-
-        `shapes_alone` runs copies on the meta device, which takes no memory and no time: sites are then checked by
-        shapes and not by what is computed. Models on that device are followed so, whatever it says.
+        Args:
+            model: The network.
+            example_inputs: What its forward takes. A tuple or list holds positional arguments, a dict named ones;
+                anything else is the only argument. A list or dict that is itself an argument is passed inside a tuple.
+            ignored_layers: Modules, parameters, their names or globs that keep all their outputs.
+            num_heads: Heads of layers, as in torch-pruning; ties the channels of heads that are not found by
+                themselves.
+            head_dims: Modules in which heads stay and all lose the same dimensions; elsewhere heads leave whole.
+            also: Other example inputs, for code that the first do not reach; prices are those of the first.
+            verify: Try the removal of each site and leave alone what the model's own code does not let shrink.
+            shapes_alone: Run copies on the meta device, which takes no memory and no time. Sites are then checked by
+                shapes and not by what is computed. Models on that device are followed so, whatever it says.
+            streams: Modules in which heads and the stream that they read lose width at one ratio; by default those
+                whose code wants it.
         """
         require_seen()
         model, ignored = followable(model), tuple(ignored_layers)

@@ -56,7 +56,15 @@ class CapacityImportance(FilterImportance):
 
     From 1 - log2(kernels) to 1, and 1 for every filter of a single kernel, such as a depthwise one: it says
     nothing there. See `kernel_distance_entropy` for H, and `saturation` for where it stops telling filters
-    apart; `nearest` is the M of eq. 4.
+    apart.
+
+    Args:
+        nearest: The M of eq. 4: how many of the nearest kernels count; all of them by default.
+        distance: Between kernels.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
+        readers: Rate the layers that read a channel as well, which the paper does not.
 
     >>> CapacityImportance(nearest=8)
     CapacityImportance(normalizer=None, reduction='mean', readers=False, nearest=8, distance='euclidean')
@@ -83,6 +91,13 @@ class IndependenceImportance(FilterImportance):
 
     Never negative and in the units of the weights, so it grows with a layer's width and with the scale of its
     weights. Equal filters get equal scores. Shifting all filters by the same amount changes nothing.
+
+    Args:
+        distance: Between filters.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
+        readers: Rate the layers that read a channel as well, which the paper does not.
     """
 
     about: ClassVar[About] = About(PAPER, "filters^2 x weights of a filter", needs_data=False)
@@ -102,9 +117,17 @@ class IndependenceImportance(FilterImportance):
 class CapacityIndependenceImportance(FilterImportance):
     """sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind), Norm being min-max over the filters of a layer (eq. 7).
 
-    In [0, 1]. What does not vary in a layer has Norm zero, so that depthwise layers rest on independence
-    alone. `distance` is that between kernels and between filters; `independence_distance` changes it between filters
-    only, as table VII does.
+    In [0, 1]. What does not vary in a layer has Norm zero, so that depthwise layers rest on independence alone.
+
+    Args:
+        sigma: The share of capacity, in [0, 1].
+        nearest: As in `CapacityImportance`.
+        distance: Between kernels and between filters.
+        independence_distance: Another distance between filters, as table VII has it.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
+        readers: Rate the layers that read a channel as well, which the paper does not.
 
     >>> CapacityIndependenceImportance(sigma=1.5)
     Traceback (most recent call last):

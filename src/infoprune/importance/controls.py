@@ -19,6 +19,13 @@ class SeededRandomImportance(FilterImportance):
     """A number in [0, 1) for every filter, from `seed` and the layer's name: the same in every process.
 
     torch-pruning's RandomImportance draws from the global generator, and anew at every call.
+
+    Args:
+        seed: Of the numbers.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
+        readers: Rate the layers that read a channel as well, which the paper does not.
     """
 
     about: ClassVar[About] = About(PAPER, "filters", needs_data=False)
@@ -36,6 +43,13 @@ class MostImportantFirstImportance(FilterImportance):
     """-(sigma Norm(IM_cap) + (1 - sigma) Norm(IM_ind)): what capacity and independence rate highest leaves first.
 
     In [-1, 0]. Table VIII of the paper sets it beside the least important and random filters.
+
+    Args:
+        sigma: The share of capacity, in [0, 1].
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
+        readers: Rate the layers that read a channel as well, which the paper does not.
     """
 
     about: ClassVar[About] = About(PAPER, "that of capacity and independence together", needs_data=False)

@@ -26,6 +26,13 @@ class EnergyImportance(ResponseImportance):
     between the two classes, in [0, 1]: 0 for a channel that answers all classes alike (or is constant), 1
     for one that answers each class with a number of its own. Both are V-statistics, so that a channel that
     knows nothing scores about 1 / (samples of a class), not 0.
+
+    Args:
+        seen: What `observe` saw, with labels that are classes.
+        statistic: "energy" or "coefficient".
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
     """
 
     about: ClassVar[About] = About("ped", "channels x samples^2, of at most 512 samples", needs_data=True)

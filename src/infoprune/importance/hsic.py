@@ -20,8 +20,14 @@ class HSICImportance(ResponseImportance):
 
     Kernels are linear on the responses and "same class or not" on the labels, so that HSIC is the squared
     norm of a cross-covariance, |X'HY|^2, and costs no Gram matrix. It sees classes that differ in the mean of
-    the responses. `normalised=False` gives HSIC itself, in squared units of the responses. Biased up by about
-    classes / samples, for every channel alike. 0 for a channel that is constant.
+    the responses. Biased up by about classes / samples, for every channel alike. 0 for a channel that is constant.
+
+    Args:
+        seen: What `observe` saw, with labels that are classes.
+        normalised: False gives HSIC itself, in squared units of the responses.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
     """
 
     about: ClassVar[About] = About("itpruner", "channels x samples x classes, of at most 512 samples", needs_data=True)

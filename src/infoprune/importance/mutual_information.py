@@ -17,11 +17,17 @@ from infoprune.observe.tasks import Estimate, TaskObservations, TaskWeights
 class MutualInformationImportance(Importance):
     """I(patches of the channel; clustered patches of the task's output) in nats; a weighted sum for several tasks.
 
-    `seen` comes from `infoprune.split.observe_tasks` of the same model; `task` is one of its tasks, or {task: weight}
-    with weights of any sum. "excess" (the default) is what labels add over permuted ones and may be slightly negative
-    for a channel that tells nothing; "value" is the paper's plug-in estimate, "miller_madow" the corrected one. All
-    are the same for a channel and its multiples. A channel belongs to the layer that computes it, and layers that were
-    not observed say nothing.
+    All estimates are the same for a channel and its multiples. A channel belongs to the layer that computes it, and
+    layers that were not observed say nothing.
+
+    Args:
+        seen: What `infoprune.split.observe_tasks` saw of the same model.
+        task: One of its tasks, or {task: weight} with weights of any sum.
+        estimate: "excess" is what labels add over permuted ones and may be slightly negative for a channel that tells
+            nothing; "value" is the paper's plug-in estimate, "miller_madow" the corrected one.
+        normalizer: Makes groups comparable where a pruner ranks them together: a word of torch-pruning such as "mean",
+            a function, or None for scores as they are.
+        reduction: How what several layers say of one unit becomes one score: "mean", "sum", "max", "prod" or "first".
     """
 
     about: ClassVar[About] = About("mi-feature-selection", "one pass over data; none afterwards", needs_data=True)

@@ -27,13 +27,17 @@ Planner = Callable[[nn.Module, Any], Plan]
 class PruneCallback(Callback):
     """Before step `s` of the training, carry out the plan that `stages[s](network, example_inputs)` makes.
 
-    Steps are the trainer's `global_step`, counted from 0 over the whole training. `network` names the submodule that
-    is pruned (by default all of the module), and every `AveragedModel` of it that the module or another callback keeps
-    is cut likewise. When the fit ends, the network is saved to `directory` if that is given; a run that is resumed
-    behind a stage starts from the network that `infoprune.load(directory)` gives.
+    Steps are the trainer's `global_step`, counted from 0 over the whole training. Every `AveragedModel` of the network
+    that the module or another callback keeps is cut likewise. A run that is resumed behind a stage starts from the
+    network that `infoprune.load(directory)` gives. `compensations` tells what `compensate` did.
 
-    `compensate` is a loader of what the network takes, such as the training's own, whose labels are not read: with it
-    what left is said by what stays before the step is taken, in averages too. `compensations` tells what that did.
+    Args:
+        example_inputs: What the network takes.
+        stages: By step, what makes the plan.
+        network: Name of the submodule that is pruned; by default all of the module.
+        directory: Where the network is saved when the fit ends, if at all.
+        compensate: A loader of what the network takes, such as the training's own, whose labels are not read: with it
+            what left is said by what stays before the step is taken, in averages too.
     """
 
     def __init__(

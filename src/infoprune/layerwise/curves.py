@@ -76,16 +76,28 @@ def curves(
 
     For every site and every share a in `levels`, a copy of the model keeps the ceil(a n) units that
     `importance` ranks highest. Batch-norm statistics are estimated anew, as for the whole model, so that
-    nothing but the removal moves the output, and `divergence` compares the two (`kullback_leibler` for
-    outputs samples x classes, else `relative_error`; `alignment_loss` is another). Least squares give c_g;
-    `utility` is p and should be the one that the plan maximises.
+    nothing but the removal moves the output. Least squares give c_g.
 
     A site weighs l_g^(1 - trust) c_g^trust, where l_g is the number of layers that write to it, as in `uniform`:
     measured and assumed information in their geometric mean. With `trust=1` the plan adds up what the curves
     predict; but loss in one site is measured with all others whole, and where many shrink at once more is lost.
 
-    The cost is two passes over `samples` samples (one without batch-norm) for each site and level, shown as
-    it goes; the samples are held in memory. The model itself is not touched.
+    The cost is two passes over the samples (one without batch-norm) for each site and level; the samples are held in
+    memory. The model itself is not touched.
+
+    Args:
+        model: The network.
+        loader: Gives what its forward takes; labels are not read.
+        importance: Ranks the units of a site.
+        levels: Shares of a site's units that are kept in turn.
+        samples: How many samples are read at most.
+        utility: p; should be the one that the plan maximises.
+        trust: From 0, weights as in `uniform`, to 1, weights as measured.
+        divergence: What compares two outputs; by default `kullback_leibler` for outputs samples x classes, else
+            `relative_error`; `alignment_loss` is another.
+        ignored_layers: As in `plan`.
+        num_heads: As in `plan`.
+        progress: Show how far it has come.
     """
     _check(levels, samples, trust)
     require_model(model)

@@ -50,6 +50,15 @@ def nhsic_printed(
 
     HSIC is biased, over n samples at once, of the maps behind the activations; `nhsic` takes the unbiased one of
     layers' own outputs from minibatches.
+
+    Args:
+        model: The network.
+        loader: Gives what its forward takes.
+        kernel: "linear", or "gaussian" at the median distance.
+        beta: As in `nhsic`.
+        scale: As in `nhsic`.
+        samples: How many samples are read; all by default.
+        progress: Show how far it has come.
     """
     seen = observe(model, loader, samples=samples, progress=progress, printed=kernel)
     return nhsic(seen, beta=beta, scale=scale)
@@ -80,8 +89,15 @@ def bottleneck(
 
         i_l = exp(-beta sum_{j != l} (nHSIC(X, X_l) + nHSIC(X_j, X_l) - relevance nHSIC(X_l, Y)))
 
-    X is the input, Y the labels or the network's output. By default `beta` is 1 / (L - 1), so that the
-    sum over the L layers becomes a mean and the weights of deep networks stay comparable.
+    X is the input, Y the labels or the network's output.
+
+    Args:
+        seen: What `observe` saw.
+        beta: By default 1 / (L - 1), so that the sum over the L layers becomes a mean and the weights of deep networks
+            stay comparable.
+        relevance: How much what a layer says of Y counts against what it repeats.
+        target: "labels" or "output": which of them is Y.
+        scale: "shares", which add up to one, or "printed", the numbers of the formula.
     """
     beta = beta if beta is None else _checked("beta", beta)
     relevance, scale = _checked("relevance", relevance), _one_of("scale", scale, "shares", "printed")

@@ -64,7 +64,17 @@ class Block(nn.Module):
 class LVViT(nn.Module):
     """In evaluation: class logits plus half of the largest token logits. In training: (class logits, token logits).
 
-    Without `return_dense` the token head is unused, and the class logits are all that comes back.
+    Args:
+        depth: How many blocks.
+        dim: Width of a token.
+        heads: Of each attention.
+        skip_lam: What residual branches are divided by.
+        mlp_ratio: Hidden channels of an MLP over `dim`.
+        drop_path: The rate at which the last block is skipped in training; it rises from 0 at the first.
+        num_classes: How many classes.
+        in_chans: Channels of a picture.
+        img_size: Its height and width.
+        return_dense: Without it the token head is unused, and the class logits are all that comes back.
     """
 
     has_class_token = True

@@ -13,7 +13,14 @@ from infoprune.own_code import called, named_in, taken
 
 
 def own_network(file: Path, name: str, options: Mapping[str, Any], *, classes: int | None = None) -> nn.Module:
-    """What `name` in the file makes of these options, and of `classes` as num_classes where it takes that."""
+    """What `name` in a Python file makes.
+
+    Args:
+        file: The file, which is run.
+        name: A function or a class that it defines.
+        options: Its arguments.
+        classes: Given to it as num_classes where it takes that.
+    """
     make, where = named_in(file, name), f"{file.name}:{name}"
     if isinstance(make, nn.Module):
         raise BadOwnCode(f"{where} is a network that is made already; name the class or a function that makes one")

@@ -109,6 +109,16 @@ class Yolact(nn.Module):
     In evaluation mode a list with one dict an image: boxes (corners in pixels, k x 4), labels from 1 (k), scores (k)
     and masks (probabilities, k x 1 x h x w). In training mode the losses if `targets` (dicts of boxes, labels and
     masks k x h x w) are given, otherwise the raw outputs of the heads.
+
+    Args:
+        body: A ResNet, whose `layer2`, `layer3` and `layer4` are read.
+        channels: What these three give out.
+        num_classes: With the background.
+        width: Channels of the pyramid.
+        prototypes: How many masks are mixed.
+        score_thresh: Less certain boxes are left out.
+        nms_thresh: Of two boxes that overlap more, the less certain is left out.
+        detections_per_img: The most boxes.
     """
 
     mean: Tensor

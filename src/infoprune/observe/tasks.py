@@ -124,15 +124,24 @@ def observe_tasks(
     seed: int = 0,
     progress: bool = True,
 ) -> TaskObservations:
-    """Count once, over the first `samples` images of `loader`, how features and task outputs go together.
+    """Count once how features and task outputs go together.
 
-    `layers` are names (all convolutions and linear layers by default). `outputs` turns what the model gives into
-    {task: images x c x H x W or images x numbers}; by default a dict is taken as it is and anything else is one task,
-    "output". Each task's output patches are clustered into `clusters` by k-means from `seed`, by their averages over
-    `cells` x `cells` parts; as many as a patch has pixels across are all pixels, as printed. `view` says what of a
-    feature patch is counted: two principal axes in 8 bins by default, `WholePatches()` for the paper's patterns,
-    `FixedSteps()` for bins of one width.
     The model runs in evaluation mode and is afterwards as it was.
+
+    Args:
+        model: The network.
+        loader: Gives what its forward takes.
+        layers: Names; all convolutions and linear layers by default.
+        outputs: Turns what the model gives into {task: images x c x H x W or images x numbers}; by default a dict is
+            taken as it is and anything else is one task, "output".
+        view: What of a feature patch is counted: two principal axes in 8 bins by default, `WholePatches()` for the
+            paper's patterns, `FixedSteps()` for bins of one width.
+        clusters: Into how many labels each task's output patches are clustered by k-means.
+        cells: Patches are clustered by their averages over `cells` x `cells` parts; as many as a patch has pixels
+            across are all pixels, as printed.
+        samples: How many images are read; all by default.
+        seed: Of k-means.
+        progress: Show how far it has come.
     """
     if not isinstance(cells, int) or cells < 1:
         raise ValueError(f"cells is {cells!r}; give into how many parts an output patch is cut across, at least 1")

@@ -38,24 +38,29 @@ def observe(
     moments: bool = False,
     printed: Kernel | None = None,
 ) -> Observations:
-    """See once what every layer does with the first `samples` samples of `loader` (all of them by default).
+    """See once what every layer does with the first samples of `loader`.
 
-    `loader` gives tensors of inputs, (inputs, labels) pairs, or mappings of keyword arguments (where
-    "labels" are the labels); classes are integers, anything else is compared as numbers. Samples should
-    come in random order, since the estimate takes every batch as a random draw. The model runs in
-    evaluation mode and without gradients, on `device` if given; its modes, gradients, statistics and
-    place, and the states of the random number generators, are afterwards what they were, also after an
-    interrupt.
+    The model runs in evaluation mode and without gradients; its modes, gradients, statistics and place, and the states
+    of the random number generators, are afterwards what they were, also after an interrupt.
 
     What is kept is the unbiased HSIC between all layers, linear kernel, over blocks of at most 64
     samples. Each layer's Gram matrix is computed once a block, exactly, as the layer runs. Where labels are
     classes, two numbers a channel are kept as well for a random 512 of the samples (`Observations.responses`).
-    With `moments` so are means and covariances of what every layer reads (16 bytes for each pair of its columns, layers
-    of up to 4,096 columns). No activation is stored, so memory does not grow with the number of samples.
+    No activation is stored, so memory does not grow with the number of samples.
 
-    `printed`, "linear" or "gaussian" (at the median distance), is the kernel of HSIC as the strategy paper prints it
-    (eqs. 6 to 8): biased, of the maps behind the activations, all samples in one Gram matrix. They run through the
-    model together, so that memory grows with their number, and nothing tells how sure the values are.
+    Args:
+        model: The network.
+        loader: Gives tensors of inputs, (inputs, labels) pairs, or mappings of keyword arguments (where "labels" are
+            the labels); classes are integers, anything else is compared as numbers. Samples should come in random
+            order, since the estimate takes every batch as a random draw.
+        samples: How many samples are read; all by default.
+        device: Where the model runs meanwhile; by default where it is.
+        progress: Show how far it has come.
+        moments: Keep means and covariances of what every layer reads as well (16 bytes for each pair of its columns,
+            layers of up to 4,096 columns).
+        printed: "linear" or "gaussian" (at the median distance), the kernel of HSIC as the strategy paper prints it
+            (eqs. 6 to 8): biased, of the maps behind the activations, all samples in one Gram matrix. They run through
+            the model together, so that memory grows with their number, and nothing tells how sure the values are.
     """
     require_model(model)
     if printed is not None and printed not in get_args(Kernel):

@@ -55,24 +55,37 @@ def plan(
 ) -> Plan:
     """Decide what stays: `importance` ranks the units of a site, `budgets` and the solver say how many of them stay.
 
-    `importance` is any torch-pruning importance, ours or the host's. `budgets` (one or several) all hold at once;
-    `rates` instead removes a share p of every site (or of those that its keys mean), so that ceil((1 - p) n) of n units
-    stay; with `rounding="down"` int((1 - p) n), as a stock pruner has it. Keys of `rates` and `floor` are modules,
-    names of sites, subtrees such as "layer4", or globs such as "layer4.*.conv1"; the last one that means a site counts.
-    `layer_importance` maps site names to weights (by default a site weighs as many as layers write to it) and
-    `utility` is p in sum_g w_g (a_g^p - 1)/p over the kept fractions a_g. Channels are kept in multiples of `round_to`;
-    every site keeps at least `floor`, a fraction of its units or, as an int, a number of them. `ignored_layers`
-    (modules, parameters, names or globs) keep all their outputs. Nothing is changed in the model. Classifier outputs
-    always stay. `depth` (an infoprune.DepthPath) drops whole blocks as well, as many as leave the plan worth most;
-    `tokens` (an infoprune.TokenPath) lets a vision transformer's tokens share the budgets.
-    Attention loses whole heads; inside the modules `head_dims` all heads stay and lose the same dimensions instead.
-    `also` holds other example inputs, for code that the first do not reach: a site stays where a parameter that was
-    never read is as long as what the site would shrink. Prices are those of `example_inputs`.
-    `tied=True` keeps one width in all blocks: sites of one role, whose names differ in numbers alone, keep one share of
-    their units. Globs such as ["*.mlp.fc1"] tie what each of them means, a list of globs in their place what all mean.
-    Such networks load elsewhere by their configuration (`save_plain`).
-    `shapes_alone` is for networks that are too large to run and to copy here: sites are checked on the meta device, by
-    shapes and not by what is computed; `prune_` compares outputs, wherever it runs. Weights may be memory-mapped.
+    Nothing is changed in the model. Classifier outputs always stay. Prices are those of `example_inputs`. Layers are
+    meant by modules, names of sites, subtrees such as "layer4", or globs such as "layer4.*.conv1"; where several keys
+    of `rates` or `floor` mean one site, the last one counts.
+
+    Args:
+        model: The network; one in a wrapper such as DistributedDataParallel is looked through.
+        example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of named ones.
+        importance: Any torch-pruning importance, ours or the host's.
+        layer_importance: Weights of sites by name; by default a site weighs as many as layers write to it.
+        budgets: One or several, such as `budgets.macs(keep=0.5)`; all of them hold at once.
+        rates: In place of budgets, the share p of units that leaves, of every site or of those that its keys mean:
+            ceil((1 - p) n) of n units stay.
+        utility: p in the sum that is made as large as budgets let it, sum_g w_g (a_g^p - 1)/p over the kept fractions
+            a_g of sites that weigh w_g.
+        round_to: Channels are kept in multiples of this number.
+        floor: What every site keeps at least: a fraction of its units (0.1 by default) or, as an int, a number of them.
+        depth: An `infoprune.DepthPath` drops whole blocks as well, as many as leave the plan worth most.
+        ignored_layers: Modules, parameters, names or globs that keep all their outputs.
+        num_heads: Heads of layers, where they are not found by themselves; as in torch-pruning.
+        solver: A name of `infoprune list solvers`, or a function; by default "geometric", and "linear" at a utility of
+            1.
+        tokens: An `infoprune.TokenPath` lets a vision transformer's tokens share the budgets.
+        head_dims: Modules in which all heads stay and lose the same dimensions; elsewhere heads leave whole.
+        also: Other example inputs, for code that the first do not reach. A site stays where a parameter that was never
+            read is as long as what the site would shrink.
+        rounding: "down" keeps int((1 - p) n) units at `rates`, as a stock pruner does.
+        tied: True keeps one width in all blocks: sites of one role, whose names differ in numbers alone, keep one share
+            of their units. Globs such as ["*.mlp.fc1"] tie what each of them means, a list of globs in their place what
+            all mean. Such networks load elsewhere by their configuration (`save_plain`).
+        shapes_alone: For networks that are too large to run and to copy here: sites are checked on the meta device, by
+            shapes and not by what is computed; `prune_` compares outputs. Weights may be memory-mapped.
     """
     terms: dict[str, Any] = {
         "layer_importance": layer_importance, "budgets": budgets, "rates": rates, "utility": utility,
@@ -96,7 +109,15 @@ def plan(
 def planned(
     model: nn.Module, example_inputs: Any, importance: ScoreGroup, *, tokens: TokenPath | None = None, **terms: Any
 ) -> Planned:
-    """`plan` with its evidence; `terms` are those of `plan`."""
+    """`plan` with its evidence.
+
+    Args:
+        model: The network.
+        example_inputs: What its forward takes.
+        importance: Ranks the units of a site.
+        tokens: As in `plan`.
+        **terms: Further arguments of `plan`.
+    """
     asked = Terms(**terms)
     asked = replace(asked, budgets=_checked_budgets(asked.budgets, asked.rates))
     if tokens is not None and asked.rates is not None:

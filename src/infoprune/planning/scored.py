@@ -88,6 +88,14 @@ class Scored:
 
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Any, importance: ScoreGroup, terms: Terms) -> Scored:
+        """The sites of the model with their scores.
+
+        Args:
+            model: The network.
+            example_inputs: What its forward takes.
+            importance: Ranks the units of a site.
+            terms: The further arguments of `plan`.
+        """
         terms = replace(terms, ignored_layers=tuple(terms.ignored_layers), head_dims=tuple(terms.head_dims))
         _check_options(importance, terms.round_to)
         check_floor(terms.floor)

@@ -42,10 +42,17 @@ def build_network(
     seed: int = 0,
     classes: int | None = None,
 ) -> nn.Module:
-    """The dense model in evaluation mode; `pretrained` fetches what its library publishes, nothing else is fetched.
+    """The dense model in evaluation mode.
 
-    With `file` it is what `name` makes in that Python file. `options` are arguments of its builder; `classes` are those
-    of the data, for networks that take a number of classes and were told none.
+    Args:
+        name: Of a network of infoprune, timm or torchvision, or of what `file` defines.
+        file: A Python file whose `name` makes the network.
+        options: Arguments of its builder.
+        num_classes: One more of them.
+        weights: A file of weights to load.
+        pretrained: Fetch what its library publishes; nothing else is fetched.
+        seed: Of new weights.
+        classes: Of the data, for networks that take a number of classes and were told none.
     """
     told: dict[str, Any] = {**(options or {}), **({} if num_classes is None else {"num_classes": num_classes})}
     torch.manual_seed(seed)

@@ -33,9 +33,13 @@ class Evaluation:
         return found
 
     def resampled(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> Tensor:
-        """The score of `draws` random draws of the images with replacement; the same images for the same seed.
+        """The score of random draws of the images with replacement; NaN for a draw that holds nothing to score.
 
-        NaN for a draw that holds nothing to score.
+        Args:
+            task: Whose outputs are scored.
+            metric: By what.
+            draws: How many draws are made.
+            seed: The same images for the same seed.
         """
         generator = torch.Generator().manual_seed(seed)
         count = len(self.bytes_per_image)
@@ -45,7 +49,14 @@ class Evaluation:
         return metric.score(times @ self.statistics[task])
 
     def interval(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """Where the middle 95 % of resampled scores lie, of the draws that hold something to score."""
+        """Where the middle 95 % of resampled scores lie, of the draws that hold something to score.
+
+        Args:
+            task: Whose outputs are scored.
+            metric: By what.
+            draws: How many draws are made.
+            seed: The same images for the same seed.
+        """
         self.score(task, metric)
         scores = self.resampled(task, metric, draws=draws, seed=seed)
         low, high = scores.nanquantile(torch.tensor([0.025, 0.975]).double())
@@ -70,9 +81,14 @@ def evaluate(
     metrics: Mapping[str, Metric],
     selection: Selection | None = None,
 ) -> Evaluation:
-    """The cloud's scores on batches of features that went through `selection`'s bit stream, image by image.
+    """The cloud's scores on batches of features that went through a bit stream, image by image.
 
-    Without a selection features arrive as they are, at 4 bytes a number.
+    Args:
+        split: The network in two halves.
+        features: What the first half gives, batch by batch.
+        targets: What the tasks should answer, batch by batch.
+        metrics: By task, what scores its outputs.
+        selection: What is sent, and how; without one features arrive as they are, at 4 bytes a number.
     """
     statistics: dict[str, list[Tensor]] = {task: [] for task in metrics}
     lengths: list[int] = []
@@ -122,7 +138,16 @@ def accuracy_against_share(
     order: Tensor,
     shares: Sequence[float] = (1.0, 0.9375, 0.875, 0.75, 0.5),
 ) -> tuple[Point, ...]:
-    """Hard selection at several shares (fig. 5), with the bytes that each took."""
+    """Hard selection at several shares (fig. 5), with the bytes that each took.
+
+    Args:
+        split: The network in two halves.
+        features: What the first half gives, batch by batch.
+        targets: What the tasks should answer, batch by batch.
+        metrics: By task, what scores its outputs.
+        order: Features, best first.
+        shares: Of the features that travel.
+    """
     found = ((s, evaluate(split, features, targets, metrics, hard_selection(order, s))) for s in shares)
     return tuple(point(evaluation, metrics, share=share) for share, evaluation in found)
 
@@ -136,7 +161,17 @@ def accuracy_against_bytes(
     codecs: Mapping[int, Codec],
     share: float = 0.5,
 ) -> tuple[Point, ...]:
-    """Soft selection with one base share at several qualities, {QP: codec} (fig. 7)."""
+    """Soft selection with one base share at several qualities (fig. 7).
+
+    Args:
+        split: The network in two halves.
+        features: What the first half gives, batch by batch.
+        targets: What the tasks should answer, batch by batch.
+        metrics: By task, what scores its outputs.
+        order: Features, best first.
+        codecs: By QP, the codec for the features that are not in the base.
+        share: Of the features that travel as 8-bit levels.
+    """
     ways = ((qp, soft_selection(order, share, codec)) for qp, codec in codecs.items())
     found = ((qp, evaluate(split, features, targets, metrics, selection)) for qp, selection in ways)
     return tuple(point(evaluation, metrics, share=share, qp=qp) for qp, evaluation in found)

@@ -18,16 +18,13 @@ from infoprune.registry import nearest
 from infoprune.require import require_model
 from infoprune.split.copies import Copies, Copy, remember
 from infoprune.split.program import program_of
-from infoprune.split.split_point import Reached, SplitPoint, require_split_point, split_point_at
+from infoprune.split.split_point import Reached, SplitPoint, exporting, require_split_point, split_point_at
 
 Heads = Sequence[str] | Mapping[str, str | int] | None
 
 
 class SplitModel(nn.Module):
     """`edge` computes what the layer `at` gives out, `cloud` everything after it; together they are the model.
-
-    `heads` picks tasks: names among the model's dict of outputs, or {task: key or position}; without it the
-    outputs stay as the model gives them. Only what the chosen heads need has to be behind the split.
 
     The model's own code runs in both halves: the edge stops as soon as the layer has spoken; the cloud puts the
     received tensor in its place, and everything before it runs on shapes alone, without numbers. The cloud so
@@ -42,6 +39,13 @@ class SplitModel(nn.Module):
     torchvision's detection models in front of their pyramid (`backbone.body.layer1`, say), whose image sizes are
     shapes too. `export` makes programs for torch alone; torchvision's detection
     models can't be exported, since their steps depend on what they find.
+
+    Args:
+        model: The network; never touched.
+        at: Name of the layer that it is cut behind.
+        heads: Picks tasks: names among the model's dict of outputs, or {task: key or position}; without it the outputs
+            stay as the model gives them. Only what the chosen heads need has to be behind the split.
+        example_inputs: What the model takes, for a cloud whose edge runs elsewhere.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
     >>> split = SplitModel(net, at="1")
@@ -92,15 +96,15 @@ class EdgeHalf(nn.Module):
         self.copies = Copies(model)
 
     def forward(self, *inputs: Any) -> Tensor:
-        exporting = torch.compiler.is_exporting()
+        exported = exporting()
         with self.copies.lent() as copy:
             layer = copy.model.get_submodule(self.at)
-            with _listening(layer, stop=not exporting) as heard, suppress(Reached):
+            with _listening(layer, stop=not exported) as heard, suppress(Reached):
                 copy.model(*inputs)
         if not heard:
             raise NotACut(f"the model did not run {self.at!r} on these inputs; name a layer that it runs")
         features = _tensor(heard[0], self.at)
-        if not exporting:
+        if not exported:
             self.note(inputs, features)
         return features
 

@@ -23,11 +23,16 @@ def rank(
     estimate: Estimate = "excess",
     tied: float = TIED,
 ) -> Tensor:
-    """Indices of the features of layer `at`, best first (eq. 7); of equal ones the first comes first.
+    """Indices of the features of a layer, best first (eq. 7); of equal ones the first comes first.
 
-    By information about `task` (a name, or {task: weight}), or by a task-blind score of their values such as `l1`,
-    `l2` and `geometric_median`. Raises `Saturated` if more than the share `tied` of the features have a score that
-    another one has too: their order would be that of their indices. `tied=1` takes it all the same.
+    Args:
+        seen: What `observe_tasks` saw.
+        task: Whose information counts: a name, or {task: weight}; may be left out where one was observed.
+        at: Name of the layer; may be left out where one was observed.
+        by: In place of information, a task-blind score of the values such as `l1`, `l2` and `geometric_median`.
+        estimate: Which number of the evidence: "excess" over what chance gives, the plain "value", or "miller_madow".
+        tied: Raise `Saturated` if more than this share of the features have a score that another one has too: their
+            order would be that of their indices. `tied=1` takes it all the same.
     """
     if by:
         return by(seen.layer(at)).argsort(descending=True, stable=True)
@@ -45,7 +50,14 @@ def rank(
 def tied_share(
     seen: TaskObservations, task: TaskWeights = None, *, at: str | None = None, estimate: Estimate = "excess"
 ) -> float:
-    """The share of features whose information is, but for rounding, that of another feature."""
+    """The share of features whose information is, but for rounding, that of another feature.
+
+    Args:
+        seen: What `observe_tasks` saw.
+        task: As in `rank`.
+        at: As in `rank`.
+        estimate: As in `rank`.
+    """
     scores, _ = seen.scores(at, task, estimate).sort()
     ceiling = float((seen.layer(at).information.label_entropy @ seen.weights(task)).max())
     same = scores.diff() <= ROUNDING * ceiling

@@ -69,15 +69,20 @@ def select_for_rate(
     way: Way = Selection.hard,
     distortion: Distortion = relative_squared_error,
 ) -> RateChoice:
-    """How many features of `ranking` (best first) to send, and at which QP, for at most `bits_per_image`.
-
-    `features` [B, C, H, W] are of calibration images. `bits_per_image` is a number, or `ip.budgets.bits(...)`, whose
-    `keep` is the share of what all features take as plain 8-bit levels. `way` makes a selection of the first features:
-    `Selection.hard` leaves the others behind, `Selection.soft` sends the first as levels and the others by `codec`.
+    """How many features to send, and at which QP, for at most so many bits.
 
     For each of the counts in `SHARES` the finest QP that meets the target is found by bisection on real bytes; of these
-    the one with the least `distortion` is chosen. Pass the loss of the task at hand to have it decide. Raises
-    Infeasible where even the cheapest does not fit.
+    the one with the least distortion is chosen. Raises Infeasible where even the cheapest does not fit.
+
+    Args:
+        features: Of calibration images, [B, C, H, W].
+        ranking: Features, best first.
+        bits_per_image: A number, or `ip.budgets.bits(...)`, whose `keep` is the share of what all features take as
+            plain 8-bit levels.
+        codec: Made with a QP; writes the features.
+        way: Makes a selection of the first features: `Selection.hard` leaves the others behind, `Selection.soft` sends
+            the first as levels and the others by `codec`.
+        distortion: What is lost; pass the loss of the task at hand to have it decide.
     """
     _check(features, ranking)
     target = _target(features, bits_per_image)

@@ -17,12 +17,18 @@ from infoprune.surgery.plan import Plan
 
 
 def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Collection[int]) -> Plan:
-    """A plan that takes the features `unneeded` of the layer `at` out of the network, through sums and concatenations.
+    """A plan that takes features of one layer out of the network, through sums and concatenations.
 
     Whatever makes these features, and only they, leaves: filters, norms, and the weights behind the cut that read them.
     Where features are a sum (a residual stream), the channel leaves every layer that adds to it, which hard selection
     at the cut would not do: the certificate of `prune_` speaks of the whole channel. Features that can't leave stay.
     `made_by["features"]` lists those that stay, in the order in which the pruned layer gives them out.
+
+    Args:
+        model: The network.
+        example_inputs: What its forward takes.
+        at: Name of the layer that gives the features.
+        unneeded: Indices of the features that leave.
     """
     graph = Graph.trace(model, example_inputs)
     output = output_of(graph, at)

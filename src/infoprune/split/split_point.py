@@ -195,8 +195,13 @@ def _next(replies: Iterator[Any], *_: Any, **__: Any) -> Any:
     return next(replies)
 
 
+def exporting() -> bool:
+    """Whether torch.export follows the code; torch 2.6 can't tell that from torch.compile."""
+    return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+
+
 def _without_numbers(tree: Any) -> Any:
     """Fake tensors as they are; while exporting, zeros, which leave the program as nothing uses them."""
-    if not torch.compiler.is_exporting():
+    if not exporting():
         return tree
     return tree_map_only(Tensor, lambda t: torch.zeros(tuple(t.shape), dtype=t.dtype), tree)

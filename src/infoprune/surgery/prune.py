@@ -28,11 +28,17 @@ from infoprune.surgery.plan import Plan, carry_out, check_all
 def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool = True) -> nn.Module:
     """Apply `plan` to `model` in place and return it.
 
-    With `certify` the pruned network must compute what the original computes with the same units set to zero, and cost
-    what the plan says; otherwise CertificateFailed is raised. NotCompared warns where nothing could be compared, or
-    where values decide how much is computed, so that no price holds. Without, nothing is run and nothing is checked.
     Whatever goes wrong, the model is left bit for bit as it was. An optimizer made before goes on after
     `rebuild_optimizer(optimizer, plan, model)`.
+
+    Args:
+        model: The network; changed in place.
+        example_inputs: What its forward takes.
+        plan: What leaves.
+        certify: Compare the pruned network with the original in which the same units are set to zero, and its price
+            with that of the plan; raise CertificateFailed where they differ. NotCompared warns where nothing could be
+            compared, or where values decide how much is computed, so that no price holds. Without it nothing is run and
+            nothing is checked.
     """
     require_model(model)
     require_seen()

@@ -60,7 +60,7 @@ class TokenSelection(nn.Module):
 
 def select_before(block: nn.Module, args: tuple) -> tuple:
     """A forward pre-hook: keeps nothing of its own, so that copies of the block work alike."""
-    return (block.get_submodule(CHILD)(args[0], block), *args[1:])
+    return (getattr(block, CHILD)(args[0], block), *args[1:])
 
 
 # ------------------------------------------------------------------------------------------------------- the edit

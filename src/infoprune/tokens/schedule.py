@@ -35,11 +35,15 @@ def sparsify_(
 ) -> nn.Module:
     """Let only the most important tokens of each image go on into the scheduled blocks; in place, returned.
 
-    `schedule={3: 0.7, 6: 0.7, 9: 0.7}` keeps 70 % of the patch tokens that arrive at blocks 3, 6 and 9; class and
-    register tokens always stay. `budget` (of MACs) instead finds one ratio for the blocks at a quarter, a half and
-    three quarters of the depth. `score` names one of `infoprune.tokens.scores`; `fuse` sends the mean of the tokens
-    that leave on as one token. Before anything changes, the result is certified against the original in which the
-    tokens that leave are masked out of attention.
+    Class and register tokens always stay. Give `schedule` or `budget`. Before anything changes, the result is certified
+    against the original in which the tokens that leave are masked out of attention.
+
+    Args:
+        model: A vision transformer; changed in place.
+        schedule: {3: 0.7, 6: 0.7, 9: 0.7} keeps 70 % of the patch tokens that arrive at blocks 3, 6 and 9.
+        budget: Of MACs; finds one ratio for the blocks at a quarter, a half and three quarters of the depth.
+        score: A name of `infoprune.tokens.scores`.
+        fuse: Send the mean of the tokens that leave on as one token.
 
     >>> import timm
     >>> vit = timm.create_model("test_vit", img_size=64)
@@ -61,7 +65,15 @@ def plan(
     score: str = "capacity_independence",
     fuse: bool = False,
 ) -> Plan:
-    """What `sparsify_` would do, as a plan for `prune_`, `save` and `+`; the model is not touched."""
+    """What `sparsify_` would do, as a plan for `prune_`, `save` and `+`; the model is not touched.
+
+    Args:
+        model: A vision transformer.
+        schedule: As in `sparsify_`.
+        budget: As in `sparsify_`.
+        score: As in `sparsify_`.
+        fuse: As in `sparsify_`.
+    """
     if (schedule is None) == (budget is None):
         raise ValueError("give schedule={block: keep} or budget=infoprune.budgets.macs(keep=...), one of them")
     token_scores[score]

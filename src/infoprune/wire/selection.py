@@ -37,7 +37,14 @@ class Selection:
 
     @classmethod
     def soft(cls, size: int, base: Sequence[int], codec: Codec, *, base_codec: Codec | None = None) -> Selection:
-        """The features `base` travel as 8-bit levels (or by `base_codec`), all others more coarsely by `codec`."""
+        """The features `base` travel finely, all others more coarsely.
+
+        Args:
+            size: How many features there are.
+            base: Indices of those that travel as 8-bit levels.
+            codec: For all others.
+            base_codec: For `base`, in place of 8-bit levels.
+        """
         base, chosen = _ascending(base), set(base)
         rest = tuple(i for i in range(size) if i not in chosen)
         parts = (Part(base, base_codec or Zlib()), Part(rest, codec))

@@ -25,6 +25,12 @@ def uniform_codes(x: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     in 10^5 of continuous float32 data, one in 10^13 of float64. A negative factor mirrors the bins and can
     only move numbers exactly on an edge. `quantile_codes` are exactly invariant.
 
+    Args:
+        x: *batch x n x d.
+        low: Where the first bin of each feature begins.
+        high: Where the last one ends.
+        bins: How many there are.
+
     >>> uniform_codes(torch.tensor([[0.0], [0.5], [1.0]]), torch.tensor(0.0), torch.tensor(1.0), 4).flatten()
     tensor([0., 2., 3.])
     """

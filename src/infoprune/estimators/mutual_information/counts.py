@@ -47,7 +47,14 @@ class JointCounts:
 
     @classmethod
     def empty(cls, low: Tensor, high: Tensor, *, clusters: Sequence[int], bins: int = 30) -> JointCounts:
-        """Nothing counted yet, for features with these ranges and tasks with these numbers of clusters."""
+        """Nothing counted yet.
+
+        Args:
+            low: The smallest value of each feature.
+            high: The largest.
+            clusters: How many labels each task has.
+            bins: Into how many codes the range of a feature is divided.
+        """
         if bins < 1 or not clusters or min(clusters) < 1:
             raise ValueError(f"bins is {bins} and clusters {tuple(clusters)}; all must be at least 1")
         if low.dim() != 1 or low.shape != high.shape or not (low <= high).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from infoprune.graph.labels import Ledger, Marks
@@ -30,6 +31,11 @@ class Tape(Protocol):
 
 Rule = Callable[[Tape, Any, tuple, dict, Any], None]
 rules: dict[object, Rule] = {}  # of operations, or of the names of those that other packages define
+
+
+def newer(name: str) -> object:
+    """The operation of torch that is called so, or only its name where the installed release has none."""
+    return getattr(torch.ops.aten, name, name)
 
 
 def rule(*packets: object) -> Callable[[Rule], Rule]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Marks, varying
-from infoprune.graph.rules.base import Tape, rule
+from infoprune.graph.rules.base import Tape, newer, rule
 from infoprune.graph.rules.contraction import extents
 from infoprune.graph.rules.elementwise import unknown
-
-aten = torch.ops.aten
-
 
 BLOCKS = (8, 4)  # channels: the kernel wants rows of a multiple of 16 bytes, in half precision too
 
 
-@rule(aten._grouped_mm)
+@rule(newer("_grouped_mm"))
 @rule("grouped_mm_fallback")  # what transformers falls back to, where sizes are odd or numbers are doubles
 def grouped(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     """(s, k) by (e, k, n) to (s, n): all experts lose the same inner channels."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infoprune.graph.joining import Operand, join, spread
 from infoprune.graph.labels import Inexactness, Marks, tidy, varying
-from infoprune.graph.rules.base import Tape, rule, tensors
+from infoprune.graph.rules.base import Tape, newer, rule, tensors
 from infoprune.graph.rules.contraction import by_group
 from infoprune.graph.rules.elementwise import combine
 
@@ -30,7 +30,7 @@ def batch_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> No
     tape.mark(result, Marks(tuple(planes)))
 
 
-@rule(aten.native_layer_norm, aten._fused_rms_norm, aten.rms_norm, aten.layer_norm)
+@rule(aten.native_layer_norm, newer("_fused_rms_norm"), aten.rms_norm, aten.layer_norm)
 def layer_norm(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     x, shape = args[0], args[1]
     result = tensors(out)[0]

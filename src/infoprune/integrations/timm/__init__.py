@@ -2,7 +2,7 @@
 
 After `import infoprune.integrations.timm`, timm's own names reach what `infoprune.save` wrote:
 
-    timm.create_model("local-dir:runs/r50", pretrained=True)        # timm 1.0.16 and later
+    timm.create_model("local-dir:runs/r50", pretrained=True)
     timm.create_model("hf-hub:you/r50-half", pretrained=True)
     timm.create_model("infoprune", pretrained=True, directory="runs/r50")
 

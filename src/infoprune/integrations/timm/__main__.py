@@ -11,9 +11,9 @@ from infoprune.integrations.timm import infoprune as infoprune  # importing it r
 USAGE = """usage: python -m infoprune.integrations.timm SCRIPT [ARGUMENT ...]
 
 Runs a script that builds its model by timm's create_model, unchanged. Its --model may then be
-  local-dir:DIRECTORY   what infoprune.save wrote (timm 1.0.16 and later)
+  local-dir:DIRECTORY   what infoprune.save wrote
   hf-hub:USER/NAME      the same, from the Hugging Face hub
-  infoprune             with --model-kwargs directory=DIRECTORY, any timm
+  infoprune             with --model-kwargs directory=DIRECTORY
 With --pretrained the weights are loaded; without it the pruned shape starts from new ones.
 
   python -m infoprune.integrations.timm validate.py --data-dir imagenet --model local-dir:runs/r50 --pretrained"""

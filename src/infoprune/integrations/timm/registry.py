@@ -39,8 +39,16 @@ def infoprune(
 ) -> nn.Module:
     """The network that `infoprune.save` wrote to `directory`, or to the folder that timm found by its own names.
 
-    As everywhere in timm, weights are loaded with `pretrained` and new without it, another `num_classes` gets a new
-    head, and further arguments (drop rates, pooling) go to the builder of the dense network.
+    Args:
+        pretrained: Load the weights of the artefact; without it they are new, as everywhere in timm.
+        directory: Of the artefact.
+        pretrained_cfg: What timm found out about it, such as the folder behind "local-dir:".
+        pretrained_cfg_overlay: Fields that replace those of the artefact.
+        cache_dir: Where timm keeps what it fetched.
+        features_only: Give a backbone: the features of its stages in place of logits.
+        num_classes: Another number of classes gets a new head.
+        in_chans: Refused where it is not that of the artefact.
+        **kwargs: Arguments of the dense network's builder, such as drop rates.
     """
     place = _folder(directory, dict(pretrained_cfg or {}), cache_dir)
     config = _timm_config(place)

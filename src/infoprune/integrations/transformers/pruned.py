@@ -48,7 +48,14 @@ AutoConfig.register("infoprune", PrunedConfig, exist_ok=True)
 
 
 def prune_(model: PreTrainedModel, example_inputs: Any, plan: Plan, *, certify: bool = True) -> PreTrainedModel:
-    """`infoprune.prune_`, after which `save_pretrained`, `push_to_hub` and Trainer's checkpoints hold the plan too."""
+    """`infoprune.prune_`, after which `save_pretrained`, `push_to_hub` and Trainer's checkpoints hold the plan too.
+
+    Args:
+        model: The network; changed in place.
+        example_inputs: What its forward takes.
+        plan: What leaves.
+        certify: As in `infoprune.prune_`.
+    """
     _require_known(model)
     infoprune.prune_(model, example_inputs, plan, certify=certify)
     return record_(model, plan)
@@ -76,7 +83,14 @@ def plans_of(config: Any) -> list[Plan]:
 
 
 def compensate_(model: PreTrainedModel, dense: nn.Module, loader: Iterable[Any], **options: Any) -> Compensation:
-    """`infoprune.compensate_`, after which `save_pretrained`, `push_to_hub` and checkpoints tell of it too."""
+    """`infoprune.compensate_`, after which `save_pretrained`, `push_to_hub` and checkpoints tell of it too.
+
+    Args:
+        model: A network pruned by `prune_` of this module; its weights change.
+        dense: The network before surgery.
+        loader: Gives what both take.
+        **options: Further arguments of `infoprune.compensate_`.
+    """
     if not plans_of(model.config):
         raise InfopruneError(
             "the model's config holds no plan, so that it can't tell what was refitted; prune with prune_() of "
