@@ -155,8 +155,8 @@ def test_what_cannot_be_followed_is_refused_and_the_old_file_stays(tmp_path):
 
 def test_a_translation_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
     module = importlib.import_module("infoprune.export.exporting")
-    honest = module._onnx_runtime
-    monkeypatch.setattr(module, "_onnx_runtime", lambda path: lambda x: [t * 1.001 for t in honest(path)(x)])
+    honest = module.onnx_runtime
+    monkeypatch.setattr(module, "onnx_runtime", lambda path: lambda x: [t * 1.001 for t in honest(path)(x)])
     with pytest.raises(ExportFailed, match=r"1\.0e-03 of the largest output at batch 1"):
         ip.export(small_net(), X, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
@@ -172,7 +172,7 @@ def test_bad_arguments_are_told(tmp_path, name, options, message):
 
 
 def test_missing_packages_are_named_with_their_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("infoprune.export.exporting"), "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.import_module("infoprune.export.onnx_files"), "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"infoprune\[export\]"):
         ip.export(small_net(), X, tmp_path / "m.onnx")
 
