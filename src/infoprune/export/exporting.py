@@ -1,31 +1,30 @@
-"""export(): a model as ONNX or as a torch.export program, compared with the model before it is kept."""
+"""export(): a model as a file for a runtime, in single precision or 8-bit, compared before it is kept."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from infoprune.errors import ExportFailed
 from infoprune.export.comparing import differences_of
-from infoprune.export.onnx_files import require_onnx, write_onnx
-from infoprune.export.programs import program_of, write_program
-from infoprune.export.runtimes import onnx_runtime, torch_runtime
-from infoprune.files import replacing
+from infoprune.export.formats import FORMATS, Form, Format
+from infoprune.export.int8 import Quantised, Samples, quantised
+from infoprune.export.programs import program_of
+from infoprune.files import remove, replacing
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.wrappers import bare
 from infoprune.require import require_model, require_path
 
-Form = Literal["onnx", "torch.export"]
-FORMS: Mapping[str, Form] = {".onnx": "onnx", ".pt2": "torch.export"}
 BATCHES = (1, 3)  # one below and one above the batch of two that is traced
 TOLERANCE = 1e-4  # of the largest output: single precision in another order of operations stays a hundred times below
 
@@ -45,44 +44,80 @@ class Exported:
     batch: str | None
     differences: Mapping[int, float]
     scale: float
+    int8: Quantised | None = None
 
     def __str__(self) -> str:
         opset = "" if self.opset is None else f", opset {self.opset}"
         told = ", ".join(f"{difference:.1e} at batch {size}" for size, difference in self.differences.items())
         how = f"differs by {told}" if self.scale else "all outputs are zero, so nothing was compared"
-        return f"{self.path}: {self.form}{opset}, {'free' if self.batch else 'fixed'} batch; {how}"
+        before = "" if self.int8 is None else "before int8 it "
+        first = f"{self.path}: {self.form}{opset}, {'free' if self.batch else 'fixed'} batch; {before}{how}"
+        return first if self.int8 is None else f"{first}\n{self.int8}"
 
 
 def export(
-    model: nn.Module, example_inputs: Any, path: str | os.PathLike[str], *, opset: int | None = None
+    model: nn.Module,
+    example_inputs: Any,
+    path: str | os.PathLike[str],
+    *,
+    opset: int | None = None,
+    int8: Iterable[Any] | None = None,
 ) -> Exported:
-    """Write `model` to `path`: ONNX for `.onnx`, a torch.export program for `.pt2`.
+    """Write `model` to `path`: ONNX for `.onnx`, OpenVINO's format for `.xml`, a torch.export program for `.pt2`.
 
-    The batch axis is left free where the model allows it. The file is run (by ONNX Runtime, or torch) on random
-    inputs at two batch sizes, and kept only if its outputs are the model's up to 1e-4 of the largest one;
+    The batch axis is left free where the model allows it. The file is run (by ONNX Runtime, OpenVINO or torch) on
+    random inputs at two batch sizes, and kept only if its outputs are the model's up to 1e-4 of the largest one;
     otherwise ExportFailed says how far off they are and what was at `path` stays. Outputs come flat, in the
     model's order. The model is exported in evaluation mode and left as it was.
+
+    `int8` is a loader of samples: what was found equal is then quantised (`.onnx` by ONNX Runtime, `.xml` by NNCF),
+    with ranges from about half of the first 512 samples, and `path` holds the 8-bit model. How it answers on the other
+    half, and how long it takes beside the one in single precision, is told as `Exported.int8`.
     """
     require_model(model)
     require_path(path, "path", "of the file")
     target = Path(path)
-    form = FORMS.get(target.suffix)
-    if form is None:
-        raise ValueError(f"path ends in {target.suffix!r}; end it in .onnx or, for torch.export, .pt2")
-    if opset is not None and form != "onnx":
-        raise ValueError(f"opset is {opset}, and {target.name} is not ONNX; leave it out or end the path in .onnx")
-    if form == "onnx":
-        require_onnx()
+    how = _format_of(target, opset, int8)
     model, inputs = bare(model), Arguments.of(example_inputs)
+    samples = None if int8 is None else Samples.of(int8, inputs)
     with evaluating(model), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         program, batch = program_of(model, inputs)
-        draft = Path(scratch) / target.name
-        found_opset = write_onnx(program, draft, batch, opset) if form == "onnx" else write_program(program, draft)
-        runtime = onnx_runtime(draft) if form == "onnx" else torch_runtime(draft)
-        differences, scale = differences_of(model, inputs, runtime, BATCHES if batch else (None,))
+        if samples is not None and batch is None:
+            raise ExportFailed("int8 needs a free batch, and the model's own code fixes it; leave int8 out")
+        draft = _draft(scratch, "float32", target)
+        found_opset = how.write(program, draft, batch, opset)
+        differences, scale = differences_of(model, inputs, how.run(draft), BATCHES if batch else (None,))
         _require_equal(differences, target)
-        _keep(Path(scratch), target)
-    return Exported(target, form, found_opset, batch, differences, scale)
+        found = None
+        if samples is not None:
+            whole, draft = draft, _draft(scratch, "int8", target)
+            found = quantised(model, samples, how, whole, draft)
+        _keep(draft.parent, target)
+    return Exported(target, how.form, found_opset, batch, differences, scale, found)
+
+
+def _format_of(target: Path, opset: int | None, int8: object) -> Format:
+    """How to write the path, once it is known that this can be done."""
+    how = FORMATS.get(target.suffix)
+    if how is None:
+        raise ValueError(f"path ends in {target.suffix!r}; end it in .onnx, .xml for OpenVINO or .pt2 for torch.export")
+    if opset is not None and how.form != "onnx":
+        raise ValueError(f"opset is {opset}, and {target.name} is not ONNX; leave it out or end the path in .onnx")
+    how.require()
+    if int8 is None:
+        return how
+    if not isinstance(int8, Iterable):
+        raise TypeError(f"int8 is {int8!r:.60}; give the loader of samples that ranges are taken from")
+    if how.quantise is None:
+        raise ValueError(f"int8 was asked for, and {target.name} is not quantised here; end the path in .onnx or .xml")
+    how.require_quantiser()
+    return how
+
+
+def _draft(scratch: str, kind: str, target: Path) -> Path:
+    folder = Path(scratch, kind)
+    folder.mkdir()
+    return folder / target.name
 
 
 def _require_equal(differences: Mapping[int, float], target: Path) -> None:
@@ -95,9 +130,15 @@ def _require_equal(differences: Mapping[int, float], target: Path) -> None:
         )
 
 
-def _keep(scratch: Path, target: Path) -> None:
-    """Everything that was written, put beside each other at `target`; the named file last."""
+def _keep(folder: Path, target: Path) -> None:
+    """Everything that was written, put beside each other at `target`; the named file last.
+
+    Where there are several, what was there under that name goes first: a kill leaves all of the new or no such file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for file in sorted(scratch.iterdir(), key=lambda file: file.name == target.name):
-        with replacing(target.with_name(file.name)) as draft:
-            shutil.copyfile(file, draft)
+    files = sorted(folder.iterdir(), key=lambda file: file.name != target.name)
+    with ExitStack() as last_first:
+        for file in files:
+            shutil.copyfile(file, last_first.enter_context(replacing(target.with_name(file.name))))
+        if len(files) > 1:
+            remove(target)

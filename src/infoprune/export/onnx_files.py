@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,10 +42,24 @@ def write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str | 
         raise ExportFailed(
             f"opset {opset} was asked for and the exporter could write the model as opset {found} alone; leave it out"
         )
-    record = {"opset": found, "batch": batch, "infoprune": version("infoprune"), "torch": torch.__version__}
-    onnx.helper.set_model_props(model, {KEY: json.dumps(record)})
-    onnx.save(model, draft)
+    write_record(draft, {"opset": found, "batch": batch, "infoprune": version("infoprune"), "torch": torch.__version__})
     return found
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """What the file says of how it was made."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(record)})
+    onnx.save(model, path)
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    import onnx
+
+    told = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    return json.loads(told[KEY])
 
 
 def _names(program: torch.export.ExportedProgram) -> list[str]:

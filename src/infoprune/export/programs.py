@@ -44,7 +44,7 @@ def _free_batch(inputs: Arguments) -> Any:
     return dict(zip(inputs.named, free, strict=True)) if inputs.named else tuple(free)
 
 
-def write_program(program: torch.export.ExportedProgram, draft: Path) -> None:
+def write_program(program: torch.export.ExportedProgram, draft: Path, batch: str | None, opset: int | None) -> None:
     with quiet():
         torch.export.save(program, draft)
 
