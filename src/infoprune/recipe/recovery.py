@@ -26,6 +26,11 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
     """Raise BadRecipe where the data can't carry what the recipe fits on them."""
     if recipe.split is not None:
         return
+    if recipe.export is not None and recipe.export.int8 and len(task.train) < FEWEST:
+        raise BadRecipe(
+            f"data.{task.name} gives {len(task.train)} pictures for the ranges of int8, which need {FEWEST} at least; "
+            "give more, or export.int8: false"
+        )
     if recipe.match is not None and len(task.train) < FEWEST:
         raise BadRecipe(
             f"data.{task.name} gives {len(task.train)} pictures to match blocks on, which needs {FEWEST} at least; "
