@@ -298,6 +298,7 @@ def test_nncf_makes_openvino_files_that_answer_alike_and_nobody_is_told(tmp_path
     assert 1e-7 < int8 < EIGHT_BITS
     assert 0 < told < EIGHT_BITS
     assert small == sum((out / name).stat().st_size for name in ("m.xml", "m.bin"))
-    assert whole == sum((out / name).stat().st_size for name in ("plain.xml", "plain.bin"))
+    plain_size = sum((out / name).stat().st_size for name in ("plain.xml", "plain.bin"))
+    assert whole == pytest.approx(plain_size, rel=0.01)  # names of operations are numbered anew
     assert {path.name for path in out.iterdir()} == {"m.xml", "m.bin", "plain.xml", "plain.bin"}
     assert [path for path in home.rglob("*") if path.is_file()] == []
