@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.two_processes import by_two
+from tests.two_processes import together
 from torch import nn
 
 import infoprune as ip
@@ -44,7 +44,7 @@ def refused(ddp):
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
-    return folder, by_two(folder, lambda rank: work(rank, folder))
+    return folder, together(folder, lambda rank: work(rank, folder))
 
 
 def test_workers_go_on_with_one_pruned_network(told):
