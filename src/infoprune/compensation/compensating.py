@@ -53,7 +53,8 @@ def compensate_(
     were, and so is `pruned` if anything fails. Of what both networks hold of `samples` samples in the midst of a
     forward pass, 1 GiB stays in memory and the rest in a temporary file. The loader is read several times; one that can
     be read once, an iterator, is held in memory. Under `torchrun` every process reads `samples` of its own, sums are
-    taken over all processes, and all end with the same weights.
+    taken over all processes, and all end with the same weights: up to rounding those of one process that reads all,
+    where each share is a multiple of 16 samples (others are held out elsewhere).
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
