@@ -24,6 +24,7 @@ from infoprune.compensation.watching import called, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
+from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.require import require_model
 from infoprune.surgery.history import plans_of
@@ -58,6 +59,8 @@ def compensate_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
+    for network in (pruned, dense):
+        require_whole(network)
     survivors = Survivors.of(dense, plans_given(pruned, plan))
     trial, whole = taken_apart(pruned), taken_apart(dense)
     readers, alone = readers_of(trial, whole, survivors)

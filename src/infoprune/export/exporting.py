@@ -22,7 +22,7 @@ from infoprune.export.programs import program_of
 from infoprune.files import remove, replacing
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
-from infoprune.graph.wrappers import bare
+from infoprune.graph.wrappers import bare, require_whole
 from infoprune.require import require_model, require_path
 
 BATCHES = (1, 3)  # one below and one above the batch of two that is traced
@@ -79,6 +79,7 @@ def export(
     target = Path(path)
     how = _format_of(target, opset, int8)
     model, inputs = bare(model), Arguments.of(example_inputs)
+    require_whole(model)
     samples = None if int8 is None else Samples.of(int8, inputs)
     with evaluating(model), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         program, batch = program_of(model, inputs)

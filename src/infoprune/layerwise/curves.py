@@ -23,6 +23,7 @@ from infoprune.graph.nested import outputs_of
 from infoprune.graph.site_scores import score_sites
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import Site, gone
+from infoprune.graph.wrappers import require_whole
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
@@ -92,6 +93,7 @@ def curves(
     """
     _check(levels, samples, trust)
     require_model(model)
+    require_whole(model)
     require_importance(importance)
     batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
     us = Processes.now()
