@@ -127,9 +127,9 @@ def main() -> None:
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--runtimes", nargs="+", choices=SUFFIX, default=["onnxruntime"])
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="calibration pictures")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    options.samples = SAMPLES
     torch.set_num_threads(1)
     if options.smoke:
         CASES["tiny, 50 %"] = Case("tiny", 0.5, 128)
@@ -143,7 +143,8 @@ def main() -> None:
                 about = {"case": name, "runtime": runtime, "draw": draw}
                 if not results.has(**about):
                     us = us or subject(CASES[name].net, options)
-                    results.append(about | {"test": us.digest} | measured(CASES[name], us, draw, runtime))
+                    found = measured(CASES[name], us, draw, runtime)
+                    results.append(about | {"samples": us.samples, "test": us.digest} | found)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ ORDER = (
     "growth",
     "latency",
     "runtimes",
+    "int8",
+    "processes",
     "wire",
     "depth",
     "estimators",
