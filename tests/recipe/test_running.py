@@ -16,16 +16,19 @@ from tests.kill_points import fails_when_full, writes_before
 
 from infoprune.cli import main
 from infoprune.data import First, datasets
-from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.errors import BadRecipe, Infeasible, InfopruneError, Interrupted
 from infoprune.files import held
 from infoprune.finetune import loop
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
+from infoprune.processes import Processes
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import cuts_of, tries
 from infoprune.recipe.display import Wish
+from infoprune.recipe.recovery import check_pictures
+from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan
 
@@ -286,6 +289,13 @@ def test_a_dry_run_reads_no_data_and_writes_nothing(tmp_path, monkeypatch, capsy
     assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
 
 
+def test_a_process_that_would_get_no_batch_is_told_before_the_work(tmp_path, monkeypatch):
+    made = recipe(tmp_path)  # 48 pictures are three batches
+    monkeypatch.setattr(Processes, "now", classmethod(lambda cls: cls(rank=0, world=4)))
+    with pytest.raises(BadRecipe, match="gives every process 0 pictures to refit readers on, which needs 8"):
+        check_pictures(made, task_of(made))
+
+
 SHARED = """
 import json, sys, torch
 torch.set_num_threads(1)
@@ -305,6 +315,7 @@ def test_several_processes_plan_and_train_like_one(tmp_path, world, layers, comp
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
     made = recipe(
         tmp_path, depth=None, finetune=options, compensate=compensate, layer_importance={"name": layers},
+        data={"name": "tensors", "root": str(data_file(tmp_path)), "batch": 32 // world, "calibration": 32},
         model={"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.001},
     )  # fmt: skip
     (tmp_path / "r.yaml").write_text(to_yaml(made))

@@ -38,12 +38,18 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
         )
     if recipe.compensate is None:
         return
-    each = min(recipe.compensate.samples, len(task.train)) // Processes.now().world
+    each = _fewest(min(recipe.compensate.samples, len(task.train)), recipe.data.batch, Processes.now().world)
     if each < FEWEST:
         raise BadRecipe(
             f"data.{task.name} gives every process {each} pictures to refit readers on, which needs {FEWEST} at least; "
             "give more, or compensate: false"
         )
+
+
+def _fewest(pictures: int, batch: int, world: int) -> int:
+    """How many pictures the process has that has the fewest, when processes take whole batches by turns."""
+    sizes = [min(batch, pictures - begin) for begin in range(0, pictures, batch)]
+    return min(sum(sizes[rank::world]) for rank in range(world))
 
 
 def compensate(basis: Basis, samples: int, model: nn.Module, plan: Plan) -> Compensation:
