@@ -28,7 +28,6 @@ from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import cuts_of, tries
 from infoprune.recipe.display import Wish
 from infoprune.recipe.recovery import check_pictures
-from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan
 
