@@ -16,7 +16,8 @@ from torch import Tensor
 
 from infoprune.errors import InfopruneError
 
-J, T = TypeVar("J"), TypeVar("T")
+J = TypeVar("J")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)

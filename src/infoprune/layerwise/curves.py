@@ -245,7 +245,7 @@ def _require_the_same(us: Processes, batches: Sequence[Arguments]) -> None:
     seen = hashlib.sha256()
     for tensor in (t for batch in batches for t in batch.tensors):
         seen.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        seen.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        seen.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if len(set(us.gathered(seen.hexdigest()))) > 1:
         raise UnusableData(
             f"the {us.world} processes read different samples; they share the trials, so give all of them one loader, "
