@@ -38,6 +38,8 @@ ORDER = (
     "large",
     "latency",
     "runtimes",
+    "int8",
+    "processes",
     "wire",
     "depth",
     "estimators",

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import infoprune as ip
 from infoprune.cli import main
@@ -27,7 +27,7 @@ RECIPE = {
     "depth": {"joint": True, "samples": 16},
     "budget": {"macs": 0.25, "floor": 0.6},  # narrow layers alone do not reach it
     "finetune": {"epochs": 1, "reestimate": 16},
-    "export": {"format": "onnx"},
+    "export": {"format": "onnx", "int8": True},
     "report": {"latency": False, "baseline_epochs": 0, "tensorboard": True},
 }
 
@@ -74,6 +74,18 @@ def test_the_onnx_file_computes_what_the_artefact_computes(finished):
     session = runtime.InferenceSession(finished / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), ip.load(finished / "artefact")(x), rtol=1e-3, atol=1e-4)
+
+
+def test_int8_files_of_a_run_are_judged_as_its_networks_are(finished, capsys):
+    runtime = pytest.importorskip("onnxruntime")
+    held_out = load_file(finished.parent / "data.safetensors")
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    for phase, file in {"dense-int8": "dense-int8.onnx", "int8": "model-int8.onnx"}.items():
+        session = runtime.InferenceSession(finished / file, providers=["CPUExecutionProvider"])
+        (answers,) = session.run(None, {session.get_inputs()[0].name: held_out["held_out_images"].numpy()})
+        right = (torch.from_numpy(answers).argmax(1) == held_out["held_out_labels"]).tolist()
+        assert [row["accuracy"] for row in rows if row["phase"] == phase] == [sum(right) / len(right)]
+    assert (finished / "model-int8.onnx").stat().st_size < (finished / "model.onnx").stat().st_size
 
 
 def test_tensorboard_gets_what_metrics_get(finished):

@@ -1,8 +1,8 @@
 """What `export` writes computes what the model computes, or is not written."""
 
 import copy
-import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,6 +14,8 @@ from torch import nn
 
 import infoprune as ip
 from infoprune.errors import ExportFailed, MissingExtra
+from infoprune.export import onnx_files
+from infoprune.export.formats import FORMATS
 from tests.small_nets import Residual, image, make
 
 X = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -154,9 +156,9 @@ def test_what_cannot_be_followed_is_refused_and_the_old_file_stays(tmp_path):
 
 
 def test_a_translation_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
-    module = importlib.import_module("infoprune.export")  # `infoprune.export` itself is the function
-    honest = module._onnx_runtime
-    monkeypatch.setattr(module, "_onnx_runtime", lambda path: lambda x: [t * 1.001 for t in honest(path)(x)])
+    honest = FORMATS[".onnx"]
+    off = replace(honest, run=lambda path: lambda x: [t * 1.001 for t in honest.run(path)(x)])
+    monkeypatch.setitem(FORMATS, ".onnx", off)
     with pytest.raises(ExportFailed, match=r"1\.0e-03 of the largest output at batch 1"):
         ip.export(small_net(), X, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
@@ -172,7 +174,7 @@ def test_bad_arguments_are_told(tmp_path, name, options, message):
 
 
 def test_missing_packages_are_named_with_their_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("infoprune.export"), "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx_files, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"infoprune\[export\]"):
         ip.export(small_net(), X, tmp_path / "m.onnx")
 

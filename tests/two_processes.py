@@ -1,4 +1,4 @@
-"""Two forked processes that meet as torch.distributed's workers."""
+"""Forked processes that meet as torch.distributed's workers."""
 
 import json
 import os
@@ -7,14 +7,14 @@ import traceback
 import torch.distributed as dist
 
 
-def by_two(folder, work):
-    """What each of two forked processes gives for `work(rank)`."""
+def together(folder, work, world=2):
+    """What each of `world` forked processes gives for `work(rank)`."""
     children = []
-    for rank in range(2):
+    for rank in range(world):
         child = os.fork()
         if child == 0:
             try:
-                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+                dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world)
                 (folder / f"{rank}.json").write_text(json.dumps(work(rank)))
                 dist.destroy_process_group()
             except BaseException:
@@ -24,4 +24,4 @@ def by_two(folder, work):
         children.append(child)
     for child in children:
         os.waitpid(child, 0)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]

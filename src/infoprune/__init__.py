@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what readers and type checkers see; the tables below say th
     from infoprune.depth import unit_energies as unit_energies
     from infoprune.errors import InfopruneError as InfopruneError
     from infoprune.export import Exported as Exported
+    from infoprune.export import Quantised as Quantised
     from infoprune.export import export as export
     from infoprune.family import Family as Family
     from infoprune.family import family as family
@@ -57,7 +58,7 @@ NAMES = {
     "compensation": ("Compensation", "compensate_"),
     "depth": ("DepthPath", "plan_depth", "plan_depth_and_width", "skip_units", "stages", "unit_energies"),
     "errors": ("InfopruneError",),
-    "export": ("Exported", "export"),
+    "export": ("Exported", "Quantised", "export"),
     "family": ("Family", "family"),
     "finetune": ("Matching", "match_"),
     "graph": ("Graph",),

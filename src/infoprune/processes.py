@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -14,6 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from infoprune.errors import InfopruneError
+
+J = TypeVar("J")
 T = TypeVar("T")
 
 
@@ -58,6 +61,24 @@ class Processes:
 def over_processes(value: T) -> T:
     """The sum of what each process has, in the order of their ranks; alone the value."""
     return reduce(add, Processes.now().gathered(value))
+
+
+def by_turns(jobs: Sequence[J], work: Callable[[J], T]) -> list[T]:
+    """`work` of every job, in the order of the jobs; processes take turns, and an error of one is raised by all."""
+    us, done, failure = Processes.now(), [], None
+    try:
+        for job in jobs[us.rank :: us.world]:
+            done.append(work(job))
+    except Exception as error:
+        if us.world == 1:
+            raise
+        failure = error
+    told = failure if failure is None or isinstance(failure, InfopruneError) else InfopruneError(repr(failure))
+    parts = us.gathered((done, told))  # whoever failed meets the others too, who would wait for it
+    failed = failure or next((error for _, error in parts if error is not None), None)
+    if failed is not None:
+        raise failed
+    return [parts[place % us.world][0][place // us.world] for place in range(len(jobs))]
 
 
 @contextmanager

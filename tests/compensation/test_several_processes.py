@@ -7,13 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.compensation.tied_nets import Stream, keeping, pictures
-from tests.two_processes import by_two
+from tests.two_processes import together
 
 import infoprune as ip
 
 IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
 
 
+# Each process holds out its own samples by turns of sixteen: the same ones as alone where it has a multiple of these.
 def compensated_on(loader):
     torch.manual_seed(0)
     dense = Stream().double().eval()
@@ -23,16 +24,18 @@ def compensated_on(loader):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.alone
-def test_two_processes_equal_one(tmp_path):
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_equal_one(tmp_path, world):
     def work(rank):
         torch.set_num_threads(1)
-        pruned, table = compensated_on(pictures(3, 8, 8)[2 * rank : 2 * rank + 2])
+        each = 4 // world
+        pruned, table = compensated_on(pictures(3, 8, 8, batch=32)[each * rank : each * (rank + 1)])
         save_file({name: t.contiguous() for name, t in pruned.state_dict().items()}, tmp_path / f"{rank}.safetensors")
         return table.fitted_on, table.held_out
 
-    assert by_two(tmp_path, work) == [[84, 12]] * 2
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
-    whole = compensated_on(pictures(3, 8, 8))[0].state_dict()
+    assert together(tmp_path, work, world) == [[112, 16]] * world
+    first, *others = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(world))
+    whole = compensated_on(pictures(3, 8, 8, batch=32))[0].state_dict()
     for name, tensor in whole.items():
-        assert torch.equal(first[name], second[name])
+        assert all(torch.equal(first[name], other[name]) for other in others)
         torch.testing.assert_close(first[name], tensor, rtol=1e-8, atol=1e-10)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tests.finetune.test_resume import examples
-from tests.two_processes import by_two
+from tests.two_processes import together
 from torch import nn
 
 from infoprune.finetune import Processes, Surroundings, Training, train
@@ -33,7 +33,7 @@ def trained(training, checkpoints=None, stop=lambda: False):
 @pytest.mark.alone
 def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
     training = Training(**GENTLE, **options)
-    ours, one = by_two(tmp_path, lambda rank: trained(training)), trained(training)
+    ours, one = together(tmp_path, lambda rank: trained(training)), trained(training)
     assert ours[0] == ours[1]
     assert len(one["losses"]) >= 2
     assert ours[0]["losses"] == pytest.approx(one["losses"], abs=1e-5)
@@ -50,7 +50,7 @@ def test_spread_training_goes_on_where_it_stopped(tmp_path):
         Processes.now().wait()
         return [trained(training, tmp_path / "kept"), trained(training)]
 
-    stopped, whole = by_two(tmp_path, interrupted)[0]
+    stopped, whole = together(tmp_path, interrupted)[0]
     assert stopped["weights"] == whole["weights"]
 
 

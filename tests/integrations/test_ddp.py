@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.two_processes import by_two
+from tests.two_processes import together
 from torch import nn
 
 import infoprune as ip
@@ -43,7 +43,7 @@ def refused(ddp):
 
 @pytest.mark.alone
 def test_workers_go_on_with_one_pruned_network(tmp_path):
-    one, other = by_two(tmp_path, lambda rank: work(rank, tmp_path))
+    one, other = together(tmp_path, lambda rank: work(rank, tmp_path))
     learned = [name for name in one["weights"] if "running" not in name]  # averages are each worker's own till it steps
     assert all(one["weights"][name] == other["weights"][name] for name in learned)
     assert one["losses"] != other["losses"]

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from tests.observe.observed_nets import Small, batches
-from tests.two_processes import by_two
+from tests.two_processes import together
 
 import infoprune as ip
 from infoprune.observe import Observations
@@ -13,18 +13,19 @@ from infoprune.observe import Observations
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.alone
-def test_two_processes_equal_one(tmp_path):
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_equal_one(tmp_path, world):
     def work(rank):
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        data = batches(5)
-        part = data[:2] if rank == 0 else data[2:]
+        data, ends = batches(5), {2: (0, 2, 5), 4: (0, 1, 2, 4, 5)}[world]
+        part = data[ends[rank] : ends[rank + 1]]
         ip.observe(Small(), part, progress=False).all_reduce().save(tmp_path / f"{rank}.safetensors")
 
-    by_two(tmp_path, work)
+    together(tmp_path, work, world)
     torch.manual_seed(0)
     whole = ip.observe(Small(), batches(5), progress=False)
-    for rank in range(2):
+    for rank in range(world):
         seen = Observations.load(tmp_path / f"{rank}.safetensors")
         assert seen.samples == whole.samples
         for a, b in zip(seen.compute(), whole.compute(), strict=True):

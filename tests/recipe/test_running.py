@@ -16,16 +16,18 @@ from tests.kill_points import fails_when_full, writes_before
 
 from infoprune.cli import main
 from infoprune.data import First, datasets
-from infoprune.errors import Infeasible, InfopruneError, Interrupted
+from infoprune.errors import BadRecipe, Infeasible, InfopruneError, Interrupted
 from infoprune.files import held
 from infoprune.finetune import loop
 from infoprune.graph import Graph
 from infoprune.importance import CapacityIndependenceImportance
 from infoprune.layerwise import curves
+from infoprune.processes import Processes
 from infoprune.recipe import build_network, recipe_of, run, running, to_yaml
 from infoprune.recipe.basis import Basis
 from infoprune.recipe.cuts import cuts_of, tries
 from infoprune.recipe.display import Wish
+from infoprune.recipe.recovery import check_pictures
 from infoprune.report.model import Report
 from infoprune.surgery import Plan
 
@@ -291,6 +293,13 @@ def test_a_dry_run_reads_no_data_and_writes_nothing(tmp_path, monkeypatch, capsy
     assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
 
 
+def test_a_process_that_would_get_no_batch_is_told_before_the_work(tmp_path, monkeypatch):
+    made = recipe(tmp_path)  # 48 pictures are three batches
+    monkeypatch.setattr(Processes, "now", classmethod(lambda cls: cls(rank=0, world=4)))
+    with pytest.raises(BadRecipe, match="gives every process 0 pictures to refit readers on, which needs 8"):
+        check_pictures(made, task_of(made))
+
+
 SHARED = """
 import json, sys, torch
 torch.set_num_threads(1)
@@ -300,13 +309,17 @@ run(read_recipe(sys.argv[1]), sys.argv[2])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("compensate", "tolerance"), [(False, 1e-5), (True, 1e-3)])
-def test_two_processes_plan_and_train_like_one(tmp_path, compensate, tolerance):
-    # sums over two halves round differently, and steps amplify that: small ones keep it below 1e-5; what readers are
+@pytest.mark.parametrize(
+    ("world", "layers", "compensate", "tolerance"),
+    [(2, "nhsic", False, 1e-5), (2, "nhsic", True, 1e-3)],
+)
+def test_several_processes_plan_and_train_like_one(tmp_path, world, layers, compensate, tolerance):
+    # sums over parts round differently, and steps amplify that: small ones keep it below 1e-5; what readers are
     # refitted on and judged by are other pictures of the same ones, which moves losses by some 1e-4
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
     made = recipe(
-        tmp_path, depth=None, finetune=options, compensate=compensate,
+        tmp_path, depth=None, finetune=options, compensate=compensate, layer_importance={"name": layers},
+        data={"name": "tensors", "root": str(data_file(tmp_path)), "batch": 32 // world, "calibration": 32},
         model={"name": "resnet20_cifar", "train_epochs": 1, "train_lr": 0.001},
     )  # fmt: skip
     (tmp_path / "r.yaml").write_text(to_yaml(made))
@@ -315,21 +328,21 @@ def test_two_processes_plan_and_train_like_one(tmp_path, compensate, tolerance):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = []
-    for rank in range(2):
+    for rank in range(world):
         place = {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
+            "WORLD_SIZE": str(world),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-        command = [sys.executable, "-c", SHARED, str(tmp_path / "r.yaml"), str(tmp_path / "two")]
+        command = [sys.executable, "-c", SHARED, str(tmp_path / "r.yaml"), str(tmp_path / "several")]
         children.append(subprocess.Popen(command, env={**os.environ, **place, "OMP_NUM_THREADS": "1"}))
-    assert [child.wait(timeout=300) for child in children] == [0, 0]
-    plans = [json.loads((tmp_path / out / "cut-1" / "plan.json").read_text()) for out in ("one", "two")]
+    assert [child.wait(timeout=600) for child in children] == [0] * world
+    plans = [json.loads((tmp_path / out / "cut-1" / "plan.json").read_text()) for out in ("one", "several")]
     assert plans[0]["edits"] == plans[1]["edits"]
     losses = []
-    for out in ("one", "two"):
+    for out in ("one", "several"):
         rows = [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows if "loss" in row])
     assert len(losses[0]) == len(losses[1]) >= 3

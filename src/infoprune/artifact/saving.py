@@ -26,7 +26,7 @@ from infoprune.errors import InfopruneError
 from infoprune.family import Family
 from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
-from infoprune.graph.wrappers import bare
+from infoprune.graph.wrappers import bare, require_whole
 from infoprune.require import require_model, require_path
 from infoprune.surgery.plan import Plan
 
@@ -71,6 +71,7 @@ def save(
     target = Path(directory).resolve()
     require_free(target)
     model = bare(model)
+    require_whole(model)
     done = _compensations(model, compensation)
     plans, architecture = _story(model, plan, from_pruner, factory, example_inputs)
 

@@ -21,6 +21,7 @@ NEEDED = {
 }
 OPTIONAL = {
     "matplotlib": "report", "av": "hevc", "onnxruntime": "export", "pycocotools": "coco", "tensorboard": "tensorboard",
+    "openvino": "openvino", "nncf": "nncf",
 }  # fmt: skip
 
 

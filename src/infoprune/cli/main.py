@@ -38,7 +38,9 @@ REPORT_EXAMPLE = "example: infoprune report runs/quickstart"
 BENCH_EXAMPLE = """\
 example: infoprune bench runs/l2 runs/capacity --out comparison.html
 several values of a key, one run each: infoprune bench recipes/digits-vgg16-ablations.yaml"""
-EXPORT_EXAMPLE = "example: infoprune export runs/quickstart quickstart.onnx"
+EXPORT_EXAMPLE = """\
+example: infoprune export runs/quickstart quickstart.onnx
+in 8 bits: infoprune export runs/quickstart quickstart-int8.onnx --int8 --data digits"""
 PLAN_EXAMPLE = "example: infoprune plan resnet50 --macs 0.5 --round-to 8"
 SENSITIVITY_EXAMPLE = """\
 Measured is how far the outputs are from the dense network's on calibration pictures: the KL divergence of class
@@ -234,12 +236,15 @@ def _result_verbs(verbs: argparse._SubParsersAction) -> None:
     bench.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="FILE", help="where the page goes")
     bench.set_defaults(run="results.bench_command", writes="file")
 
-    export = _verb(verbs, "export", "an artefact as ONNX or torch.export program, compared first", EXPORT_EXAMPLE)
+    export = _verb(verbs, "export", "an artefact as a file for a runtime, compared first", EXPORT_EXAMPLE)
     export.add_argument("artefact", type=Path, help="directory that infoprune.save or a run wrote")
-    export.add_argument("out", type=exported, help="file to write: .onnx, or .pt2 for torch.export")
+    export.add_argument("out", type=exported, help="file to write: .onnx, .xml for OpenVINO, or .pt2 for torch.export")
     export.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (default: the exporter's)")
+    export.add_argument(
+        "--int8", action="store_true", help="quantised, with ranges from the pictures of --data; .onnx and .xml"
+    )
     own_model(export)
-    changes(export)
+    data_option(export)
     export.set_defaults(run="results.export_command", writes="file")
 
 

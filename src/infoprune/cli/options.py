@@ -67,8 +67,8 @@ def planning_options(verb: argparse.ArgumentParser) -> None:
 
 def exported(text: str) -> Path:
     """The path of a file that an exporter writes."""
-    if Path(text).suffix not in (".onnx", ".pt2"):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} ends in neither .onnx nor .pt2")
+    if Path(text).suffix not in (".onnx", ".xml", ".pt2"):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} ends in none of .onnx, .xml and .pt2")
     return Path(text)
 
 

@@ -41,6 +41,7 @@ def kept_if_unwritten(result: Result) -> Iterator[None]:
 WORDS = {  # of Python, and of the command
     "ignored_layers": "--ignore", "budgets=[...]": "--macs 0.5", "round_to": "--round-to",
     "pass load(directory, factory=...)": "add --model FILE.py:NAME", "with member=": "with --member",
+    "leave int8 out": "leave --int8 out",
 }  # fmt: skip
 
 

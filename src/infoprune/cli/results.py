@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from infoprune.artifact import read_config
 from infoprune.artifact.probe import probe_inputs, reproducible
-from infoprune.cli.artefacts import loaded
+from infoprune.cli.artefacts import loaded, section_of
 from infoprune.cli.default_paths import default_out
 from infoprune.cli.output import Result, as_table
+from infoprune.cli.sections import for_data
 from infoprune.errors import BadRecipe, InfopruneError
-from infoprune.export import export
+from infoprune.export import SAMPLES, export
 from infoprune.files import write_atomically
+from infoprune.recipe.checks import check_kind, check_width
+from infoprune.recipe.evidence import first_of
+from infoprune.recipe.task_kinds import KINDS
+from infoprune.recipe.tasks import task_of
 from infoprune.report.compare import Varied, comparison, rows_of
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
@@ -65,13 +75,29 @@ def _varied(arguments: argparse.Namespace) -> list[Varied]:
 
 
 def export_command(arguments: argparse.Namespace) -> Result:
-    """An artefact as ONNX or as a torch.export program, compared with the model."""
+    """An artefact as a file for a runtime, compared with the model."""
     place, model, _ = loaded(arguments.artefact, arguments)
     inputs = next((plan.inputs for plan in read_config(place, member=arguments.member).plans if plan.inputs), ())
     if not (inputs and reproducible(inputs)):
         raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
-    told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset)
+    samples = _samples(arguments, place, model)
+    told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset, int8=samples)
     return Result(str(told), {**asdict(told), "path": str(told.path)})
+
+
+def _samples(arguments: argparse.Namespace, place: Path, model: nn.Module) -> Iterable[Any] | None:
+    """The pictures that ranges of int8 are taken from."""
+    if arguments.int8 and arguments.data is None:
+        raise BadRecipe("--int8 takes ranges from pictures; add --data, a data set's name or a path")
+    if arguments.data is not None and not arguments.int8:
+        raise BadRecipe("--data is for the ranges of --int8; add that, or leave --data out")
+    if not arguments.int8:
+        return None
+    recipe = for_data(arguments, section_of(place, arguments), "export")
+    task = task_of(recipe)
+    check_kind(recipe, task)
+    check_width(place, model, task)
+    return KINDS[task.kind].calibration(first_of(recipe, task, SAMPLES))
 
 
 def _qualities(report: Report) -> list[str]:

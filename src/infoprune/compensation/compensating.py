@@ -25,6 +25,7 @@ from infoprune.compensation.watching import called, calls_in, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
+from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.require import require_model
 from infoprune.surgery.history import plans_of
@@ -51,7 +52,8 @@ def compensate_(
     Weights change, shapes don't. `dense`, modes, hooks, gradients and random number generators are afterwards what they
     were, and so is `pruned` if anything fails. Of what both networks hold of the samples in the midst of a forward
     pass, 1 GiB stays in memory and the rest in a temporary file. Under `torchrun` every process reads `samples` of its
-    own, sums are taken over all processes, and all end with the same weights.
+    own, sums are taken over all processes, and all end with the same weights: up to rounding those of one process that
+    reads all, where each share is a multiple of 16 samples (others are held out elsewhere).
 
     Args:
         pruned: What `prune_` made of a copy of `dense`; its weights change.
@@ -82,6 +84,8 @@ def compensate_together_(
     The dense network goes through the pictures once beside all of them. Where attention lost dimensions it is turned
     for each, and so goes through them once more.
     """
+    for network in (dense, *(pruned for pruned, _ in networks)):
+        require_whole(network)
     trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
     device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
     pictures = Pictures.of(loader, samples, device, progress=progress)

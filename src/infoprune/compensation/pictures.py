@@ -32,20 +32,23 @@ class Pictures:
     samples: int
     device: torch.device
     progress: bool
+    purpose: str = "compensation"
     _seen: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool) -> Pictures:
+    def of(
+        cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool, purpose: str = "compensation"
+    ) -> Pictures:
         if not isinstance(loader, Iterable):
             raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
         if not isinstance(samples, int) or isinstance(samples, bool):
             raise TypeError(f"samples is {samples!r}; give a whole number of at least {FEWEST}")
         if samples < FEWEST:
-            raise UnusableData(f"samples is {samples}; compensation needs at least {FEWEST}")
+            raise UnusableData(f"samples is {samples}; {purpose} needs at least {FEWEST}")
         if isinstance(loader, Iterator):
             with kept_randomness():
                 loader = [_as_given(batch) for batch in first(read(loader), samples)]
-        return cls(loader, samples, device, progress)
+        return cls(loader, samples, device, progress, purpose)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -71,9 +74,9 @@ class Pictures:
         self._seen[:] = [seen]
         if seen < FEWEST:
             found = f"gave {seen} samples" if seen else "is empty"
-            raise UnusableData(f"the loader {found}; compensation needs at least {FEWEST}, better 256 and more")
+            raise UnusableData(f"the loader {found}; {self.purpose} needs at least {FEWEST}, better 256 and more")
         if one is not None:
-            raise UnusableData(f"all {seen} samples are the same one; compensation needs different ones, better 256")
+            raise UnusableData(f"all {seen} samples are the same one; {self.purpose} needs different ones, better 256")
 
 
 def _picked(places: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:

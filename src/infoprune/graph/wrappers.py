@@ -33,7 +33,19 @@ def for_surgery(model: Any) -> nn.Module:
             "the model is wrapped in DistributedDataParallel, which goes on to sum the gradients of the parameters "
             "that it was made with; prune model.module, then wrap it again"
         )
-    return bare(model)
+    found = bare(model)
+    require_whole(found)
+    return found
+
+
+def require_whole(model: nn.Module) -> None:
+    """Untraceable for parameters that are spread over processes (FSDP2): a part is no network to cut, fit or write."""
+    for name, tensor in model.named_parameters():
+        if type(tensor).__name__ == "DTensor":
+            raise Untraceable(
+                f"{name} is a DTensor, spread over processes; prune, compensate and write the network before "
+                "fully_shard, or load its whole tensors into one that is not spread"
+            )
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -22,10 +23,12 @@ from infoprune.graph.nested import outputs_of
 from infoprune.graph.site_scores import score_sites
 from infoprune.graph.slicing import Removal, shrink
 from infoprune.graph.slots import Site, gone
+from infoprune.graph.wrappers import require_whole
 from infoprune.layerwise.base import LayerImportance
 from infoprune.layerwise.uniform import layerwise, uniform
 from infoprune.observe import arguments_of, kept_randomness
 from infoprune.observe.norms import reestimate_, tracking_norms
+from infoprune.processes import Processes, by_turns
 from infoprune.progress import counting
 from infoprune.require import require_importance, require_model
 
@@ -83,7 +86,8 @@ def curves(
     predict; but loss in one site is measured with all others whole, and where many shrink at once more is lost.
 
     The cost is two passes over the samples (one without batch-norm) for each site and level; the samples are held in
-    memory. The model itself is not touched.
+    memory. The model itself is not touched. Under `torchrun` processes, which must all call this with the same samples,
+    take turns at sites and levels; all end with what one would have measured.
 
     Args:
         model: The network.
@@ -101,21 +105,29 @@ def curves(
     """
     _check(levels, samples, trust)
     require_model(model)
+    require_whole(model)
     require_importance(importance)
     batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
+    us = Processes.now()
+    _require_the_same(us, batches)
     few = batches[0].map(lambda tensor: tensor[:2])
     graph = Graph.trace(model, few, ignored_layers=ignored_layers, num_heads=num_heads)
     if not graph.sites:
         raise Untraceable(f"the model has no site that can be measured: {graph.why_fixed()}")
     trial = _Trial(graph, batches, divergence)
     jobs = list(product(graph.sites, levels))
-    rows = []
-    with kept_randomness(), counting(len(jobs), "information curves", "trial", shown=progress) as done:
+    mine = len(jobs[us.rank :: us.world])
+    with kept_randomness(), counting(mine, "information curves", "trial", shown=progress and us.first) as done:
         scores = score_sites(graph, importance)
         ranks = {site.name: _ranked(scores.get(site.name), site.size) for site in graph.sites}
-        for site, level in jobs:
-            rows.append(trial.divergences(site, ranks[site.name][: counted(level, site.size)]))
+
+        def tried(job: tuple[Site, float]) -> Tensor:
+            site, level = job
+            row = trial.divergences(site, ranks[site.name][: counted(level, site.size)])
             done(1)
+            return row
+
+        rows = by_turns(jobs, tried)
     table = torch.stack(rows).view(len(graph.sites), len(levels), len(batches))
     measured = GroupedMean.empty(len(graph.sites), len(levels))
     for batch, values in zip(batches, table.unbind(-1), strict=True):
@@ -236,6 +248,21 @@ def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[Arg
     if not found:
         raise UnusableData("the loader is empty; give at least one batch")
     return found
+
+
+def _require_the_same(us: Processes, batches: Sequence[Arguments]) -> None:
+    """Processes that share the trials must try on the same samples."""
+    if us.world == 1:
+        return
+    seen = hashlib.sha256()
+    for tensor in (t for batch in batches for t in batch.tensors):
+        seen.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        seen.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if len(set(us.gathered(seen.hexdigest()))) > 1:
+        raise UnusableData(
+            f"the {us.world} processes read different samples; they share the trials, so give all of them one loader, "
+            "without a sampler that spreads it"
+        )
 
 
 def _ranked(scores: np.ndarray | None, size: int) -> np.ndarray:

@@ -28,6 +28,11 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
     """Raise BadRecipe where the data can't carry what the recipe fits on them."""
     if recipe.split is not None:
         return
+    if recipe.export is not None and recipe.export.int8 and len(task.train) < FEWEST:
+        raise BadRecipe(
+            f"data.{task.name} gives {len(task.train)} pictures for the ranges of int8, which need {FEWEST} at least; "
+            "give more, or export.int8: false"
+        )
     if recipe.match is not None and len(task.train) < FEWEST:
         raise BadRecipe(
             f"data.{task.name} gives {len(task.train)} pictures to match blocks on, which needs {FEWEST} at least; "
@@ -35,12 +40,18 @@ def check_pictures(recipe: Recipe, task: Task) -> None:
         )
     if recipe.compensate is None:
         return
-    each = min(recipe.compensate.samples, len(task.train)) // Processes.now().world
+    each = _fewest(min(recipe.compensate.samples, len(task.train)), recipe.data.batch, Processes.now().world)
     if each < FEWEST:
         raise BadRecipe(
             f"data.{task.name} gives every process {each} pictures to refit readers on, which needs {FEWEST} at least; "
             "give more, or compensate: false"
         )
+
+
+def _fewest(pictures: int, batch: int, world: int) -> int:
+    """How many pictures the process has that has the fewest, when processes take whole batches by turns."""
+    sizes = [min(batch, pictures - begin) for begin in range(0, pictures, batch)]
+    return min(sum(sizes[rank::world]) for rank in range(world))
 
 
 def compensate(basis: Basis, samples: int, networks: Sequence[tuple[nn.Module, Plan]]) -> list[Compensation]:

@@ -14,7 +14,6 @@ from torch import nn
 from infoprune.artifact import save
 from infoprune.data import Task
 from infoprune.errors import BadRecipe, InfopruneError, Interrupted
-from infoprune.export import export
 from infoprune.files import held
 from infoprune.finetune import Processes, Progress, Surroundings, Training, joined, train
 from infoprune.observe import kept_randomness
@@ -22,6 +21,7 @@ from infoprune.recipe.basis import Basis, example
 from infoprune.recipe.checks import check_classes, check_kind
 from infoprune.recipe.cuts import Cut, Decision, cuts_of
 from infoprune.recipe.display import Display, Silent, Wish, stopping
+from infoprune.recipe.exporting import judged_files, running, write_files
 from infoprune.recipe.folder import METRICS, Folder, Metrics, as_begun
 from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
@@ -36,8 +36,6 @@ from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
 from infoprune.surgery import Plan, certificate_of, prune_
-
-EXPORTED = "model.onnx"
 
 
 def run(recipe: Recipe, out: str | Path, *, display: Display | None = None) -> Report:
@@ -178,9 +176,11 @@ class Phases:
         if Processes.now().first and not self.folder.has(f"{ARTEFACT}/config.json"):
             compensations = [done for cut in results.cuts if (done := results.compensation(cut.name))]
             save(self.folder.path / ARTEFACT, results.final().cpu(), results.plans(), compensation=compensations)
-        if Processes.now().first and self.recipe.export is not None and not self.folder.has(EXPORTED):
-            self.display.say(str(export(results.final().cpu(), results.x, self.folder.path / EXPORTED)))
+        if Processes.now().first:
+            write_files(results, self.display.say)
         Processes.now().wait()
+        for phase, path in judged_files(results).items():
+            self._judge(phase, lambda path=path: running(path))
 
     def _sweep(self) -> None:
         """Point after point, each of which is kept."""

@@ -214,9 +214,14 @@ class MatchSection:
 
 @dataclass(frozen=True)
 class ExportSection:
-    """Write the pruned network for deployment as well, to model.onnx beside the artefact."""
+    """Write the pruned network for deployment as well, to model.onnx beside the artefact.
+
+    With `int8` the dense and the pruned one are quantised too, on the first training pictures, to dense-int8.onnx and
+    model-int8.onnx; where pictures are named, both are judged as the other networks of the run are.
+    """
 
     format: Literal["onnx"] = "onnx"
+    int8: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
 from infoprune.graph.verify import structural_copy
-from infoprune.graph.wrappers import bare, for_surgery
+from infoprune.graph.wrappers import bare, for_surgery, require_whole
 from infoprune.require import require_model, require_numbers, require_seen
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan
@@ -95,6 +95,7 @@ def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certifi
     """What `prune_` checks: the planned network beside the masked original; the model is not touched."""
     require_seen()
     model = bare(model)
+    require_whole(model)
     check_all(model, plan)
     macs = _macs(model, example_inputs, plan)
     pruned = structural_copy(model)
