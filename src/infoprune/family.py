@@ -86,17 +86,22 @@ def family(
 ) -> Family:
     """Networks of several sizes from one look at a dense one, each smaller one inside the larger one.
 
-    `keeps` are the shares of the MACs that remain, falling, each once, such as [0.75, 0.5, 0.35]; or budgets in their
-    place. Units are ranked once, by what `seen` (`observe(model, loader, moments=True)`) tells of who can stand in for
-    whom, or by an `importance` of yours. Each plan is as good as any within its budget that keeps, of every site, a
-    part of what the one before keeps. `terms` are others of `plan`, such as `round_to=8`.
+    Units are ranked once. Each plan is as good as any within its budget that keeps, of every site, a part of what the
+    one before keeps. A member that keeps everything is a copy of the dense network. The model is not touched; whatever
+    goes wrong, there is no family. Raises Infeasible where the smallest budget can't be met.
 
-    With `loader` the readers of what left are refitted in every member, as `compensate_` does with `samples` of its
-    pictures, which the dense network goes through once for all. Without, members are what surgery leaves, slices of the
-    dense network. A member that keeps everything is a copy of it.
-
-    The model is not touched; whatever goes wrong, there is no family. Raises Infeasible where the smallest budget can't
-    be met.
+    Args:
+        model: The dense network.
+        example_inputs: What its forward takes.
+        seen: What `observe(model, loader, moments=True)` gave: it tells which units can stand in for which.
+        keeps: Shares of the MACs that remain, falling, each once, such as [0.75, 0.5, 0.35]; or budgets in their place.
+        loader: Pictures on which the readers of what left are refitted in every member, as by `compensate_`; the dense
+            network goes through them once for all. Without it members are what surgery leaves.
+        samples: How many pictures of the loader are read at most.
+        importance: Ranks units in the place of `seen`.
+        certify: Compare every member with the masked original, as `prune_` does.
+        progress: Show how far compensation has come.
+        **terms: Others of `plan`, such as `round_to=8`.
     """
     budgets = _budgets(keeps)
     names = [_name(budget) for budget in budgets]

@@ -138,8 +138,8 @@ def test_attributes_that_are_not_plain_numbers_are_not_set(artefact, tmp_path):
 
 
 def test_other_versions_are_named(artefact, tmp_path):
-    with pytest.raises(ip.errors.BadArtifact, match="schema 2, this release reads 1; update infoprune"):
-        ip.load(rewrite(artefact[0], tmp_path / "a", lambda c: c.update(schema=2)), factory=Residual)
+    with pytest.raises(ip.errors.BadArtifact, match="schema 3, this release reads 1 and 2; update infoprune"):
+        ip.load(rewrite(artefact[0], tmp_path / "a", lambda c: c.update(schema=3)), factory=Residual)
 
 
 def test_a_header_that_claims_terabytes_allocates_nothing(artefact, tmp_path):

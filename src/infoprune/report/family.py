@@ -56,9 +56,15 @@ def curve_of(
     latency: bool = True,
     title: str = "a family",
 ) -> Curve:
-    """What `dense` and every member cost for these inputs; how well they do, where `accuracy` is told how to judge.
+    """What `dense` and every member cost for these inputs, and how well they do.
 
-    Members are timed beside the dense network, in turn.
+    Args:
+        family: The members.
+        dense: The network that they were made of.
+        example_inputs: What networks are counted and timed on.
+        accuracy: Judges a network; without it the curve has costs alone.
+        latency: Time members beside the dense network, in turn.
+        title: Of the page.
     """
     sizes = [_whole(measure(dense, example_inputs), accuracy and accuracy(dense), timed=latency)]
     for member in family:
