@@ -4,6 +4,7 @@ import json
 import os
 import traceback
 
+import torch
 import torch.distributed as dist
 
 
@@ -14,6 +15,7 @@ def together(folder, work, world=2):
         child = os.fork()
         if child == 0:
             try:
+                torch.set_num_threads(1)  # before threads do: torch renews its pool of them once after a fork
                 dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world)
                 (folder / f"{rank}.json").write_text(json.dumps(work(rank)))
                 dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF, imported without what tells Google of their use."""
+"""OpenVINO and NNCF, imported without the package that reports their use."""
 
 from __future__ import annotations
 
