@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 
 REPORTER = "openvino_telemetry"  # both do without where it is not installed
@@ -12,14 +13,12 @@ REPORTER = "openvino_telemetry"  # both do without where it is not installed
 
 def openvino() -> ModuleType:
     with _unreported():
-        import openvino
-    return openvino
+        return import_module("openvino")
 
 
 def nncf() -> ModuleType:
     with _unreported():
-        import nncf
-    return nncf
+        return import_module("nncf")
 
 
 @contextmanager
