@@ -16,7 +16,7 @@ import infoprune as ip
 from infoprune.errors import ExportFailed, MissingExtra
 from infoprune.export import onnx_files
 from infoprune.export.formats import FORMATS
-from tests.small_nets import Residual, image, make
+from tests.small_nets import FixedBatch, Residual, image, make
 
 X = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -114,15 +114,6 @@ def test_integers_and_dictionaries_are_exported(tmp_path):
     ours, theirs = model(words, weights), ran(told.path, words, weights)
     np.testing.assert_allclose(theirs[0], ours["scores"].detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(theirs[1], ours["weights"].numpy(), atol=1e-6)
-
-
-class FixedBatch(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.line = nn.Linear(6, 2)
-
-    def forward(self, x):
-        return self.line(x.reshape(2, 6))
 
 
 def test_a_batch_that_the_model_fixes_is_told(tmp_path):

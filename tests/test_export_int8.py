@@ -24,6 +24,7 @@ from infoprune.export.formats import FORMATS, Format
 from infoprune.export.int8 import Compared
 from infoprune.export.programs import write_program
 from infoprune.export.runtimes import torch_runtime
+from tests.small_nets import FixedBatch
 
 # A value spread over a range of r has a variance of r^2 / 12, and rounded to 255 steps an error of (r / 255)^2 / 12:
 # 1.5e-5 of it, or 6e-5 in the 127 steps of weights. Values crowd in the middle of their range, which costs ten times
@@ -165,15 +166,6 @@ def test_an_operation_that_the_quantiser_stumbles_over_is_one_sentence():
     message = r"NNCF can't quantise the model \(ValueError: broken\); leave int8 out"
     with pytest.raises(ExportFailed, match=message), quantisers.failing_as("NNCF"):
         raise ValueError("broken\nmore")
-
-
-class FixedBatch(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.line = nn.Linear(6, 2)
-
-    def forward(self, x):
-        return self.line(x.reshape(2, 6))
 
 
 def test_a_batch_that_the_model_fixes_is_not_quantised(tmp_path):

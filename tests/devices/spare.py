@@ -10,9 +10,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.library import Library
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
@@ -91,7 +90,7 @@ class Module(_DummyBackendModule):
 def spare() -> torch.device:
     """The device, registered once."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
-    kernels = Library("aten", "IMPL")
+    kernels = library.Library("aten", "IMPL")
     kernels.impl("empty.memory_format", _empty, "PrivateUse1")
     kernels.impl("empty_strided", _empty_strided, "PrivateUse1")
     kernels.impl("_copy_from", _copy_from, "PrivateUse1")
@@ -99,7 +98,7 @@ def spare() -> torch.device:
     return torch.device(NAME, 0)
 
 
-KEPT: list[Library] = []  # kernels are taken back with it
+KEPT: list[library.Library] = []  # kernels are taken back with it
 
 
 def _empty(size: Any, *, dtype: torch.dtype | None = None, memory_format: Any = None, **_: Any) -> Tensor:
