@@ -4,10 +4,11 @@
         [--images 0 320 1280 3200 12800] [--rates 0.05 0.017 0.005] [--ways "norms anew" "ours"]
     python benchmarks/compensation_tuning.py --smoke
 
-Digits on photographs. All ways of a draw start from the same plan (units by what the others cannot make up for, default
-widths) and the same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged
-by the same test; the best rate of a way is the one with the best mean over all draws. Rows go on where the program was
-stopped.
+Digits on photographs. "Norms anew" and "ours" start from the same plan (units by what the others cannot make up for,
+default widths); the others are cuts without this library's choices, at the same MACs: a uniform ratio by L1, and
+torch-pruning's rankings of all units by L1. All of a draw see the same 512 pictures without labels, are tuned on the
+same labelled pictures at every rate, and are judged by the same test; the best rate of a way is the one with the best
+mean over all draws. Rows go on where the program was stopped.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import copy
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import allocations
 import torch
 from results_file import ResultsFile, arguments
 from task_digits import BATCH, EXAMPLE, NETS, WORK, Contest, accuracy, dense, train
@@ -32,8 +35,20 @@ import infoprune as ip
 from infoprune.compensation.norms import reestimate_
 from infoprune.surgery import Plan
 
-WAYS = ("norms anew", "ours")
 TEST = 2_000  # pictures
+
+
+def host(**options: Any) -> Callable[[nn.Module, float, Contest], Plan]:
+    """torch-pruning's own ranking, as the plan that leads to its network."""
+
+    def plan(model: nn.Module, keep: float, contest: Contest) -> Plan:
+        return ip.plan_between(model, allocations.host(**options)(model, keep, contest), EXAMPLE)
+
+    return plan
+
+
+def uniform(model: nn.Module, keep: float, contest: Contest) -> Plan:
+    return ip.plan(model, EXAMPLE, allocations.L1, budgets=[ip.budgets.macs(keep=keep)], solver="uniform", floor=0.05)
 
 
 def planned(model: nn.Module, keep: float, contest: Contest) -> Plan:
@@ -43,10 +58,29 @@ def planned(model: nn.Module, keep: float, contest: Contest) -> Plan:
     return ip.plan(model, EXAMPLE, rated, budgets=[ip.budgets.macs(keep=keep)])
 
 
+@dataclass(frozen=True)
+class Way:
+    """What is cut, and whether pictures without labels refit the readers or only estimate batch norms anew."""
+
+    cut: Callable[[nn.Module, float, Contest], Plan]
+    refitted: bool = False
+
+
+isomorphic = host(global_pruning=True, isomorphic=True)
+WAYS = {
+    "norms anew": Way(planned),
+    "ours": Way(planned, refitted=True),
+    "uniform ratio": Way(uniform),
+    "host global L1": Way(host(global_pruning=True)),
+    "host isomorphic L1": Way(isomorphic),
+    "host isomorphic L1, ours": Way(isomorphic, refitted=True),
+}
+
+
 def made_up(way: str, pruned: nn.Module, model: nn.Module, plan: Plan, contest: Contest) -> nn.Module:
     """The pruned network, changed in place by what pictures without labels say."""
     pictures = [x for x, _ in contest.calibration]
-    if way == "ours":
+    if WAYS[way].refitted:
         ip.compensate_(pruned, model, pictures, samples=len(pictures) * BATCH, plan=plan, progress=False)
     else:
         reestimate_(pruned, pictures)
@@ -115,11 +149,14 @@ def main() -> None:
 
 
 def started(key: tuple[str, float, int], contest: Contest, options: argparse.Namespace) -> dict[str, nn.Module]:
-    """The same cut, made up for in each way."""
+    """The network of each way before any tuning; ways that cut alike share the plan."""
     model = dense(key[0], options.work)
-    plan = planned(model, key[1], contest)
-    found = {way: ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False) for way in options.ways}
-    return {way: made_up(way, pruned, model, plan, contest) for way, pruned in found.items()}
+    plans = {cut: cut(model, key[1], contest) for cut in dict.fromkeys(WAYS[way].cut for way in options.ways)}
+    starts = {}
+    for way in options.ways:
+        plan = plans[WAYS[way].cut]
+        starts[way] = made_up(way, ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False), model, plan, contest)
+    return starts
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Net:
 
 NETS = {
     "resnet20": Net(resnet20_cifar, 96_000, 0.2),
-    "resnet56": Net(lambda: ResNet(56), 64_000, 0.2),  # projections where the shape changes, as in the depth benchmarks
+    "resnet56": Net(lambda: ResNet(56), 64_000, 0.1),  # projections where the shape changes, as in the depth benchmarks
     "vgg16": Net(lambda: vgg16_bn_cifar(width=0.5), 64_000, 0.1),
     "densenet40": Net(densenet40_cifar, 64_000, 0.1),
     "tiny": Net(lambda: vgg16_bn_cifar(width=0.125), 256, 0.1),
