@@ -14,7 +14,7 @@ import infoprune
 from infoprune.registry import Registry
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks/RESULTS.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("benchmarks/*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(infoprune.__path__, "infoprune.") if "__main__" not in name]
 
 

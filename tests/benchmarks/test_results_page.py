@@ -21,6 +21,7 @@ def commands(page: Path) -> list[list[str]]:
 
 def test_the_pages_are_what_the_rows_make_them():
     assert make_results.PAGE.read_text(encoding="utf-8") == make_results.page()
+    assert make_results.TABLES.read_text(encoding="utf-8") == make_results.tables()
     assert make_results.COMPARISON.read_text(encoding="utf-8") == make_results.section("comparison")
 
 
@@ -30,6 +31,18 @@ def test_every_section_names_its_command():
     for section in sections:
         before_figures = re.split(r"\n\|", section)[0]
         assert COMMAND.search(before_figures), section.splitlines()[0]
+
+
+def test_what_stands_behind_a_heading_moves_under_it_on_the_other_page(monkeypatch):
+    first, second = (f"<!-- behind -->\n| {n} |\n<!-- /behind -->" for n in (1, 2))
+    text = f"## One\nSaid.\n\n### Two %\nFigures:\n\n{first}\n\nAll.\n\n{second}"
+    monkeypatch.setattr(make_results, "ORDER", ("only",))
+    monkeypatch.setattr(make_results, "section", lambda name: text)
+    front = (
+        "## One\nSaid.\n\n### Two %\nFigures: [row by row](TABLES.md#two).\n\nAll.\n\n[Row by row](TABLES.md#two).\n"
+    )
+    assert make_results.page() == front.replace("#two", "#two-")
+    assert make_results.tables().split("\n\n", 2)[2] == "## Two %\n[In short](RESULTS.md#two-).\n\n| 1 |\n\n| 2 |\n"
 
 
 def with_imports(program: Path) -> str:
