@@ -258,6 +258,14 @@ def mean_shifted(pruned: nn.Module, dense: nn.Module, loader: list[Tensor], plan
     put(pruned, weights_of(pruned, dense, [shifted(r, dense, r.weight, 0.0, found[r.name].input) for r in readers]))
 
 
+def norms_moved(pruned: nn.Module, dense: nn.Module, loader: list[Tensor], plan: Plan) -> None:
+    """Batch norms move as far as pruning moved what they see."""
+    survivors, tensors = Survivors.of(dense, [plan]), dense.state_dict()
+    names = {name: f"{name}.running_mean" for name in tracking_norms(dense)}
+    kept = {name: survivors.along(mean, 0, len(tensors[mean])) for name, mean in names.items()}
+    relative_(pruned, dense, loader, kept=kept)
+
+
 @torch.no_grad()
 def made_up(how: str, pruned: nn.Module, us: Subject, draw: int, plan: Plan) -> dict[str, Any]:
     """Change the pruned network in place; what there is to say of it."""
@@ -275,10 +283,7 @@ def made_up(how: str, pruned: nn.Module, us: Subject, draw: int, plan: Plan) -> 
     elif how == "norms anew":
         reestimate_(pruned, loader)
     elif how == "norms relative":
-        survivors, tensors = Survivors.of(us.model, [plan]), us.model.state_dict()
-        names = {name: f"{name}.running_mean" for name in tracking_norms(us.model)}
-        kept = {name: survivors.along(mean, 0, len(tensors[mean])) for name, mean in names.items()}
-        relative_(pruned, us.model, loader, kept=kept)
+        norms_moved(pruned, us.model, loader, plan)
     return told | {"compensation_cpu_s": round(time.process_time() - begun, 1)}
 
 

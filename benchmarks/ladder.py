@@ -1,14 +1,16 @@
 """The rungs of recovery: compensation, blocks matched, then distillation, with and without each other.
 
-    python benchmarks/ladder.py --data DATA [--nets mobilenetv2 resnet20] [--draws 0] [--pictures 1280] [--steps 100]
-        [--lr 0.001] [--rate 0.003] [--rungs ...] [--keep 1.0]
+    python benchmarks/ladder.py --data DATA [--nets mobilenetv2 lite0 resnet20] [--draws 0] [--pictures 1280]
+        [--steps 100] [--lr 0.001] [--rate 0.003] [--rungs ...] [--keep 1.0]
     python benchmarks/ladder.py --smoke
 
-MobileNetV2 with ImageNet weights at 75 % of its MACs, and ResNet-20 (digits on photographs) at 25 %, without labels;
-networks, DATA and what they are judged by are those of compensation.py. Compensation takes 512 of the pictures,
-matching and distillation as many steps each (of 32 pictures), distillation at the best of three rates tried for a
-twentieth of them, with norms that keep their statistics. With `--keep 1.0` nothing is cut, and every rung should leave
-the network unharmed. Rows go on where the program was stopped.
+MobileNetV2 and EfficientNet-Lite0 with ImageNet weights at 75 % of their MACs, and ResNet-20 (digits on photographs) at
+25 %, without labels; networks, DATA and what they are judged by are those of compensation.py. Compensation takes 512 of
+the pictures, matching and distillation as many steps each (of 32 pictures), distillation at the best of three rates
+tried for a twentieth of them, with norms that keep their statistics. Beside ours stands torch-pruning's isomorphic
+ranking by L1 at the same MACs, its norms moved on the same 512 pictures as far as pruning moved them, distilled alike.
+With `--keep 1.0` nothing is cut, and every rung should leave the network unharmed. Rows go on where the program was
+stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,21 +31,24 @@ from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 
 import infoprune as ip
-from compensation import BATCH, agreement, subject
+from compensation import BATCH, STOCK, agreement, norms_moved, subject
 from infoprune.data import Examples
 from infoprune.finetune import Training, train
 from infoprune.models import resnet20_cifar
 from infoprune.surgery import Plan
 
-KEEP, CALIBRATION = {"mobilenetv2": 0.75, "resnet20": 0.25}, 512
+KEEP, CALIBRATION = {"mobilenetv2": 0.75, "lite0": 0.75, "resnet20": 0.25}, 512
 RUNGS = {
-    "surgery": (),
-    "compensation": ("compensate",),
-    "compensation, matching": ("compensate", "match"),
-    "compensation, distillation": ("compensate", "distil"),
-    "compensation, matching, distillation": ("compensate", "match", "distil"),
-    "distillation": ("distil",),
+    "surgery": ("cut",),
+    "compensation": ("cut", "compensate"),
+    "compensation, matching": ("cut", "compensate", "match"),
+    "compensation, distillation": ("cut", "compensate", "distil"),
+    "compensation, matching, distillation": ("cut", "compensate", "match", "distil"),
+    "distillation": ("cut", "distil"),
+    "host isomorphic L1, norms relative": ("host", "norms"),
+    "host isomorphic L1, norms relative, distillation": ("host", "norms", "distil"),
 }
+ISOMORPHIC = STOCK["stock isomorphic"]
 
 
 @dataclass(frozen=True)
@@ -60,38 +66,50 @@ class Held(Examples):
 
 @dataclass
 class Ladder:
-    """One draw of pictures, the plan made from it, and the networks that rungs have led to."""
+    """One draw of pictures, and the networks that rungs have led to."""
 
     us: Any
     images: Tensor
-    plan: Plan
+    keep: float
     options: argparse.Namespace
     known: dict[tuple[str, ...], tuple[nn.Module, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keep: float, us: Any, draw: int, options: argparse.Namespace) -> Ladder:
-        images = pictures(us, draw, options.pictures)
-        loader = list(images[:CALIBRATION].split(BATCH))
-        seen = ip.observe(us.model, loader, samples=CALIBRATION, moments=True, progress=False)
+        return cls(us, pictures(us, draw, options.pictures), keep, options)
+
+    @cached_property
+    def calibration(self) -> list[Tensor]:
+        return list(self.images[:CALIBRATION].split(BATCH))
+
+    @cached_property
+    def plan(self) -> Plan:
+        seen = ip.observe(self.us.model, self.calibration, samples=CALIBRATION, moments=True, progress=False)
         importance = ip.importance.ConditionalImportance(seen)
-        plan = ip.plan(us.model, us.example, importance, budgets=[ip.budgets.macs(keep=keep)])
-        return cls(us, images, plan, options)
+        return ip.plan(self.us.model, self.us.example, importance, budgets=[ip.budgets.macs(keep=self.keep)])
+
+    @cached_property
+    def host_plan(self) -> Plan:
+        return ip.plan_between(self.us.model, ISOMORPHIC(self.us.model, self.keep, self.us), self.us.example)
 
     def at(self, rungs: tuple[str, ...]) -> tuple[nn.Module, float]:
         """The network after these rungs, and the CPU seconds of the last."""
         if rungs not in self.known:
-            if not rungs:
-                pruned = ip.prune_(copy.deepcopy(self.us.model), self.us.example, self.plan, certify=False)
+            if len(rungs) == 1:
+                plan = self.plan if rungs == ("cut",) else self.host_plan
+                pruned = ip.prune_(copy.deepcopy(self.us.model), self.us.example, plan, certify=False)
                 return self.known.setdefault(rungs, (pruned, 0.0))
             network, begun = copy.deepcopy(self.at(rungs[:-1])[0]), time.process_time()
             getattr(self, rungs[-1])(network)
             self.known[rungs] = network, round(time.process_time() - begun, 1)
         return self.known[rungs]
 
+    def norms(self, network: nn.Module) -> None:
+        norms_moved(network, self.us.model, self.calibration, self.host_plan)
+
     def compensate(self, network: nn.Module) -> None:
-        loader = list(self.images[:CALIBRATION].split(BATCH))
         shown = sys.stderr.isatty()
-        ip.compensate_(network, self.us.model, loader, samples=CALIBRATION, plan=self.plan, progress=shown)
+        ip.compensate_(network, self.us.model, self.calibration, samples=CALIBRATION, plan=self.plan, progress=shown)
 
     def match(self, network: nn.Module) -> None:
         told = ip.match_(
@@ -122,6 +140,8 @@ def smoke(options: argparse.Namespace) -> Any:
     torch.manual_seed(0)
     options.pictures, options.steps, options.draws = 64, 4, [0]
     model, generator = resnet20_cifar(num_classes=4).eval(), torch.Generator().manual_seed(0)
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)  # numbers that tell channels apart
     asked = torch.randn(32, 3, 32, 32, generator=generator)
 
     @torch.no_grad()
