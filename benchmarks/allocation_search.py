@@ -5,7 +5,7 @@
     python benchmarks/allocation_search.py --smoke
 
 Digits on photographs. The search starts at the default plan (units by what the others cannot make up for, utility
-p = -1) and moves multiply-adds from one site to another: in each round so many neighbours of the best widths, pruned and
+p = -1) and moves multiply-adds between sites: in each round so many neighbours of the best widths, pruned and
 compensated on 256 pictures without labels, are judged by their divergence from the dense network on 512 others. With a
 prior of 1 that divergence counts times how much more the widths cost by the utility of p = -1 than the default's. Start
 and end are then compensated on the same 512 pictures, judged on pictures that no search saw, and tuned on labelled ones
