@@ -11,21 +11,26 @@ from sections.rows import Row, newest, table
 
 KEY = ("net", "keep", "draw", "way", "images", "rate")
 WITHOUT, OURS = "norms anew", "ours"
+RIVALS = ("uniform ratio", "host global L1", "host isomorphic L1")  # norms anew
+HELPED = "host isomorphic L1, ours"  # refitted by this library
 Place = tuple[str, float, int]
+Sides = Mapping[str, tuple[float, dict[int, float]]]  # way -> its best rate and the accuracy of each draw there
 
 
 def fields() -> dict[str, str]:
     rows = newest("compensation_tuning", KEY)
-    both = {
-        place: sides for place, sides in by_place([r for r in rows if r["way"] != "dense"]).items() if len(sides) == 2
-    }
+    places = by_place([r for r in rows if r["way"] != "dense"])
+    both = {place: sides for place, sides in places.items() if {WITHOUT, OURS} <= sides.keys()}
     contests = {place: sides for place, sides in both.items() if place[1] < 1}
+    whole = {place: sides for place, sides in contests.items() if sides.keys() >= set(RIVALS)}
     dense = {row["net"]: row["accuracy"] for row in rows if row["way"] == "dense"}
     return {
         "dense": ", ".join(f"{net} {100 * accuracy:.1f} %" for net, accuracy in dense.items()),
         "uncut": uncut({place: sides for place, sides in both.items() if place[1] == 1}),
         "table": compared(contests),
         "average": averages(contests),
+        "rivals": rivals(whole),
+        "rivals_average": rivals_average(whole),
     }
 
 
@@ -46,7 +51,7 @@ def best(rates: Mapping[float, dict[int, float]]) -> tuple[float, dict[int, floa
     )
 
 
-def compared(contests: Mapping[Place, Mapping[str, tuple[float, dict[int, float]]]]) -> str:
+def compared(contests: Mapping[Place, Sides]) -> str:
     lines = []
     for (net, keep, images), sides in sorted(contests.items(), key=lambda one: (one[0][0], -one[0][1], one[0][2])):
         told = [f"{100 * mean(draws.values()):.1f} (rate {rate:g})" for rate, draws in (sides[WITHOUT], sides[OURS])]
@@ -55,7 +60,7 @@ def compared(contests: Mapping[Place, Mapping[str, tuple[float, dict[int, float]
     return table(("network", "MACs", "pictures", WITHOUT, OURS, "ours ahead by"), lines, "lrrrrr")
 
 
-def uncut(whole: Mapping[Place, Mapping[str, tuple[float, dict[int, float]]]]) -> str:
+def uncut(whole: Mapping[Place, Sides]) -> str:
     """What the steps alone do to a network, at the best rate of each side."""
     told = []
     for (net, _, images), sides in sorted(whole.items()):
@@ -64,13 +69,40 @@ def uncut(whole: Mapping[Place, Mapping[str, tuple[float, dict[int, float]]]]) -
     return ", ".join(told)
 
 
-def gap(sides: Mapping[str, tuple[float, dict[int, float]]]) -> Difference:
+def gap(sides: Sides, other: str = WITHOUT) -> Difference:
     """By how many points ours is ahead, paired by draw."""
-    ours, without = ({draw: 100 * value for draw, value in sides[side][1].items()} for side in (OURS, WITHOUT))
-    return paired(ours, without)
+    ours, theirs = ({draw: 100 * value for draw, value in sides[side][1].items()} for side in (OURS, other))
+    return paired(ours, theirs)
 
 
-def averages(contests: Mapping[Place, Mapping[str, tuple[float, dict[int, float]]]]) -> str:
+def rivals(whole: Mapping[Place, Sides]) -> str:
+    """Ours beside cuts that this library chose nothing of, and how far ahead of the host's better ranking it is."""
+    ways = (*RIVALS, HELPED, OURS)
+    lines = []
+    for (net, keep, images), sides in sorted(whole.items(), key=lambda one: (one[0][2], one[0][0], -one[0][1])):
+        cells = [f"{100 * mean(sides[way][1].values()):.1f}" if way in sides else "" for way in ways]
+        lines.append((f"{images:,}", net, f"{keep:.0%}", *cells, f"{gap(sides, better_host(sides)):.1f}"))
+    return table(("pictures", "network", "MACs", *ways, "ours ahead of the host"), lines, "rlrrrrrrr")
+
+
+def better_host(sides: Sides) -> str:
+    return max(RIVALS[1:], key=lambda way: mean(sides[way][1].values()))
+
+
+def rivals_average(whole: Mapping[Place, Sides]) -> str:
+    told = []
+    for images in sorted({place[2] for place in whole}):
+        here = [sides for place, sides in whole.items() if place[2] == images]
+        gaps = {
+            "the host's better ranking": [gap(sides, better_host(sides)).mean for sides in here],
+            "the uniform ratio": [gap(sides, "uniform ratio").mean for sides in here],
+        }
+        ahead = " and ".join(f"{mean(of):+.1f} of {name} (least {min(of):+.1f})" for name, of in gaps.items())
+        told.append(f"with {images:,} pictures {ahead}, {len(here)} cuts")
+    return "Ours is ahead " + "; ".join(told) + "."
+
+
+def averages(contests: Mapping[Place, Sides]) -> str:
     """The mean gap for each number of pictures, over networks and shares."""
     told = []
     for images in sorted({place[2] for place in contests}):
