@@ -5,10 +5,10 @@
     python benchmarks/compensation_tuning.py --smoke
 
 Digits on photographs. "Norms anew" and "ours" start from the same plan (units by what the others cannot make up for,
-default widths); the others are cuts without this library's choices, at the same MACs: a uniform ratio by L1, and
-torch-pruning's rankings of all units by L1. All of a draw see the same 512 pictures without labels, are tuned on the
-same labelled pictures at every rate, and are judged by the same test; the best rate of a way is the one with the best
-mean over all draws. Rows go on where the program was stopped.
+default widths), "L1, ours" from units by L1 and the same rule for widths; the others are cuts without this library's
+choices, at the same MACs: a uniform ratio by L1, and torch-pruning's rankings of all units by L1. All of a draw see the
+same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged by the same test;
+the best rate of a way is the one with the best mean over all draws. Rows go on where the program was stopped.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ def host(**options: Any) -> Callable[[nn.Module, float, Contest], Plan]:
     return plan
 
 
+def by_l1(model: nn.Module, keep: float, contest: Contest) -> Plan:
+    """The same rule of widths, units by L1."""
+    return ip.plan(model, EXAMPLE, allocations.L1, budgets=[ip.budgets.macs(keep=keep)])
+
+
 def uniform(model: nn.Module, keep: float, contest: Contest) -> Plan:
     return ip.plan(model, EXAMPLE, allocations.L1, budgets=[ip.budgets.macs(keep=keep)], solver="uniform", floor=0.05)
 
@@ -70,6 +75,7 @@ isomorphic = host(global_pruning=True, isomorphic=True)
 WAYS = {
     "norms anew": Way(planned),
     "ours": Way(planned, refitted=True),
+    "L1, ours": Way(by_l1, refitted=True),
     "uniform ratio": Way(uniform),
     "host global L1": Way(host(global_pruning=True)),
     "host isomorphic L1": Way(isomorphic),
