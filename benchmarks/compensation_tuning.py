@@ -7,7 +7,7 @@
 Digits on photographs. "Norms anew" and "ours" start from the same plan (units by what the others cannot make up for,
 default widths), "L1, ours" from units by L1 and the same rule for widths; the others are cuts without this library's
 choices, at the same MACs: a uniform ratio by L1, and torch-pruning's rankings of all units by L1. All of a draw see the
-same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged by the same test;
+same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged by one test;
 the best rate of a way is the one with the best mean over all draws. Rows go on where the program was stopped.
 """
 
