@@ -63,11 +63,12 @@ TRIALS = 128  # pictures by which curves are measured
 
 @dataclass(frozen=True)
 class Case:
-    """A network and what is cut from it: rates per site, or a share of the MACs to keep."""
+    """A network and what is cut from it: rates per site, or a share of the MACs to keep, which tokens may take from."""
 
     net: str
     rates: dict[str, float] | None = None
     keep: float | None = None
+    tokens: ip.TokenPath | None = None
 
 
 def _vit(heads: float, mlp: float) -> dict[str, float]:
@@ -80,6 +81,8 @@ CASES = {
     "vit, half of the MLPs": Case("vit", _vit(0, 0.5)),
     "vit, heads and MLPs, 62 %": Case("vit", _vit(2 / 6, 0.41)),
     "vit, heads and MLPs, 50 %": Case("vit", _vit(0.5, 0.5)),
+    "vit, one budget, 62 %": Case("vit", keep=0.624),
+    "vit, one budget with tokens, 62 %": Case("vit", keep=0.624, tokens=ip.TokenPath((3, 6, 9), score="random")),
     "mobilenetv2, 75 %": Case("mobilenetv2", keep=0.75),
     "mobilenetv2, 50 %": Case("mobilenetv2", keep=0.5),
     "lite0, 75 %": Case("lite0", keep=0.75),
@@ -244,7 +247,7 @@ def planned(case: Case, us: Subject, way: str, draw: int, allocation: str) -> tu
         asked["layer_importance"] = ip.layerwise.curves(
             us.model, us.loader(draw), rated, samples=TRIALS, progress=shown
         )
-    plan = ip.plan(us.model, us.example, rated, **asked)
+    plan = ip.plan(us.model, us.example, rated, tokens=case.tokens, **asked)
     return plan, time.process_time() - begun
 
 

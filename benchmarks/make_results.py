@@ -25,6 +25,7 @@ TABLES = HERE / "TABLES.md"
 COMPARISON = HERE.parent / "docs" / "comparison.md"
 ORDER = (
     "opening",
+    "advice",
     "coverage",
     "surgery",
     "memory",

@@ -33,8 +33,14 @@ def fields() -> dict[str, str]:
             [(NAMES[way], *(cell(values(cut, way, how)) for how in hows)) for way in ways],
             "l" + "r" * len(hows),
         ),
-        "ratios": ", ".join(f"{NAMES[w]} {mean(values(cut, w, 'ours')) / dense:.3f} times" for w in ways),
+        "ratios": ", ".join(f"{NAMES[way]} {ratio(way)} times" for way in ways),
     }
+
+
+def ratio(way: str) -> str:
+    """Perplexity of the compensated network over the dense one's."""
+    cut = [row for row in newest("decoder", KEY) if row["keep"] < 1]
+    return f"{mean(values(cut, way, 'ours')) / cut[0]['dense']:.3f}"
 
 
 def values(rows: Sequence[Row], way: str, how: str) -> list[float]:

@@ -23,6 +23,14 @@ def fields() -> dict[str, str]:
     }
 
 
+def share(step: int) -> str:
+    """The CPU time of a family over that of the same networks one by one, seed by seed."""
+    first = newest("family", ("net", "seed", "round_to", "way", "keep"), net="resnet20", keep=KEEPS[0], round_to=step)
+    spent = {(row["seed"], row["way"]): row["way_cpu_s"] for row in first}
+    ratios = [spent[seed, "family"] / spent[seed, "one by one"] for seed in sorted({seed for seed, _ in spent})]
+    return f"{100 * min(ratios):.0f} to {100 * max(ratios):.0f} %"
+
+
 def _cells(rows: dict[float, Row]) -> list[str]:
     first = rows[KEEPS[0]]
     reached = [f"{100 * rows[keep]['accuracy']:.2f}" for keep in KEEPS]

@@ -18,15 +18,11 @@ Sides = Mapping[str, tuple[float, dict[int, float]]]  # way -> its best rate and
 
 
 def fields() -> dict[str, str]:
-    rows = newest("compensation_tuning", KEY)
-    places = by_place([r for r in rows if r["way"] != "dense"])
-    both = {place: sides for place, sides in places.items() if {WITHOUT, OURS} <= sides.keys()}
-    contests = {place: sides for place, sides in both.items() if place[1] < 1}
-    whole = {place: sides for place, sides in contests.items() if sides.keys() >= set(RIVALS)}
-    dense = {row["net"]: row["accuracy"] for row in rows if row["way"] == "dense"}
+    contests, whole = cuts(), beside_rivals()
+    dense = {row["net"]: row["accuracy"] for row in newest("compensation_tuning", KEY, way="dense")}
     return {
         "dense": ", ".join(f"{net} {100 * accuracy:.1f} %" for net, accuracy in dense.items()),
-        "uncut": uncut({place: sides for place, sides in both.items() if place[1] == 1}),
+        "uncut": uncut({place: sides for place, sides in places().items() if place[1] == 1}),
         "table": compared(contests),
         "average": averages(contests),
         "rivals": rivals(whole),
@@ -34,7 +30,22 @@ def fields() -> dict[str, str]:
     }
 
 
-def by_place(rows: list[Row]) -> dict[Place, dict[str, tuple[float, dict[int, float]]]]:
+def places() -> dict[Place, Sides]:
+    """Where both sides of the first table were tuned."""
+    every = by_place([row for row in newest("compensation_tuning", KEY) if row["way"] != "dense"])
+    return {place: sides for place, sides in every.items() if {WITHOUT, OURS} <= sides.keys()}
+
+
+def cuts() -> dict[Place, Sides]:
+    return {place: sides for place, sides in places().items() if place[1] < 1}
+
+
+def beside_rivals() -> dict[Place, Sides]:
+    """Where cuts that this library chose nothing of were tuned as well."""
+    return {place: sides for place, sides in cuts().items() if sides.keys() >= set(RIVALS)}
+
+
+def by_place(rows: list[Row]) -> dict[Place, Sides]:
     """(network, share, pictures) -> side -> its best rate and the accuracy of each draw there."""
     found: dict[Place, dict[str, dict[float, dict[int, float]]]] = {}
     for row in rows:
