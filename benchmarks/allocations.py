@@ -1,7 +1,6 @@
 """How many channels of which layer? Widths from every allocation we know, at equal MACs, criterion and tuning.
 
     python benchmarks/allocations.py [--nets resnet20] [--keeps 0.25 0.1] [--seeds 0 1 2] [--ways "p=-1 curves" ...]
-    python benchmarks/allocations.py --nets mobilenetv2 lite0 --stamps DIR --wheels DIR
 
 Resumable: one JSON line a network, budget, way and seed. Inside a site L1 decides which channels stay, always.
 Accuracy counts twice: with batch norms estimated anew, and after the same tuning on the same pictures.
@@ -9,7 +8,6 @@ Accuracy counts twice: with batch norms estimated anew, and after the same tunin
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +19,6 @@ import numpy as np
 import torch_pruning as tp
 from results_file import ResultsFile, arguments, cpu_seconds
 from task_digits import Contest, add_contest, contest_options, dense
-from task_stamps import STAMP_NETS, StampContest, add_stamps, pretrained
 from torch import Tensor, nn
 
 import infoprune as ip
@@ -162,26 +159,18 @@ WAYS: dict[str, Callable[[nn.Module, float, Contest], nn.Module]] = {
 
 def main() -> None:
     parser = arguments(__doc__)
-    add_contest(parser, STAMP_NETS)
-    add_stamps(parser)
+    add_contest(parser)
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.1])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     options = contest_options(parser)
     results = ResultsFile.of(options, "allocations", KEY)
     for seed, net in product(options.seeds, options.nets):
-        contest, load, taught = field_of(net, seed, options)
+        contest, model = Contest(seed, options.images), dense(net, options.work)
         for keep, way in product(options.keeps, options.ways):
             key = {"net": net, "keep": keep, "way": way, "seed": seed, "images": contest.images}
             if not results.has(**key):
-                _, told = compete(load(), WAYS[way], keep, contest, load() if taught else None)
+                _, told = compete(model, WAYS[way], keep, contest)
                 results.append({**key, **told})
-
-
-def field_of(net: str, seed: int, options: argparse.Namespace) -> tuple[Any, Callable[[], nn.Module], bool]:
-    """The contest of this network, what loads the dense one, and whether that one teaches."""
-    if net in STAMP_NETS:
-        return StampContest.of(net, seed, options), lambda: pretrained(net, options.wheels), True
-    return Contest(seed, options.images), lambda: dense(net, options.work), False
 
 
 def compete(

@@ -33,9 +33,9 @@ from typing import Any, Protocol
 import torch
 import torch_pruning as tp
 from allocations import host
+from imagenet_weights import MEAN, SIZE, STD, pretrained
 from results_file import ResultsFile, arguments
 from task_digits import Contest, accuracy, dense
-from task_stamps import MEAN, SIZE, STD, pretrained
 from torch import Tensor, nn
 from tqdm import tqdm
 from vit_saliency_task import networks, overlaps, pictures

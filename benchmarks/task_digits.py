@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -74,9 +74,9 @@ def main() -> None:
             )
 
 
-def add_contest(parser: argparse.ArgumentParser, others: Sequence[str] = ()) -> None:
+def add_contest(parser: argparse.ArgumentParser) -> None:
     """The options that all contests on this task share."""
-    parser.add_argument("--nets", nargs="+", default=["resnet20", "vgg16", "resnet56"], choices=(*NETS, *others))
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "vgg16", "resnet56"], choices=NETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--images", type=int, default=12_800, help="to tune on")
     parser.add_argument("--work", type=Path, default=WORK, help="where trained networks are kept")

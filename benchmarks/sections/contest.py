@@ -19,8 +19,6 @@ NAMES = {
     "resnet56": "ResNet-56",
     "vgg16": "VGG-16, half width",
     "densenet40": "DenseNet-40",
-    "mobilenetv2": "MobileNetV2",
-    "lite0": "EfficientNet-Lite0",
 }
 HOST = ("host global L1", "host isomorphic L1", "host group L2", "host isomorphic L1, distilled")
 DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
@@ -36,7 +34,6 @@ CRITERIA = (
 )
 OURS = ("ours, measured width, distilled", "ours, width, distilled")
 SHORT, LONG = 3_200, 12_800  # pictures of tuning
-PRETRAINED = ("mobilenetv2", "lite0")
 OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
 
 
@@ -46,16 +43,14 @@ def fields() -> dict[str, str]:
         for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
     )
     short = [r for r in widths if r["images"] == SHORT]
-    pretrained = [r for r in widths if r["net"] in PRETRAINED]
     long = [r for r in widths if r["images"] == LONG]
     return {
         "dense": dense(),
         "widths": contest_table(long, "way"),
         "widths_short": contest_table(short, "way"),
-        "widths_pretrained": contest_table(pretrained, "way"),
         "widths_gaps": gaps(long, "way", (DEFAULT, MEASURED), OTHERS),
         "widths_average": averages(long),
-        "widths_votes": votes([*long, *pretrained]),
+        "widths_votes": votes(long),
         "landscape": landscape(),
         **criteria_after("short", SHORT, criteria),
         **criteria_after("long", LONG, criteria),
@@ -85,8 +80,7 @@ def criteria_average(found: Sequence[Row]) -> str:
 
 
 def dense() -> str:
-    found = [*newest("dense_digits", ("net",)), *newest("dense_stamps", ("net",))]
-    return "; ".join(f"{NAMES[r['net']]} {100 * r['accuracy']:.1f} %" for r in found)
+    return "; ".join(f"{NAMES[r['net']]} {100 * r['accuracy']:.1f} %" for r in newest("dense_digits", ("net",)))
 
 
 def setting(row: Row) -> tuple[str, float]:

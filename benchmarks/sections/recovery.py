@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 from compensation_cost import CHANNELS, COUNTS
+from results_file import interval
 
 from sections.rows import Row, newest, table
 
 KEY = ("net", "keep", "draw", "pictures", "steps", "lr", "rate", "rungs")
+
+HEADER = (
+    "network", "rungs", "draws", "pictures", "steps of each", "agreement", "KL", "top-1", "CPU s of the last rung"
+)  # fmt: skip
 
 
 def fields() -> dict[str, str]:
@@ -16,33 +23,36 @@ def fields() -> dict[str, str]:
     wide = [(str(c), _row(costs, channels=c, pictures=64)) for c in CHANNELS]
     long = [(str(n), _row(costs, channels=32, pictures=n)) for n in COUNTS]
     return {
-        "ladder": table(
-            (
-                "network",
-                "rungs",
-                "draw",
-                "pictures",
-                "steps of each",
-                "agreement",
-                "KL",
-                "top-1",
-                "CPU s of the last rung",
-            ),
-            [_rung(row) for row in rows],
-            "llrrrrrrr",
-        ),
+        "ladder": table(HEADER, [_rung(of) for of in _by_rung(rows)], "llrrrrrrr"),
         "uncut": _uncut(whole),
         "channels": _growth("channels", wide),
         "counts": _growth("pictures", long),
     }
 
 
-def _rung(row: Row) -> tuple[object, ...]:
-    after, seconds = row["after"], f"{row['last_rung_cpu_s']:.0f}"
-    alike = after.get("alike")
-    close = (_percent(alike["agreement"]), f"{alike['kl']:.3f}") if alike else ("", "")
-    top1 = f"{_percent(after['top1'])} of {_percent(row['dense']['top1'])}"
-    return row["net"], row["rungs"], row["draw"], f"{row['pictures']:,}", row["steps"], *close, top1, seconds
+def _by_rung(rows: list[Row]) -> list[list[Row]]:
+    """The draws of each network and rung."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["net"], row["rungs"], row["pictures"], row["steps"]), []).append(row)
+    return list(found.values())
+
+
+def _rung(draws: list[Row]) -> tuple[object, ...]:
+    first, afters = draws[0], [row["after"] for row in draws]
+    alike = [after["alike"] for after in afters if "alike" in after]
+    close = [_mean([100 * one["agreement"] for one in alike], ".1f"), _mean([one["kl"] for one in alike], ".3f")]
+    top1 = f"{_mean([100 * after['top1'] for after in afters], '.1f')} of {_percent(first['dense']['top1'])}"
+    seconds = f"{mean(row['last_rung_cpu_s'] for row in draws):.0f}"
+    return first["net"], first["rungs"], len(draws), f"{first['pictures']:,}", first["steps"], *close, top1, seconds
+
+
+def _mean(values: list[float], form: str) -> str:
+    """With its interval where there are several draws."""
+    if len(values) < 2:
+        return "".join(f"{value:{form}}" for value in values)
+    low, high = interval(values)
+    return f"{mean(values):{form}} ({low:{form}} to {high:{form}})"
 
 
 def _uncut(rows: list[Row]) -> str:

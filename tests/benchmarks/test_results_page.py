@@ -61,28 +61,8 @@ def test_commands_of_a_page_exist_with_their_options(page):
             assert f'"{option}"' in source, f"{program} has no {option}"
 
 
-DIFFERENCE = re.compile(r"[+-]\d+\.\d(?: \([^)]*\))?")  # with its interval where one is told
-ACCURACY = re.compile(r"\d+\.\d")
-
-
 def plain(text):
     return " ".join(text.replace("*", "").split())
-
-
-@pytest.mark.parametrize(
-    ("topic", "table", "figure"),
-    [
-        ("**Which widths**", "Over all networks of a budget:", DIFFERENCE),
-        ("**With ImageNet weights**", "Networks with ImageNet weights, distilled", ACCURACY),
-        ("**Which channels**", "Over all networks:", DIFFERENCE),
-    ],
-)
-def test_figures_of_the_page_in_short_are_those_of_the_page(topic, table, figure):
-    told = (ROOT / "docs/proof.md").read_text(encoding="utf-8").split(topic)[1].split("\n- ")[0].split("(one run")[0]
-    lines = make_results.PAGE.read_text(encoding="utf-8").split(table)[1].split("\n\n")[1]
-    figures = figure.findall(plain(told))
-    assert figures
-    assert [found for found in figures if found not in plain(lines)] == []
 
 
 def test_figures_of_the_readme_are_on_the_pages_that_it_names():
