@@ -20,10 +20,7 @@ def fields() -> dict[str, str]:
     return {
         "unharmed": unharmed([row for row in found if "unharmed" in row]),
         "saliency": compared([r for r in cut if "iou" in r["after"]], "iou"),
-        "alike": compared([r for r in cut if "alike" in r["after"]], "agreement"),
-        "kl": compared([r for r in cut if "alike" in r["after"]], "kl"),
-        "top1": compared([r for r in cut if "alike" in r["after"]], "top1"),
-        "apart": compared([r for r in cut if "alike" in r["after"] and r["compensation"] == "ours"], "apart"),
+        "pretrained": pretrained([r for r in cut if "alike" in r["after"]]),
         "digits": compared([r for r in cut if set(r["after"]) == {"top1"}], "top1"),
         "rivals": rivals([r for r in cut if set(r["after"]) == {"top1"}]),
         "cost": table(
@@ -56,6 +53,23 @@ def compared(rows: Sequence[Row], what: str) -> str:
         lines.append((*key, *cells, cell([figure(here[0]["dense"], what)], what)))
     header = ("network and MACs that stay", "units chosen by", "widths", "pictures", *columns, "dense")
     return table(header, lines, "lll" + "r" * (len(columns) + 2))
+
+
+def pretrained(rows: Sequence[Row]) -> str:
+    """A line for each cut, choice of units and way to make up, with all that such a network is judged by."""
+    found: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["case"], row["way"], row["allocation"], row["compensation"]), []).append(row)
+    judged = ("agreement", "kl", "top1", "apart")
+    lines = [
+        (*key, len(draws), *(cell([figure(r["after"], what) for r in draws], what) for what in judged))
+        for key, draws in sorted(found.items())
+    ]
+    for case in dict.fromkeys(row["case"].partition(",")[0] for row in rows):
+        dense = next(row["dense"] for row in rows if row["case"].startswith(case))
+        lines.append((f"{case}, dense", "", "", "", "", *(cell([figure(dense, what)], what) for what in judged)))
+    header = ("network and MACs that stay", "units chosen by", "widths", "made up by", "draws")
+    return table((*header, "agreement", "KL", "top-1", "agreement on other things"), lines, "llllrrrrr")
 
 
 def rivals(rows: Sequence[Row]) -> str:
