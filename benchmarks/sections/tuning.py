@@ -12,6 +12,7 @@ from sections.rows import Row, newest, table
 KEY = ("net", "keep", "draw", "way", "images", "rate")
 WITHOUT, OURS = "norms anew", "ours"
 RIVALS = ("uniform ratio", "host global L1", "host isomorphic L1")  # norms anew
+BY_L1 = "L1, ours"
 HELPED = "host isomorphic L1, ours"  # refitted by this library
 Place = tuple[str, float, int]
 Sides = Mapping[str, tuple[float, dict[int, float]]]  # way -> its best rate and the accuracy of each draw there
@@ -27,6 +28,7 @@ def fields() -> dict[str, str]:
         "average": averages(contests),
         "rivals": rivals(whole),
         "rivals_average": rivals_average(whole),
+        "units": units(),
     }
 
 
@@ -94,6 +96,17 @@ def rivals(whole: Mapping[Place, Sides]) -> str:
         cells = [f"{100 * mean(sides[way][1].values()):.1f}" if way in sides else "" for way in ways]
         lines.append((f"{images:,}", net, f"{keep:.0%}", *cells, f"{gap(sides, better_host(sides)):.1f}"))
     return table(("pictures", "network", "MACs", *ways, "ours ahead of the host"), lines, "rlrrrrrrr")
+
+
+def units() -> str:
+    """Ours beside units by L1, widths by the same rule, refitted as well."""
+    both = {place: sides for place, sides in cuts().items() if BY_L1 in sides}
+    told = []
+    for images in sorted({place[2] for place in both}):
+        gaps = {place: gap(sides, BY_L1) for place, sides in sorted(both.items()) if place[2] == images}
+        each = ", ".join(f"{net} at {keep:.0%} {of:.1f}" for (net, keep, _), of in gaps.items())
+        told.append(f"with {images:,} pictures by {mean(of.mean for of in gaps.values()):+.1f} on average ({each})")
+    return "Ours is ahead of it " + "; ".join(told) + "."
 
 
 def better_host(sides: Sides) -> str:
