@@ -18,10 +18,11 @@ import copy
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import allocations
@@ -83,6 +84,17 @@ WAYS = {
 }
 
 
+LEAST_DRAWN = 80  # where no picture at all stands on a logarithmic axis
+DRAWN = {
+    "ours": ("#1f5fa8", "o"),
+    "norms anew": ("#8fb3d9", "o"),
+    "host isomorphic L1, ours": ("#b5651d", "s"),
+    "host isomorphic L1": ("#dba774", "s"),
+    "host global L1": ("#9aa3af", "^"),
+    "uniform ratio": ("#4b5563", "x"),
+}
+
+
 def made_up(way: str, pruned: nn.Module, model: nn.Module, plan: Plan, contest: Contest) -> nn.Module:
     """The pruned network, changed in place by what pictures without labels say."""
     pictures = [x for x, _ in contest.calibration]
@@ -136,6 +148,38 @@ def chosen() -> argparse.Namespace:
         options.images, options.rates = [0, BATCH], [0.05]
         options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
     return options
+
+
+def plot(places: Mapping[tuple[str, float, int], Mapping[str, tuple[float, Mapping[int, float]]]], path: Path) -> None:
+    """Accuracy against the labelled pictures that were tuned on, a panel for each cut."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "infoprune"  # the same picture from the same rows
+    from matplotlib import pyplot as plt
+
+    cuts = sorted({(net, keep) for net, keep, _ in places if keep < 1}, key=lambda cut: (cut[0], -cut[1]))
+    figure, panels = plt.subplots(1, len(cuts), figsize=(3.2 * len(cuts), 3.6), sharey=True, layout="constrained")
+    for panel, cut in zip(panels, cuts, strict=True):
+        for way, (colour, marker) in DRAWN.items():
+            means = {
+                images: 100 * mean(sides[way][1].values())
+                for (net, keep, images), sides in sorted(places.items())
+                if (net, keep) == cut and way in sides
+            }
+            ticks = [max(images, LEAST_DRAWN) for images in means]
+            panel.semilogx(ticks, list(means.values()), color=colour, marker=marker, ms=4, lw=1.4, label=way)
+        panel.set_title(f"{cut[0]}, {cut[1]:.0%} of the MACs", loc="left", fontsize="medium")
+        panel.set_xticks(
+            [LEAST_DRAWN, 320, 1_280, 3_200, 12_800], ["0", "320", "1,280", "3,200", "12,800"], rotation=40
+        )
+        panel.minorticks_off()
+        panel.set_xlabel("labelled pictures")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy, %")
+    names, labels = panels[0].get_legend_handles_labels()
+    figure.legend(names, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:

@@ -122,16 +122,19 @@ def main() -> None:
     COMPARISON.write_text(section("comparison"), encoding="utf-8")
     if options.plots:
         import compensation_cost
+        import compensation_tuning
         import growth
         import pareto
         import vit_saliency
         from results_file import FOLDER, read
+        from sections import tuning
 
         import compensation
 
         images = HERE.parent / "docs" / "images"
         compensation.plot(read(FOLDER / "compensation.jsonl"), images / "compensation.svg")
         compensation_cost.plot(read(FOLDER / "compensation_cost.jsonl"), images / "compensation-cost.svg")
+        compensation_tuning.plot(tuning.places(), images / "pictures-seen.svg")
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
         dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
         pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")
