@@ -8,7 +8,8 @@ MobileNetV2 and EfficientNet-Lite0 with ImageNet weights at 75 % of their MACs, 
 25 %, without labels; networks, DATA and what they are judged by are those of compensation.py. Compensation takes 512 of
 the pictures, matching and distillation as many steps each (of 32 pictures), distillation at the best of three rates
 tried for a twentieth of them, with norms that keep their statistics. Beside ours stands torch-pruning's isomorphic
-ranking by L1 at the same MACs, its norms moved on the same 512 pictures as far as pruning moved them, distilled alike.
+ranking by L1 at the same MACs: its norms are moved on the same 512 pictures as far as pruning moved them, or estimated
+anew and then distilled alike, with norms that follow the batches: frozen, what is so far off does not come back.
 With `--keep 1.0` nothing is cut, and every rung should leave the network unharmed. Rows go on where the program was
 stopped.
 """
@@ -32,8 +33,10 @@ from torch import Tensor, nn
 
 import infoprune as ip
 from compensation import BATCH, STOCK, agreement, norms_moved, subject
+from infoprune.compensation.norms import reestimate_
 from infoprune.data import Examples
 from infoprune.finetune import Training, train
+from infoprune.finetune.options import Norms
 from infoprune.models import resnet20_cifar
 from infoprune.surgery import Plan
 
@@ -46,7 +49,8 @@ RUNGS = {
     "compensation, matching, distillation": ("cut", "compensate", "match", "distil"),
     "distillation": ("cut", "distil"),
     "host isomorphic L1, norms relative": ("host", "norms"),
-    "host isomorphic L1, norms relative, distillation": ("host", "norms", "distil"),
+    "host isomorphic L1, norms anew": ("host", "anew"),
+    "host isomorphic L1, norms anew, distillation": ("host", "anew", "distil_with_norms"),
 }
 ISOMORPHIC = STOCK["stock isomorphic"]
 
@@ -107,6 +111,9 @@ class Ladder:
     def norms(self, network: nn.Module) -> None:
         norms_moved(network, self.us.model, self.calibration, self.host_plan)
 
+    def anew(self, network: nn.Module) -> None:
+        reestimate_(network, self.calibration)
+
     def compensate(self, network: nn.Module) -> None:
         shown = sys.stderr.isatty()
         ip.compensate_(network, self.us.model, self.calibration, samples=CALIBRATION, plan=self.plan, progress=shown)
@@ -118,11 +125,14 @@ class Ladder:
         )  # fmt: skip
         print(told, file=sys.stderr)
 
-    def distil(self, network: nn.Module) -> None:
+    def distil_with_norms(self, network: nn.Module) -> None:
+        self.distil(network, norms="moving")
+
+    def distil(self, network: nn.Module, norms: Norms = "frozen") -> None:
         batch = min(32, len(self.images))
         training = Training(
             epochs=self.options.steps / (len(self.images) // batch), lr=self.options.rate, distill=1.0,
-            norms="frozen", probe=0.05,
+            norms=norms, probe=0.05,
         )  # fmt: skip
         train(network, Held(self.images), training, batch=batch, teacher=self.us.model)
 
