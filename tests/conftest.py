@@ -6,11 +6,15 @@ command line runs in one process, which starts sooner (`-n 4` decides otherwise)
 
 import gc
 import os
+import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # or importing dcor compiles for seconds what no test calls
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # or importing dcor gives torch the threads of all cores
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes import the library: it is compiled once
 
 import pytest
 import torch
@@ -18,6 +22,7 @@ from hypothesis import settings
 
 from tests.fresh import python
 
+sys.dont_write_bytecode = False
 ALONE = "INFOPRUNE_TEST_ALONE"  # set in the process of such a test
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -41,14 +46,27 @@ FAST = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items):
+def is_fast(path: Path) -> bool:
     here = Path(__file__).parent
+    return path.is_relative_to(here) and path.relative_to(here).as_posix() in FAST
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`-m fast` reads no other file."""
+    other = (
+        collection_path.name.startswith("test_") and collection_path.suffix == ".py" and not is_fast(collection_path)
+    )
+    return True if other and config.option.markexpr == "fast" else None
+
+
+def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in FAST:
+        if is_fast(item.path) and item.get_closest_marker("slow") is None:
             item.add_marker("fast")
 
 
 def pytest_collection_finish():
+    torch.set_num_threads(1)
     gc.freeze()  # what is imported stays: no collection looks at it again, and no forked child copies it for that
 
 
@@ -67,8 +85,19 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)
+def _no_seconds_of_timing():
+    """Networks are compared for moments: no test's claim is how fast one is on this machine."""
+    timing, latency = (import_module(f"infoprune.{name}") for name in ("timing", "budgets.latency"))
+    readings = timing.interleaved_ms
+
+    def briefly(runs, *, seconds, **more):
+        return readings(runs, seconds=min(seconds, 0.05), **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (timing, latency):
+            patched.setattr(module, "interleaved_ms", briefly)
+        patched.setattr(latency, "SECONDS", 0.005)
+        yield
 
 
 @pytest.fixture
@@ -81,5 +110,6 @@ def few_digits(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
+def _seeded_on_one_thread():
+    torch.set_num_threads(1)
+    torch.default_generator.manual_seed(0)  # those of other devices would each walk the stack first

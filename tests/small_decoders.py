@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,10 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Qwen2Moe": {**GROUPED, **FEW, "shared_expert_intermediate_size": 40},
     "Qwen3Moe": {**GROUPED, **FEW, "head_dim": 8},
 }
+OFTEN = ("Llama", "GPT2", "Mixtral")  # gated and grouped, learnt positions and Conv1D, experts
+BY_KIND = pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in DECODERS]
+)
 HEADS = {"GPT2": "GPT2LMHeadModel"}
 
 

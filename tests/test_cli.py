@@ -42,10 +42,10 @@ def test_plan_as_json_is_a_plan_that_can_be_read_back_and_shown(capsys, tmp_path
 
 def test_units_are_ranked_by_readers_too_unless_told(capsys):
     def kept(*options):
-        return json.loads(run(capsys, "plan", *MODEL, "--macs", 0.5, "--json", *options)[1])
+        return json.loads(run(capsys, "plan", "resnet20_cifar", "--macs", 0.5, "--json", *options)[1])
 
     ours = ip.importance.CapacityIndependenceImportance(sigma=0.5, readers=True)
-    model, x = build_network(MODEL[0], num_classes=5), torch.zeros(1, 3, 64, 64)
+    model, x = build_network("resnet20_cifar"), torch.zeros(1, 3, 32, 32)
     expected = ip.plan(model, x, ours, budgets=[ip.budgets.macs(keep=0.5)])
     assert kept() == json.loads(expected.to_json()) != kept("--importance", "capacity_independence")
 

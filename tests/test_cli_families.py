@@ -33,27 +33,33 @@ def test_one_command_makes_all_sizes_and_compensates_them(place, network, capsys
     assert 'member="0.4"' in out
 
 
-def test_show_lists_members_and_what_each_keeps(network, capsys, tmp_path):
-    spoken(capsys, "prune", *network, "--input", "1x3x16x16", "--macs", SIZES, "--out", tmp_path / "a")
-    code, out, _ = spoken(capsys, "show", tmp_path / "a")
+@pytest.fixture(scope="module")
+def family(network, tmp_path_factory):
+    out = tmp_path_factory.mktemp("family") / "a"
+    words = ["prune", *network, "--input", "1x3x16x16", "--macs", SIZES, "--out", out]
+    assert main([str(word) for word in words]) == 0
+    return out
+
+
+def test_show_lists_members_and_what_each_keeps(family, capsys):
+    code, out, _ = spoken(capsys, "show", family)
     assert code == 0
     assert "2 members" in out
     assert "0.4 0" in out.splitlines()[-1]
-    assert main(["show", str(tmp_path / "a"), "--json"]) == 0
+    assert main(["show", str(family), "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["members"]] == ["0.7", "0.4"]
 
 
-def test_a_member_is_exported_by_its_name(network, capsys, tmp_path):
-    spoken(capsys, "prune", *network, "--input", "1x3x16x16", "--macs", SIZES, "--out", tmp_path / "a")
-    code, _, err = spoken(capsys, "export", tmp_path / "a", tmp_path / "a.pt2")
+def test_a_member_is_exported_by_its_name(family, capsys, tmp_path):
+    code, _, err = spoken(capsys, "export", family, tmp_path / "a.pt2")
     assert code == 2
     assert "0.7, 0.4, with --member" in err
-    code, _, err = spoken(capsys, "export", tmp_path / "a", tmp_path / "a.pt2", "--member", "0.4")
+    code, _, err = spoken(capsys, "export", family, tmp_path / "a.pt2", "--member", "0.4")
     assert code == 0, err
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         found = torch.export.load(tmp_path / "a.pt2").module()(x)
-        assert torch.allclose(found, ip.load(tmp_path / "a", member=0.4)(x), atol=1e-5)
+        assert torch.allclose(found, ip.load(family, member=0.4)(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(

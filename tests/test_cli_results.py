@@ -99,6 +99,7 @@ def pictures_of(folder, size):
     return ["--data", "tensors", "--set", f"data.root={folder / f'pictures{size}.safetensors'}"]
 
 
+@pytest.mark.slow
 def test_export_in_8_bits_tells_how_the_file_answers(kept, tmp_path, capsys):
     out = tmp_path / "small.onnx"
     assert main(["export", str(kept / "artefact"), str(out), "--int8", *pictures_of(kept, 16), "--json"]) == 0

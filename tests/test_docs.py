@@ -15,6 +15,7 @@ from infoprune.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("benchmarks/*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+LATER = {f"docs/{name}.md" for name in ("detection", "integrations", "serving")}  # what the tests of that name run
 MODULES = [name for _, name, _ in pkgutil.walk_packages(infoprune.__path__, "infoprune.") if "__main__" not in name]
 
 
@@ -54,7 +55,9 @@ def without_noise(about, device, measure):
 
 @pytest.mark.usefixtures("as_found", "few_digits")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow) if named(p) in LATER else p for p in PAGES if blocks(p)], ids=named
+)
 def test_every_block_runs_in_order(page):
     names: dict = {}
     for number, block in enumerate(blocks(page), 1):

@@ -183,11 +183,12 @@ def test_pruned_members_of_families_export(tmp_path, name):
     assert told.batch == "batch"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4},
-        pytest.param({}, marks=pytest.mark.slow),
+        {},
     ],
     ids=["tiny", "deit_tiny"],
 )

@@ -41,8 +41,19 @@ def inside(smaller, larger):
     return theirs.keys() <= mine.keys() and all(mine[site] <= theirs[site] for site in theirs)
 
 
-@pytest.mark.parametrize("kind", [Residual, Depthwise, Chunked, Attention])
-@pytest.mark.parametrize("terms", [{}, {"utility": 1.0}, {"round_to": 2}, {"utility": 0.0, "floor": 1}], ids=str)
+KINDS, TERMS = (
+    (Residual, Depthwise, Chunked, Attention),
+    ({}, {"utility": 1.0}, {"round_to": 2}, {"utility": 0.0, "floor": 1}),
+)
+ONE_BY_ONE = [*((kind, {}) for kind in KINDS), *((Residual, terms) for terms in TERMS[1:])]
+TOGETHER = [(kind, terms) for kind in KINDS[1:] for terms in TERMS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "terms"),
+    [*ONE_BY_ONE, *(pytest.param(kind, terms, marks=pytest.mark.slow) for kind, terms in TOGETHER)],
+    ids=str,
+)
 def test_every_unit_of_a_smaller_network_is_one_of_the_larger_one(kind, terms):
     family = made(make(kind), keeps=REACHED, **terms)
     assert all(inside(small.plan, large.plan) for large, small in itertools.pairwise(family))

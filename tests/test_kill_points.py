@@ -21,7 +21,7 @@ from tests.fresh import python
 from tests.kill_points import draws, fails_when_full, writes_before
 
 latency, entrance = (import_module(f"infoprune.{name}") for name in ("budgets.latency", "cli.main"))
-DEFAULT, SLOW = (4, 1, 3, 2), (60, 30, 80, 30)  # kills of the latency cache, export, observe and finetune
+SLOW = {"latency": 60, "export": 30, "observe": 80, "finetune": 30}  # kills
 
 
 def spoken(*words):
@@ -99,7 +99,11 @@ def finetuned(artefact, kills):
     changes = [f"data.root={artefact / 'd.safetensors'}", "data.batch=16", "finetune.epochs=2", "finetune.reestimate=0"]
     changes += ["finetune.save_seconds=0"]
     words = ["finetune", artefact / "a", "--data", "tensors", *(w for change in changes for w in ("--set", change))]
-    assert spoken(*words, "--out", artefact / "whole") == 0
+
+    def work(place):
+        assert spoken(*words, "--out", place) == 0
+
+    steps, made = writes_before(lambda: work(artefact / "whole")), 0
     whole = load_file(artefact / "whole" / "model.safetensors")
 
     def right(place):
@@ -107,10 +111,6 @@ def finetuned(artefact, kills):
         assert all(torch.equal(found[name], value) for name, value in whole.items())
         assert ip.load(place)
 
-    def work(place):
-        assert spoken(*words, "--out", place) == 0
-
-    steps, made = writes_before(lambda: work(artefact / "probe")), 0
     for seed in range(kills):
         place, draw = artefact / f"out-{seed}", random.Random(seed)
         while made < kills and writes_before(lambda place=place: work(place), draw.randrange(steps)) < 0:
@@ -130,31 +130,27 @@ def in_a_process_of_its_own(artefact, kills):
 
 
 @pytest.mark.alone
-def test_ten_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch):
+def test_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    cache, export, observe, finetune = DEFAULT
-    assert sum(DEFAULT) == 10
-    latency_cache(elsewhere / "cache", monkeypatch, cache)
-    export_of(artefact, export)
+    latency_cache(elsewhere / "cache", monkeypatch, kills=3)
     (elsewhere / "seen").mkdir()
-    observations(elsewhere / "seen", observe)
-    in_a_process_of_its_own(artefact, finetune)
+    observations(elsewhere / "seen", kills=2)
+    in_a_process_of_its_own(artefact, kills=1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["latency", "export", "observe", "finetune"])
+@pytest.mark.parametrize("verb", SLOW)
 @pytest.mark.alone
 def test_two_hundred_kill_points_of_what_verbs_write(artefact, tmp_path_factory, monkeypatch, verb):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    cache, export, observe, finetune = SLOW
     if verb == "latency":
-        latency_cache(elsewhere, monkeypatch, cache)
+        latency_cache(elsewhere, monkeypatch, SLOW[verb])
     elif verb == "export":
-        export_of(artefact, export)
+        export_of(artefact, SLOW[verb])
     elif verb == "observe":
-        observations(elsewhere, observe)
+        observations(elsewhere, SLOW[verb])
     else:
-        in_a_process_of_its_own(artefact, finetune)
+        in_a_process_of_its_own(artefact, SLOW[verb])
 
 
 # ----------------------------------------------------------------------------------------------------- a full disk

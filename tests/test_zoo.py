@@ -7,8 +7,11 @@ import torch_pruning as tp
 
 import infoprune as ip
 
-SECTION = ("resnet18", "regnety_002", "mobilenetv3_small_100", "ghostnet_050", "convnext_atto")
-LARGER = [pytest.param("crossvit_tiny_240", marks=pytest.mark.slow)]
+SECTION = ("resnet18", "convnext_atto")
+LARGER = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("mobilenetv3_small_100", "regnety_002", "ghostnet_050", "crossvit_tiny_240")
+]
 
 
 @pytest.mark.parametrize("name", [*SECTION, *LARGER])

@@ -11,7 +11,7 @@ from infoprune.allocation.linear import at_most_one
 from infoprune.allocation.monomials import Monomials
 from infoprune.allocation.prices import reachable
 
-PROBLEMS = {1.0: 60, 0.0: 150, -1.0: 150, -2.0: 150}  # the mixed-integer programs of p = 1 take longest
+PROBLEMS = {1.0: 30, 0.0: 75, -1.0: 75, -2.0: 75}  # the mixed-integer programs of p = 1 take longest
 SLACK = 1e-9
 
 
@@ -72,7 +72,7 @@ def test_answers_are_feasible_bounded_and_optimal_to_the_stated_gap(utility):
 @pytest.mark.slow
 @pytest.mark.parametrize("utility", PROBLEMS)
 def test_answers_are_so_on_thousands_of_problems(utility):
-    holds(utility, 10 * PROBLEMS[utility], int(20 + utility))
+    holds(utility, 20 * PROBLEMS[utility], int(20 + utility))
 
 
 @pytest.mark.parametrize(("name", "utility"), [(name, p) for name in solvers for p in (1.0, -1.0) if solves(name, p)])
@@ -88,7 +88,7 @@ def test_every_registered_solver_keeps_the_contract(name, utility):
 
 def test_no_unit_that_fits_is_left_out():
     rng = np.random.default_rng(3)
-    for _ in range(150):
+    for _ in range(75):
         problem = random_problem(rng, float(rng.choice([1.0, 0.0, -1.0])))
         counts = allocate(problem).counts
         for site in np.flatnonzero(counts < problem.ceiling):

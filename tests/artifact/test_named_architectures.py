@@ -47,7 +47,9 @@ def wav2vec2():
     return transformers.Wav2Vec2ForCTC(config), {"input_values": torch.randn(1, 1600)}
 
 
-@pytest.mark.parametrize("build", [detr, modern_bert, wav2vec2], ids=lambda build: build.__name__)
+@pytest.mark.parametrize(
+    "build", [detr, modern_bert, pytest.param(wav2vec2, marks=pytest.mark.slow)], ids=lambda build: build.__name__
+)
 def test_it_is_pruned_saved_and_loaded_bit_for_bit_without_a_factory(build, tmp_path):
     torch.manual_seed(0)
     model, call = build()

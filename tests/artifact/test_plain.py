@@ -1,9 +1,6 @@
 """save_plain: networks with one width in all blocks load by timm and transformers alone, with equal logits."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
+from tests.fresh import python
 from tests.small_decoders import decoder, ids
 
 import infoprune as ip
@@ -38,8 +36,9 @@ def elsewhere(saved, tmp_path):
     for name, (library, x) in saved.items():
         torch.save(x, tmp_path / f"{name}.x.pt")
         told += [str(tmp_path / name), library]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-    subprocess.run([sys.executable, str(script), *told], check=True, env=environment, cwd=tmp_path)
+    environment = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    done = python("-c", script.read_text(), *told, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
     return {name: torch.load(tmp_path / f"{name}.said.pt", weights_only=True) for name in saved}
 
 

@@ -52,10 +52,20 @@ def test_a_fresh_process_gives_bitwise_equal_logits(tmp_path):
     ("model", "source", "arguments"),
     [
         (lambda: timm_net("mobilenetv2_050"), "timm", {}),
-        (lambda: timm_net("resnet18", num_classes=3, in_chans=3), "timm", {"num_classes": 3}),
-        (lambda: timm_net("vit_tiny_patch16_224", img_size=64), "timm", {"num_classes": 1000, "img_size": (64, 64)}),
+        pytest.param(
+            lambda: timm_net("resnet18", num_classes=3, in_chans=3),
+            "timm",
+            {"num_classes": 3},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda: timm_net("vit_tiny_patch16_224", img_size=64),
+            "timm",
+            {"num_classes": 1000, "img_size": (64, 64)},
+            marks=pytest.mark.slow,
+        ),
         (lambda: torchvision.models.resnet18(num_classes=4), "torchvision", {"num_classes": 4}),
-        (lambda: torchvision.models.mobilenet_v2(), "torchvision", {}),
+        pytest.param(lambda: torchvision.models.mobilenet_v2(), "torchvision", {}, marks=pytest.mark.slow),
     ],
 )
 def test_named_architectures_are_found_and_loaded_bitwise_equal(tmp_path, model, source, arguments):

@@ -8,8 +8,11 @@ from third_party import checking, entries, table
 ENTRIES = entries()
 NAMES = (
     "hand_residual", "hand_split_shuffle", "hand_einsum_attention", "hand_temporal_shift", "hand_dataclass_output",
-    "hand_grouped_queries", "hand_rms_norm", "hand_positions", "bert", "vit", "segformer", "wav2vec2", "clip", "llama",
-    "t5", "gpt2",
+    "hand_grouped_queries", "hand_rms_norm", "hand_positions", "vit",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("bert", "gpt2", "llama", "segformer", "wav2vec2", "clip", "t5")
+    ),
 )  # fmt: skip
 
 

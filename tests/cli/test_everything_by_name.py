@@ -44,7 +44,9 @@ HOST = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(HOST))
+@pytest.mark.parametrize(
+    "name", [name if name in ("l2", "lamp") else pytest.param(name, marks=pytest.mark.slow) for name in sorted(HOST)]
+)
 def test_the_hosts_importances_go_by_name(capsys, name):
     model, x = build_network("resnet20_cifar"), torch.zeros(1, 3, 32, 32)
     expected = ip.plan(model, x, HOST[name], budgets=[ip.budgets.macs(keep=0.5)])

@@ -83,12 +83,12 @@ def test_heads_mlps_and_tokens_of_one_plan_are_made_up_for_and_kept_in_an_artefa
     def made():
         torch.manual_seed(0)
         return timm.create_model(
-            "vit_tiny_patch16_224", img_size=64, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=4
+            "vit_tiny_patch16_224", img_size=48, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=4
         ).eval()
 
     dense, generator = made(), torch.Generator().manual_seed(1)
     one, *loader = [
-        torch.randn(16, 3, 64, 64, generator=generator) + torch.randn(16, 3, 1, 1, generator=generator)
+        torch.randn(16, 3, 48, 48, generator=generator) + torch.randn(16, 3, 1, 1, generator=generator)
         for _ in range(6)
     ]
     importance = ip.importance.ConditionalImportance(ip.observe(dense, loader, moments=True, progress=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,15 +110,23 @@ def made_up_for(dense: nn.Module, seed: int, tolerance: float = EXACT) -> None:
     assert gap(dense, pruned, IMAGE) < tolerance, table
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
-@given(networks(), st.integers(0, 99), st.booleans())
-def test_units_whose_doubles_stay_are_made_up_for(dense, seed, transposed):
-    with nothing_dead():
-        made_up_for(with_conv1d(dense) if transposed else dense, seed)
+@pytest.mark.parametrize("examples", [12, pytest.param(300, marks=pytest.mark.slow)])
+def test_units_whose_doubles_stay_are_made_up_for(examples):
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+    @given(networks(), st.integers(0, 99), st.booleans())
+    def each(dense, seed, transposed):
+        with nothing_dead():
+            made_up_for(with_conv1d(dense) if transposed else dense, seed)
+
+    each()
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
-@given(networks(also=(GROUPED_QUERIES,)), st.integers(0, 99))
-def test_so_are_heads_that_share_keys(dense, seed):
-    with nothing_dead():
-        made_up_for(dense, seed, SETTLED)
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.slow)])
+def test_so_are_heads_that_share_keys(examples):
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+    @given(networks(also=(GROUPED_QUERIES,)), st.integers(0, 99))
+    def each(dense, seed):
+        with nothing_dead():
+            made_up_for(dense, seed, SETTLED)
+
+    each()

@@ -4,6 +4,7 @@ A newcomer without files of its own is tested as it is registered; one with file
 """
 
 import pickle
+from functools import cache
 
 import pytest
 import torch
@@ -41,9 +42,14 @@ def task_of(name, tmp_path):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     if name not in FILES:
-        return datasets[name](seed=1, **SMALL.get(name, {}))
+        return made_up(name)
     fill, options = FILES[name]
     return datasets[name](fill(tmp_path) or tmp_path, seed=1, **options)
+
+
+@cache
+def made_up(name):
+    return datasets[name](seed=1, **SMALL.get(name, {}))
 
 
 def same(a, b):

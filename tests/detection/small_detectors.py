@@ -21,9 +21,12 @@ def backbone(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
 
 
 def mask_rcnn(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
-    """Its batch norms, frozen ones too, have statistics that are not the identity."""
     torch.manual_seed(0)
-    model = detection.MaskRCNN(backbone(norm), **IMAGES, **BOXES).eval()
+    return settled_norms(detection.MaskRCNN(backbone(norm), **IMAGES, **BOXES).eval())
+
+
+def settled_norms(model: nn.Module) -> nn.Module:
+    """Its batch norms, frozen ones too, have statistics that are not the identity."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
             for name, low, high in (("running_mean", -0.1, 0.1), ("running_var", 0.5, 1.5)):

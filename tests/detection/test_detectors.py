@@ -10,6 +10,7 @@ from tests.detection.small_detectors import BOXES, image, mask_rcnn, ssd_lite, t
 from tests.small_nets import Residual, make
 from tests.small_nets import image as pixels
 from torch import nn
+from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 import infoprune as ip
@@ -60,6 +61,16 @@ def test_a_pruned_mask_rcnn_is_the_masked_original_and_costs_what_was_planned(pr
 
 
 def test_frozen_batch_norms_leave_with_their_channels():
+    torch.manual_seed(0)
+    model, x = nets.settled_norms(resnet18(num_classes=4, norm_layer=FrozenBatchNorm2d).eval()), image()[None]
+    plan = ip.plan(model, x, L2, rates={"layer1.0.conv1": 0.5, "layer4.0.conv2": 0.25})
+    assert ip.certificate_of(model, x, plan).verdict == "exact"
+    ip.prune_(model, x, plan)
+    assert len(model.layer1[0].bn1.running_var) == 32
+
+
+@pytest.mark.slow
+def test_frozen_batch_norms_of_a_detector_leave_with_their_channels():
     model = mask_rcnn(FrozenBatchNorm2d)
     plan = ip.plan(model, X, L2, rates={"backbone.body.layer1.0.conv1": 0.5, "backbone.fpn.layer_blocks.3.0": 0.25})
     assert ip.certificate_of(model, X, plan).verdict == "exact"
@@ -125,10 +136,11 @@ def prunes_exactly_at_the_planned_price(model: nn.Module, plan: Plan) -> None:
         assert set(model([image()])[0]) >= {"boxes", "labels", "scores"}
 
 
-SLOWER = [pytest.param(make, marks=pytest.mark.slow) for make in (nets.faster_rcnn, nets.fcos, nets.keypoint_rcnn)]
+OTHERS = (nets.retina_net, nets.faster_rcnn, nets.fcos, nets.keypoint_rcnn)
 
 
-@pytest.mark.parametrize("build", [nets.retina_net, *SLOWER])
+@pytest.mark.slow
+@pytest.mark.parametrize("build", OTHERS)
 def test_other_detectors_prune_exactly_at_the_planned_price(build):
     model = build()
     prunes_exactly_at_the_planned_price(model, ip.plan(model, X, L2, rates=0.5))

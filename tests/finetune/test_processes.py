@@ -28,8 +28,9 @@ def trained(training, checkpoints=None, stop=lambda: False):
     return {"losses": losses, "weights": {name: value.tolist() for name, value in model.state_dict().items()}}
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "sgd", "shard": True},
-                                     {"optimizer": "adamw", "shard": True}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"optimizer": "adamw", "shard": True},
+                                     pytest.param({"optimizer": "sgd", "shard": True}, marks=pytest.mark.slow)],
+                         ids=str)  # fmt: skip
 @pytest.mark.alone
 def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
     training = Training(**GENTLE, **options)

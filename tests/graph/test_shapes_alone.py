@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 import torch_pruning as tp
-from tests.small_decoders import DECODERS, decoder, ids
+from tests.small_decoders import DECODERS, OFTEN, decoder, ids
 from torch import nn
 
 import infoprune as ip
@@ -26,8 +26,8 @@ def small_swin():
 @pytest.mark.parametrize("make", [
     lambda: timm.create_model("resnet10t"),
     lambda: timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2),
-    lambda: timm.create_model("mobilenetv2_035"),
-    small_swin,
+    pytest.param(lambda: timm.create_model("mobilenetv2_035"), marks=pytest.mark.slow),
+    pytest.param(small_swin, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_the_sites_and_prices_are_those_of_the_network_that_runs(make):
     model = make().eval()
@@ -64,7 +64,10 @@ def test_code_that_computes_with_a_width_as_it_was_is_found_by_shapes():
 ROUTED = ("Mixtral", "Qwen2Moe", "Qwen3Moe")  # values say which expert sees a token
 
 
-@pytest.mark.parametrize("name", sorted(DECODERS.keys() - set(ROUTED)))
+FOLLOWED = [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in DECODERS if n not in ROUTED]
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
 def test_a_decoder_without_weights_is_planned_and_cut_as_the_one_with_weights_is(name):
     x = {"input_ids": ids()}
     random, budget = tp.importance.RandomImportance(), ip.budgets.params(keep=0.6)

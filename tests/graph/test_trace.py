@@ -197,7 +197,14 @@ def test_prices_are_counted_prices_and_pruned_is_masked_for_any_choice(net, data
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv3_small_050", "densenet121", "vit_tiny_patch16_224", "convnext_atto"]
+    "name",
+    [
+        "resnet18",
+        "mobilenetv3_small_050",
+        "vit_tiny_patch16_224",
+        "convnext_atto",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+    ],
 )
 def test_price_of_the_whole_model_is_what_torch_counts(name):
     model = timm.create_model(name).eval().requires_grad_(False)

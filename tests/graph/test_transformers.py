@@ -94,7 +94,14 @@ def first(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-@pytest.mark.parametrize("build", HEADS, ids=lambda build: build.__name__)
+LATER = {deit3, distilled, registers, maxvit}  # of what vit and swin are made of, too
+
+
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(build, marks=pytest.mark.slow) if build in LATER else build for build in HEADS],
+    ids=lambda build: build.__name__,
+)
 def test_vision_transformers_lose_heads_mlp_widths_and_embedding_width(build, tmp_path):
     model = made(build)
     graph = Graph.trace(model, pictures())
@@ -111,9 +118,17 @@ def test_vision_transformers_lose_heads_mlp_widths_and_embedding_width(build, tm
     ("build", "where", "site", "statistics"),
     [
         (vit, "blocks", "blocks.1.attn.qkv", ("attention scale", "layer norm")),
-        (registers, "blocks", "blocks.1.attn.qkv", ("attention scale", "layer norm")),
-        (swin, "layers", "layers.0.blocks.1.attn.qkv", ("layer norm",)),
-        (maxvit, "stages", "stages.1.blocks.0.attn_grid.attn.qkv", ("attention scale", "layer norm")),
+        pytest.param(
+            registers, "blocks", "blocks.1.attn.qkv", ("attention scale", "layer norm"), marks=pytest.mark.slow
+        ),
+        pytest.param(swin, "layers", "layers.0.blocks.1.attn.qkv", ("layer norm",), marks=pytest.mark.slow),
+        pytest.param(
+            maxvit,
+            "stages",
+            "stages.1.blocks.0.attn_grid.attn.qkv",
+            ("attention scale", "layer norm"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -175,7 +190,9 @@ def hugging_face(kind: str) -> tuple[Callable[[], nn.Module], Any]:
 
 
 @pytest.mark.filterwarnings("ignore")  # the package warns about itself
-@pytest.mark.parametrize("kind", ["vit", "deit", "bert", "masked bert"])
+@pytest.mark.parametrize(
+    "kind", ["vit", "bert", *(pytest.param(k, marks=pytest.mark.slow) for k in ("deit", "masked bert"))]
+)
 def test_models_of_the_transformers_package_prune_save_and_load(kind, tmp_path):
     build, x = hugging_face(kind)
     model = made(build)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from tests.masked_by_hand import L2, masked_by_hand, prunes_right
-from tests.small_decoders import DECODERS, decoder, generated, ids
+from tests.small_decoders import BY_KIND, decoder, generated, ids
 from tests.torch_flops import torch_flops
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -23,7 +23,7 @@ def stream(name):
     return STREAMS.get(name, "model.layers.0.self_attn.o_proj")
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@BY_KIND
 def test_everything_but_the_stream_leaves_as_if_masked(name):
     """Half of every MLP, of the inner width of experts, and of the key heads with their queries."""
     model = decoder(name)
@@ -48,7 +48,7 @@ def test_everything_but_the_stream_leaves_as_if_masked(name):
     assert torch.equal(generated(pruned, ids(3, 5)), generated(masked, ids(3, 5)))
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@BY_KIND
 def test_planned_prices_are_counted_ones_and_the_artefact_reloads(name, tmp_path):
     """The hidden size leaves too; multiply-adds are counted by torch, bytes and caches in memory."""
     model = decoder(name)
@@ -68,7 +68,7 @@ def test_planned_prices_are_counted_ones_and_the_artefact_reloads(name, tmp_path
     assert torch.equal(generated(again, ids(1, 4)), generated(pruned, ids(1, 4)))
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@BY_KIND
 def test_whole_layers_leave_and_generate_goes_on_as_if_they_gave_zeros(name, tmp_path):
     """Every second layer leaves; the first one's attention, by which a cache tells how far it is, can't."""
     model = decoder(name)

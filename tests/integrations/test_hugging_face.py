@@ -4,6 +4,7 @@ import copy
 import json
 import runpy
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,16 @@ CASES = {
 
 
 def halved(kind: str) -> tuple[nn.Module, Any, Any, ip.Plan]:
-    build, x, auto = CASES[kind]
+    model, plan = _halved(kind)
+    return copy.deepcopy(model), *CASES[kind][1:], plan
+
+
+@cache
+def _halved(kind: str) -> tuple[nn.Module, ip.Plan]:
+    build, x, _ = CASES[kind]
     model = build()
     plan = ip.plan(model, x, L2, rates=0.5)
-    return hf.prune_(model, x, plan), x, auto, plan
+    return hf.prune_(model, x, plan), plan
 
 
 def logits(model: nn.Module, x: tuple) -> torch.Tensor:

@@ -127,7 +127,7 @@ def test_what_is_loaded_can_be_saved_again(resnet, tmp_path):
     assert same(ip.load(tmp_path / "again"), model)
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["resnet10t", pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow)])
 def test_backbones_give_the_features_of_the_pruned_network(name, tmp_path):
     model = made(name, tmp_path / "a")
     backbone = loaded(tmp_path / "a", features_only=True, out_indices=(1, 3)).eval()

@@ -27,7 +27,12 @@ def as_printed(count, text):
     return f"{count / 1e6:.{len(text.partition('.')[2])}f}"
 
 
-@pytest.mark.parametrize("name", PRINTED)
+DEEPEST = {"densenet100_cifar", "resnet110_cifar", "resnet164_cifar"}  # of what smaller ones are made of, too
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEPEST else name for name in PRINTED]
+)
 def test_counts_are_those_of_the_tables(name):
     units, params, macs = PRINTED[name]
     model, size = models[name]().eval(), 224 if name == "mobilenet_v1" else 32
@@ -51,7 +56,14 @@ def test_ped_also_counts_norms(name):
     assert (macs + 2 * elements_once) / 1e6 == pytest.approx(126.54, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_cifar", "vgg16_bn_cifar"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet20_cifar",
+        pytest.param("densenet40_cifar", marks=pytest.mark.slow),
+        pytest.param("vgg16_bn_cifar", marks=pytest.mark.slow),
+    ],
+)
 def test_every_channel_can_leave_and_the_artefact_loads_by_name(name, tmp_path):
     model, x = models[name](num_classes=7).eval(), torch.randn(2, 3, 32, 32)
     plan = ip.plan(model, x, tp.importance.MagnitudeImportance(p=2), budgets=[ip.budgets.macs(keep=0.5)])

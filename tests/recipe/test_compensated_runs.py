@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.recipe.conftest import resnet8_cifar
 from tests.recipe.test_running import data_file, task_of, weights
 
 import infoprune as ip
@@ -17,6 +18,7 @@ from infoprune.data import First
 from infoprune.errors import BadRecipe
 from infoprune.finetune import Training, hits, train
 from infoprune.finetune.checkpoints import save_tensors
+from infoprune.models import models
 from infoprune.recipe import build_network, read_recipe, recipe_of, run, running, to_yaml
 from infoprune.report.model import Report
 from infoprune.report.page import page
@@ -100,11 +102,20 @@ def test_rivals_and_blocks_are_compensated_too(tmp_path):
     assert kept == {"cut-1", "cut-2", "cut-2-random", "cut-2-l2"}
 
 
-@pytest.mark.parametrize("at", range(1, 5))
-def test_a_run_stopped_around_its_compensation_ends_with_the_same_artefact(tmp_path, monkeypatch, at):
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    root = tmp_path_factory.mktemp("never stopped")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(models._factories, "resnet8_cifar", resnet8_cifar)
+        made = recipe(root, finetune={"epochs": 1, "save_seconds": 0, "probe": 0.0})
+        run(made, root / "whole")
+    return made, root / "whole"
+
+
+@pytest.mark.parametrize("at", [pytest.param(at, marks=() if at == 3 else pytest.mark.slow) for at in range(1, 5)])
+def test_a_run_stopped_around_its_compensation_ends_with_the_same_artefact(tmp_path, monkeypatch, never_stopped, at):
     """At each of its files: what surgery leaves is judged, weights, what was refitted, what that gave."""
-    made = recipe(tmp_path, finetune={"epochs": 1, "save_seconds": 0, "probe": 0.0})
-    run(made, tmp_path / "whole")
+    made, whole = never_stopped
     written, files = running.Folder.write, []
 
     def dies(self, name, text):
@@ -119,7 +130,7 @@ def test_a_run_stopped_around_its_compensation_ends_with_the_same_artefact(tmp_p
         with pytest.raises(KeyboardInterrupt):
             run(made, tmp_path / "out")
     run(made, tmp_path / "out")
-    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "out") == weights(whole)
 
 
 def elsewhere(root):
@@ -134,7 +145,7 @@ def elsewhere(root):
     return {"name": "resnet8_cifar", "num_classes": 4, "weights": str(root / "elsewhere.safetensors")}
 
 
-@pytest.mark.parametrize("compensate", [True, False])
+@pytest.mark.parametrize("compensate", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_norms_of_another_domain_stay_as_the_cut_moved_them(tmp_path, compensate):
     tuning = {"epochs": 2, "lr": 0.01, "reestimate": 32}
     made = recipe(tmp_path, model=elsewhere(tmp_path), finetune=tuning, compensate=compensate)

@@ -95,7 +95,7 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_killed_at_any_write_it_goes_on_to_the_same_members(finished, tmp_path, seed):
     out, reports, _ = finished
     again, draw = made(tmp_path), random.Random(seed)
@@ -108,6 +108,7 @@ def test_killed_at_any_write_it_goes_on_to_the_same_members(finished, tmp_path, 
     assert not list((tmp_path / "out").rglob("*.partial*"))
 
 
+@pytest.mark.slow
 def test_a_member_that_is_done_is_not_done_again_after_a_stop(tmp_path, monkeypatch):
     ran, carry_out = [], family_runs.run
 
@@ -198,6 +199,7 @@ def test_the_command_tells_of_every_member(tmp_path, capsys):
     assert "member=" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("name", families())
 def test_a_bundled_family_runs_tiny(name, tmp_path):

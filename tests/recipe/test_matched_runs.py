@@ -39,6 +39,7 @@ def test_a_run_without_tuning_is_what_match_gives_by_hand(tmp_path):
     assert way.moments[2].accuracy.value == pytest.approx(accuracy(told, task))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 11])
 def test_a_run_killed_while_it_matches_ends_with_the_same_artefact(tmp_path, monkeypatch, step):
     made = recipe(tmp_path, match=MATCH, **DEEP, finetune={"epochs": 1, "save_seconds": 0})
@@ -59,6 +60,7 @@ def test_a_run_killed_while_it_matches_ends_with_the_same_artefact(tmp_path, mon
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_without_compensation_it_follows_surgery(tmp_path):
     run(recipe(tmp_path, match=MATCH, **DEEP, compensate=False), tmp_path / "out")
     plain = run(recipe(tmp_path, compensate=False, **DEEP), tmp_path / "plain")

@@ -172,7 +172,7 @@ def priced_and_run(recipe, out):
     "sections",
     [
         {"budget": {"macs": 0.5}},
-        {"budget": {"rates": 0.4}},
+        pytest.param({"budget": {"rates": 0.4}}, marks=pytest.mark.slow),
         {"budget": {"params": 0.6, "floor": 0.3, "round_to": 4, "ignored_layers": ["conv1"]}},
     ],
 )

@@ -146,6 +146,7 @@ def kill_and_go_on(tmp_path, seeds):
     return cut_short
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_a_killed_run_ends_with_the_same_artefact(tmp_path):
     assert kill_and_go_on(tmp_path, range(1)) > 0
@@ -177,10 +178,9 @@ def killed_over_and_over(tmp_path, times):
         round_ += 1
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 def test_a_run_goes_on_whatever_write_it_was_killed_in(tmp_path):
-    killed_over_and_over(tmp_path, 8)
+    killed_over_and_over(tmp_path, 1)
 
 
 @pytest.mark.slow
@@ -205,10 +205,11 @@ def full_over_and_over(tmp_path, times):
 
 @pytest.mark.alone
 def test_a_run_that_met_a_full_disk_goes_on_once_there_is_room(tmp_path):
-    full_over_and_over(tmp_path, 3)
+    full_over_and_over(tmp_path, 1)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_goes_on_after_forty_full_disks(tmp_path):
     full_over_and_over(tmp_path, 40)
 
@@ -246,6 +247,7 @@ def test_sigterm_stops_after_the_step_as_ctrl_c_does(tmp_path, monkeypatch):
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_stopping_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
     made = recipe(tmp_path, model={**SMALL, "train_epochs": 1}, depth=None)
     run(made, tmp_path / "whole")
@@ -360,9 +362,9 @@ def test_every_number_of_units_is_tried_and_the_fewest_that_do_as_well_stay(tmp_
 
 
 def test_trials_train_on_other_pictures_than_they_are_judged_by_and_touch_nothing(tmp_path):
-    made, model, task = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32})
+    made, model, task = decided(tmp_path, model=SMALL, budget=None, depth={"probe": 0.5, "samples": 32})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    again, *_ = decided(tmp_path, model=NINE, budget=None, depth={"probe": 0.5, "samples": 32})
+    again, *_ = decided(tmp_path, model=SMALL, budget=None, depth={"probe": 0.5, "samples": 32})
     assert again.plan.to_json() == made.plan.to_json()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     rest, judges = tries._parts(task, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def names() -> list[str]:
     return [name for name in _all() if name not in families()]
 
 
+@cache
 def families() -> list[str]:
     """Those that list several sizes."""
     return [name for name in _all() if sizes_of(read_recipe(RECIPES / f"{name}.yaml"))]

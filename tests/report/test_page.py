@@ -152,7 +152,7 @@ PROBE = """<!doctype html><html><body><iframe style="width:{width}px;height:900p
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("width", [340, 1100])
+@pytest.mark.parametrize("width", [340, pytest.param(1100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("text", [*map(page, KINDS.values()), comparison(RUNS)], ids=[*KINDS, "comparison"])
 def test_nothing_runs_over_in_a_browser(tmp_path, text, width):
     probe = tmp_path / "probe.html"

@@ -30,7 +30,7 @@ def joint():
     return made()
 
 
-@pytest.mark.parametrize("unit", ["macs", "activations"])
+@pytest.mark.parametrize("unit", ["macs", pytest.param("activations", marks=pytest.mark.slow)])
 def test_the_price_of_widths_and_shares_is_what_is_counted(unit):
     """64 patches: 1/2, then 1/4 of these go on, where the shares leave whole tokens."""
     model = vit(img_size=64)
