@@ -14,13 +14,12 @@ import torch
 from infoprune.depth import DepthAndWidth, Energy
 from infoprune.estimators.kmeans import kmeans_1d
 from infoprune.report.figures import empty, open_axes
+from infoprune.report.svg import AFTER, COLOURS, coloured
 from infoprune.surgery.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-TRIED, CHOSEN = "#8a94a3", "#1f5fa8"
 
 
 def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
@@ -43,7 +42,7 @@ def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
     margin = 0.005 * np.ptp(values)
     for k in range(clusters):
         own = values[labels == k]
-        right.axhspan(own.min() - margin, own.max() + margin, color=f"C{k % 10}", alpha=0.2)
+        right.axhspan(own.min() - margin, own.max() + margin, color=coloured(k), alpha=0.2)
     _points(right, np.zeros(len(values)), values, labels, stays)
     right.set_xticks([])
     right.set_xlabel(f"{clusters} clusters on the line")
@@ -73,20 +72,20 @@ def trade_off(found: DepthAndWidth) -> Figure:
 
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays: np.ndarray) -> None:
-    colours = np.array([f"C{k % 10}" for k in labels])
+    colours = np.array([coloured(k) for k in labels])
     axes.scatter(x[~stays], y[~stays], s=40, facecolors="white", edgecolors=colours[~stays].tolist(), zorder=2)
     axes.scatter(x[stays], y[stays], s=60, c=colours[stays], zorder=2)
 
 
 def _path(axes: Axes, found: DepthAndWidth, units: list[int], values: list[float]) -> None:
-    axes.plot(units, values, marker="o", color=TRIED, zorder=1)
+    axes.plot(units, values, marker="o", color=COLOURS[5], zorder=1)
     chosen = next(i for i, depth in enumerate(found.depths) if depth.plan is found.plan)
     axes.scatter(
         units[chosen],
         values[chosen],
         s=150,
         facecolors="none",
-        edgecolors=CHOSEN,
+        edgecolors=AFTER,
         linewidths=2,
         zorder=3,
         label="chosen",

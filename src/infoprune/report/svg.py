@@ -12,8 +12,10 @@ from infoprune.report.model import Interval
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 92, 14, 14, 44  # at the left the axis' name and numbers of ten letters
 PER_ROW = 18  # squares of a strip
-HUES, KEY = 8, 16  # colours of lines, and the height of a row of their names
+KEY = 16  # height of a row of lines' names
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
+BEFORE, AFTER = "#c3cad8", "#2f66c9"  # the light mode's, which figures on paper share
+COLOURS = (AFTER, "#d1495b", "#c98a00", "#3f8f6b", "#8a5fa8", "#7d8899", "#0f8b9d", "#e0733a")  # of lines, in order
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ def percent(value: float) -> str:
     return f"{100 * value:.4g}%"
 
 
+def shortened(name: str, letters: int) -> str:
+    """A long name by its start and its end: names of layers differ at either."""
+    half = letters // 2
+    return name if len(name) <= letters else f"{name[: letters - half - 1]}…{name[-half:]}"
+
+
+def coloured(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
 # ------------------------------------------------------------------------------------------------- whole charts
 
 
@@ -183,7 +195,7 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_
     for i, (name, points) in enumerate((*curves.items(), *alone.items())):
         told = [dot(x(a), y(b), "", f"{name}: {number(a)}, {number(b)}", 3 if name in curves else 5) for a, b in points]
         along = line([(x(a), y(b)) for a, b in points], "line") if name in curves else ""
-        body += f'<g class="hue{i % HUES}">{along}{"".join(told)}</g>'
+        body += f'<g class="hue" color="{coloured(i)}">{along}{"".join(told)}</g>'
     key = "".join(_key(i, name) for i, name in enumerate(names))
     height = HEIGHT + KEY * math.ceil(len(names) / 2)
     return chart(body + key, title=title, described=f"{title}: {', '.join(names)}", height=height)
@@ -194,7 +206,8 @@ def _key(place: int, name: str) -> str:
     row, column = divmod(place, 2)
     x, y = LEFT + column * (WIDTH - LEFT) / 2, HEIGHT + KEY * row + 6
     mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    return f'<g class="hue{place % HUES}">{mark}</g>{text(x + 10, y + 4, name)}'
+    room = int((WIDTH - LEFT) / 2 / LETTER) - 2
+    return f'<g class="hue" color="{coloured(place)}">{mark}</g>{text(x + 10, y + 4, shortened(name, room))}'
 
 
 def triangle(points: Sequence[tuple[tuple[float, float, float], bool]], names: Sequence[str], *, title: str) -> str:
