@@ -153,10 +153,10 @@ class Ledger:
         # block, hence the loop in `classes`.
         changed = False
         for block in self.rectangles.values():
-            found = torch.from_numpy(classes)[block]
-            if free_axis(found) is not None:
+            rectangle = torch.from_numpy(classes)[block]
+            if free_axis(rectangle) is not None:
                 continue
-            best = max(range(block.dim()), key=lambda axis: _classes_left(found, axis))
+            best = max(range(block.dim()), key=lambda axis: _classes_left(rectangle, axis))
             others = [d for d in range(block.dim()) if d != best]
             self.collapse(block, others)
             changed = True
