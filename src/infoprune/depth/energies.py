@@ -116,8 +116,8 @@ def _energies(seen: Mapping[str, FeatureSample], correlations: bool) -> UnitEner
     first = next(iter(seen.values()))
     classes = first.labels.unique()
     if len(classes) < 2:
-        found = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
-        raise UnusableData(f"{found}; energy dependence needs samples of at least two classes")
+        fault = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
+        raise UnusableData(f"{fault}; energy dependence needs samples of at least two classes")
     estimates = {name: sample.compute() for name, sample in seen.items()}
     energies = {name: (float(e.value), float(e.standard_error)) for name, e in estimates.items()}
     return UnitEnergies(energies, int(first.seen), _correlations(seen, first.labels) if correlations else None)
@@ -128,8 +128,8 @@ def _correlations(seen: Mapping[str, FeatureSample], labels: Tensor) -> np.ndarr
     apart = (labels[:CORRELATED, None] != labels[None, :CORRELATED]).double()
     between = [distances(s.features[:CORRELATED].double(), s.features[:CORRELATED].double()) for s in seen.values()]
     grams = -torch.stack([*between, apart.to(between[0])])
-    found = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
-    return found.nan_to_num(0).clamp(0, 1).cpu().numpy()
+    correlations = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
+    return correlations.nan_to_num(0).clamp(0, 1).cpu().numpy()
 
 
 def _flat(value: Tensor, name: str, width: float, seed: int) -> Tensor:

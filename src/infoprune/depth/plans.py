@@ -116,8 +116,8 @@ def stages(
 
 
 def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[Budget], units: int) -> int | None:
-    given = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
-    named = {name: value for name, value in given.items() if value is not None}
+    choices = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
+    named = {name: value for name, value in choices.items() if value is not None}
     if len(named) != 1:
         raise ValueError(f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}")
     odd = next((b for b in budgets if not isinstance(b, Budget)), None)
@@ -147,12 +147,12 @@ def _within(
         reduced = reduced_to(count)
         counts = [Counts(b.resource, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
         over = ", ".join(str(count) for count in counts if count.verdict != "met")
-        return over or next((told for b in timed if (told := _unmet(b, model, reduced, inputs))), "")
+        return over or next((reason for b in timed if (reason := _unmet(b, model, reduced, inputs))), "")
 
     most = _most_by_halves(len(edits), why_not) if timed else _most(len(edits), why_not)
     if most is None:
-        told = f"with one unit left ({strategy}) the model costs {why_not(1)}"
-        raise Infeasible(f"{told}; raise the budget or prune channels too")
+        reason = f"with one unit left ({strategy}) the model costs {why_not(1)}"
+        raise Infeasible(f"{reason}; raise the budget or prune channels too")
     return choose(most)
 
 
@@ -171,5 +171,5 @@ def _most_by_halves(units: int, why_not: Callable[[int], str]) -> int | None:
 
 def _unmet(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: Arguments) -> str:
     """What was measured, unless all of it is surely within the budget."""
-    found = budget.compare(model, reduced, inputs)
-    return "" if found.verdict == "met" else str(found)
+    comparison = budget.compare(model, reduced, inputs)
+    return "" if comparison.verdict == "met" else str(comparison)

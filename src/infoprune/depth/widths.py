@@ -138,11 +138,11 @@ def plan_depth_and_width(
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
     dense = Graph.trace(model, inputs, **_followed(options))
     weights = site_weights(dense, layer_importance)
-    told = told_floors(dense, floor)
-    floor_of = {site.name: told.get(site.name, usual(floor)) for site in dense.sites}
-    shared = {"budgets": limits, "utility": utility, "floor": _carrying(told, dense) if told else floor}
+    own_floors = told_floors(dense, floor)
+    floor_of = {site.name: own_floors.get(site.name, usual(floor)) for site in dense.sites}
+    shared = {"budgets": limits, "utility": utility, "floor": _carrying(own_floors, dense) if own_floors else floor}
     shared["layer_importance"] = None if layer_importance is None else _carrying(weights, dense)
-    found, unreachable = [], dict[int, str]()
+    candidates, unreachable = [], dict[int, str]()
     for count in counts:
         gone = [edit for edit in edits if edit.unit.name not in path[count]]
         try:
@@ -153,17 +153,17 @@ def plan_depth_and_width(
             continue
         plan = _joined(model, inputs, gone, widths.plan, {"depth": strategy, "floor": shown(floor)})
         worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor_of)
-        found.append(Depth(count, worth, plan, _width(widths)))
-    return _best_of(found, unreachable, "utility" if probe is None else "probe")
+        candidates.append(Depth(count, worth, plan, _width(widths)))
+    return _best_of(candidates, unreachable, "utility" if probe is None else "probe")
 
 
-def _best_of(found: Sequence[Depth], unreachable: dict[int, str], measure: str) -> DepthAndWidth:
+def _best_of(candidates: Sequence[Depth], unreachable: dict[int, str], measure: str) -> DepthAndWidth:
     """The depth that is worth most; Infeasible where none is within reach."""
-    if not found:
+    if not candidates:
         fewest, most = min(unreachable), max(unreachable)
         raise Infeasible(f"no depth from {fewest} to {most} units meets the budgets: {unreachable[fewest]}")
-    best = max(found, key=lambda depth: depth.worth)
-    return DepthAndWidth(best.plan, tuple(found), measure, unreachable)
+    best = max(candidates, key=lambda depth: depth.worth)
+    return DepthAndWidth(best.plan, tuple(candidates), measure, unreachable)
 
 
 def _carrying(values: Mapping[str, Any], dense: Graph) -> Callable[[Graph], Any]:
@@ -215,7 +215,7 @@ def _utility(
     kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
     total = 0.0
     for site in dense.sites:
-        least = told if isinstance(told := floor[site.name], float) else min(1.0, told / site.size)
+        least = bound if isinstance(bound := floor[site.name], float) else min(1.0, bound / site.size)
         share = kept[now[site.name]] / site.size if site.name in now else least
         total += weights[site.name] * utility_of(share, power)
     return float(total) + widths.token_utility

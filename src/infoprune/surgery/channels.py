@@ -80,12 +80,12 @@ class KeepChannels(Edit):
         """Half a channel is added, since int(C * (1 - ratio)) would lose one to rounding."""
         layers = [(slot, found_in(model, slot.tensor.rpartition(".")[0])) for slot in self.coupling.slots]
         groups = {1, *(getattr(layer, "groups", 1) for _, layer in layers)}
-        found = {}
+        ratios = {}
         for slot, layer in layers:
             if slot.tensor.endswith(".weight") and isinstance(layer, nn.Module) and _makes(layer, slot.axis):
                 self._require_host_units(slot, groups)
-                found[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
-        return found
+                ratios[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
+        return ratios
 
     def _require_host_units(self, slot: Slot, groups: set[int]) -> None:
         """The host knows whole layers whose units are channels, or the same channel of every group."""

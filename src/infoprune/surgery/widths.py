@@ -110,8 +110,12 @@ class KeepWidths(Edit):
         raise ValueError("these widths come from another pruner; run that one again with the ratios it had")
 
     def to_json(self) -> dict[str, Any]:
-        told = {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
-        return {**told, "kept": [list(kept) for kept in self.kept]} if self.kept else told
+        entries = {
+            "layer": self.layer,
+            "axes": [list(a) for a in self.axes],
+            "numbers": [list(n) for n in self.numbers],
+        }
+        return {**entries, "kept": [list(kept) for kept in self.kept]} if self.kept else entries
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KeepWidths:
@@ -145,5 +149,5 @@ def _axis(data: Any) -> Axis:
 
 def _number(data: Any) -> Number:
     module, attribute, position, *values = fields_of(data, "number", 5)
-    told = attribute_from([module, attribute, position, 1])
-    return Number(told.module, told.name, told.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))
+    place = attribute_from([module, attribute, position, 1])
+    return Number(place.module, place.name, place.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))
