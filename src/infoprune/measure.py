@@ -29,11 +29,11 @@ class Measurement:
     threads: int | None = None
 
     def __str__(self) -> str:
-        told = f"{self.params:,} parameters, {self.macs:,} MACs"
+        text = f"{self.params:,} parameters, {self.macs:,} MACs"
         if self.latency_ms is None or self.latency_quartiles_ms is None:
-            return told
+            return text
         low, high = self.latency_quartiles_ms
-        return f"{told}, {self.latency_ms:.2f} ms ({low:.2f} to {high:.2f} ms, {self.threads} threads)"
+        return f"{text}, {self.latency_ms:.2f} ms ({low:.2f} to {high:.2f} ms, {self.threads} threads)"
 
 
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:

@@ -167,10 +167,10 @@ def milliseconds(amount: float | str) -> float:
     """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
     if isinstance(amount, float | int):
         return float(amount)
-    found = isinstance(amount, str) and re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
-    if not found:
+    match = isinstance(amount, str) and re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
+    if not match:
         raise ValueError(f"{amount!r:.60} is not a duration; write it like '8ms', '1.5s' or '800us'")
-    return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
+    return float(match[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[match[2]]
 
 
 def interleaved_ms(

@@ -35,7 +35,7 @@ def projection(problem: Problem) -> Solution:
     from scipy.optimize import minimize
 
     sizes, start = problem.sizes, _kept(problem, 0.5)
-    found = minimize(
+    optimum = minimize(
         lambda a: ((a - 1) ** 2).sum(),
         start / sizes,
         jac=lambda a: 2 * (a - 1),
@@ -44,7 +44,7 @@ def projection(problem: Problem) -> Solution:
         constraints=[budget_room(problem)],
         options={"maxiter": 300, "ftol": 1e-10},
     )
-    point = pulled_inside(problem, found.x * sizes)
+    point = pulled_inside(problem, optimum.x * sizes)
     return Solution(followed(problem, point), bound_of(problem), point)
 
 

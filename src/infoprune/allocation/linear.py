@@ -101,17 +101,17 @@ def at_most_one(problem: Problem, cost: Posynomial, limit: float) -> tuple[np.nd
     if products:
         rows.append(_product_rows(products, sites))
     columns = 3 * sites + len(products)
-    found = milp(
+    answer = milp(
         np.append(-rise, np.zeros(columns - sites)) / total,
         integrality=np.repeat([0, 1, 1, 0], [sites, sites, sites, len(products)]),
         bounds=Bounds(0, 1),
         constraints=rows,
         options={"mip_rel_gap": CLOSE, "node_limit": NODES},
     )
-    if found.x is None:
+    if answer.x is None:
         return problem.floor.astype(np.float64), np.inf
-    counts = problem.floor + (problem.ceiling - problem.floor) * found.x[:sites]
-    return counts, problem.value(problem.floor) + total * (TOLERANCE - found.mip_dual_bound)
+    counts = problem.floor + (problem.ceiling - problem.floor) * answer.x[:sites]
+    return counts, problem.value(problem.floor) + total * (TOLERANCE - answer.mip_dual_bound)
 
 
 def _over_shares(problem: Problem, cost: Posynomial) -> tuple[list[tuple[int, ...]], np.ndarray, float]:

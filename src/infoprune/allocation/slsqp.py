@@ -17,7 +17,7 @@ def slsqp(problem: Problem) -> Solution:
 
     sizes, weights, p = problem.sizes, problem.weights, problem.utility
     total = weights.sum() or 1.0
-    found = minimize(
+    optimum = minimize(
         lambda a: -problem.value(a * sizes) / total,
         (problem.floor + problem.ceiling) / 2 / sizes,
         jac=lambda a: -weights * a ** (p - 1) / total,
@@ -26,5 +26,5 @@ def slsqp(problem: Problem) -> Solution:
         constraints=[budget_room(problem)],
         options={"maxiter": 300, "ftol": 1e-9},
     )
-    point = pulled_inside(problem, found.x * sizes)
+    point = pulled_inside(problem, optimum.x * sizes)
     return Solution(rounded(problem, point), bound_of(problem), np.asarray(point))

@@ -53,10 +53,10 @@ SECONDS = 0.05  # a layer at one width
 NETWORK_ROUNDS, NETWORK_SECONDS = 15, 3.0
 
 
-def _duration_us(told: Limit) -> float:
-    if not isinstance(told, str):
-        raise ValueError(f"{told} has no unit")
-    return 1e3 * milliseconds(told)
+def _duration_us(limit: Limit) -> float:
+    if not isinstance(limit, str):
+        raise ValueError(f"{limit} has no unit")
+    return 1e3 * milliseconds(limit)
 
 
 def latency(
@@ -171,17 +171,17 @@ class _Shape:
         groups = self._groups(first)
         transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
         inputs, outputs = (first, second * groups) if transposed else (second * groups, first)
-        made = {"dtype": weight.dtype, "device": device}
+        options = {"dtype": weight.dtype, "device": device}
         small: Any = copy.copy(layer)
         small._forward_hooks, small._forward_pre_hooks = OrderedDict(), OrderedDict()
-        new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **made) / second, requires_grad=False)
-        bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **made), requires_grad=False)
+        new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **options) / second, requires_grad=False)
+        bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **options), requires_grad=False)
         small._parameters = {"weight": new, "bias": bias}
         if isinstance(layer, nn.modules.conv._ConvNd):
             small.groups = groups
         shape = list(self.call.input)
         shape[self.call.channel_axis] = inputs
-        return small, torch.randn(shape, **made)
+        return small, torch.randn(shape, **options)
 
     def terms(self, fit: Sequence[float]) -> list[tuple[float, tuple[Extent, ...]]]:
         """The fitted time as products of extents."""
@@ -246,8 +246,8 @@ def non_negative_fit(columns: np.ndarray, times: np.ndarray) -> list[float]:
 
     scale = columns.max(0)
     scale[scale == 0] = 1
-    found, _ = nnls(columns / scale / times[:, None], np.ones(len(times)))
-    return (found / scale).tolist()
+    coefficients, _ = nnls(columns / scale / times[:, None], np.ones(len(times)))
+    return (coefficients / scale).tolist()
 
 
 # --------------------------------------------------------------------------------- the whole network
@@ -326,12 +326,12 @@ def _cached(about: list[Any], device: torch.device, measure: Callable[[], Sequen
     known = _read(path)
     if known is not None:
         return known
-    found = [float(value) for value in measure()]
+    values = [float(value) for value in measure()]
     try:
-        _keep(path, json.dumps({"about": text, "coefficients": found}))
+        _keep(path, json.dumps({"about": text, "coefficients": values}))
     except OSError as error:
         log.warning("%s cannot be written (%s); what was measured is used and not kept", path, error.strerror or error)
-    return found
+    return values
 
 
 def _keep(path: Path, text: str) -> None:

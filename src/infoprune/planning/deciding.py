@@ -142,15 +142,15 @@ def _refined(
     place = next((i for i, budget in enumerate(budgets) if budget.refine), None)
     if place is None:
         return allocated(budgets)
-    made, measured = refined(
+    planned, measured = refined(
         model,
         inputs,
         budgets[place],
         make=lambda budget: allocated([*budgets[:place], budget, *budgets[place + 1 :]]),
         plan_of=lambda candidate: candidate.plan,
     )
-    notes = {**made.plan.made_by, "latency": str(measured), "latency_verdict": measured.verdict}
-    return replace(made, plan=replace(made.plan, made_by=notes))
+    notes = {**planned.plan.made_by, "latency": str(measured), "latency_verdict": measured.verdict}
+    return replace(planned, plan=replace(planned.plan, made_by=notes))
 
 
 def _checked_budgets(budgets: Budget | Sequence[Budget], rates: Any) -> list[Budget]:
