@@ -98,10 +98,10 @@ def compensate_together_(
             _compensate_group_(group, pictures)
         for trial in trials:
             commit(trial.pruned, put_together(trial.network))
-    found = [Compensation(t.rows, t.alone, t.outputs, t.moved, *pictures.counts) for t in trials]
-    for trial, done in zip(trials, found, strict=True):
+    compensations = [Compensation(t.rows, t.alone, t.outputs, t.moved, *pictures.counts) for t in trials]
+    for trial, done in zip(trials, compensations, strict=True):
         note_compensation(trial.pruned, done)
-    return found
+    return compensations
 
 
 @dataclass(eq=False)
@@ -191,8 +191,8 @@ def _refitted(
     once = [Trial(t.network, [r for r in t.readers if r.calls == 1]) for t in trials]
     rows = refit_in_lockstep(dense, once, order, pictures) if any(t.readers for t in once) else [[] for _ in trials]
     for trial, more, own in zip(trials, apart, rows, strict=True):
-        found = {row.reader: row for row in [*more, *own]}
-        yield [found[r.name] for r in trial.readers if r.name in found]
+        by_name = {row.reader: row for row in [*more, *own]}
+        yield [by_name[r.name] for r in trial.readers if r.name in by_name]
 
 
 def _refitted_apart(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:

@@ -17,7 +17,7 @@ from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.weights import commit
 from infoprune.data import Examples
 from infoprune.errors import Interrupted, UnusableData
-from infoprune.finetune.block_ends import both_told
+from infoprune.finetune.block_ends import both_ends
 from infoprune.finetune.callbacks import Progress, Surroundings
 from infoprune.finetune.loop import train
 from infoprune.finetune.loss import Goal
@@ -106,14 +106,14 @@ def match_(
     images = _held(pictures)
     trial = copy.deepcopy(pruned)
     with undisturbed(dense), undisturbed(pruned):
-        ours, whole = both_told(trial, dense, survivors, images[:2])
+        ours, whole = both_ends(trial, dense, survivors, images[:2])
         with torch.enable_grad():
             done = _trained(ours, whole, images, steps, lr, min(batch, len(images)), seed, around, progress)
         before, after = output_errors(dense, [pruned, trial.eval()], pictures)
-        found = Matching(before, after, len(ours.at), done, *pictures.counts)
-        if found.taken:
+        matching = Matching(before, after, len(ours.at), done, *pictures.counts)
+        if matching.taken:
             commit(pruned, trial)
-    return found
+    return matching
 
 
 class Passing(Goal):
@@ -147,10 +147,12 @@ def _held(pictures: Pictures) -> Tensor:
     batches = [batch for _, batch in pictures.parts(FITTED, "read pictures")]
     if any(len(batch.args) != 1 or batch.kwargs for batch in batches):
         raise UnusableData("matching takes networks of one tensor; this loader gives several inputs")
-    found = [batch.args[0] for batch in batches]
-    if len({x.shape[1:] for x in found}) > 1:
-        raise UnusableData(f"the loader gives samples of {len({x.shape[1:] for x in found})} sizes; matching takes one")
-    return torch.cat(found)
+    tensors = [batch.args[0] for batch in batches]
+    if len({x.shape[1:] for x in tensors}) > 1:
+        raise UnusableData(
+            f"the loader gives samples of {len({x.shape[1:] for x in tensors})} sizes; matching takes one"
+        )
+    return torch.cat(tensors)
 
 
 def _trained(
