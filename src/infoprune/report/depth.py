@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from infoprune.deprecated import renamed_keyword
 from infoprune.depth import DepthAndWidth, Energy
 from infoprune.estimators.kmeans import kmeans_1d
 from infoprune.report.figures import empty, open_axes
@@ -49,17 +50,18 @@ def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
     return figure
 
 
-def trade_off(found: DepthAndWidth) -> Figure:
+@renamed_keyword("found", "choice")
+def trade_off(choice: DepthAndWidth) -> Figure:
     """What each number of blocks is worth, and how many channels the budgets leave it; the chosen one is ringed.
 
     Depths that no width brings within the budgets are crosses on the axis.
     """
     figure = empty(9, 3.6)
     left, right = figure.subplots(1, 2)
-    units = [depth.units for depth in found.depths]
-    _path(left, found, units, [depth.worth for depth in found.depths])
-    left.set_ylabel("worth: " + ("utility of the widths" if found.measure == "utility" else "what the probe measured"))
-    _path(right, found, units, [100 * depth.width for depth in found.depths])
+    units = [depth.units for depth in choice.depths]
+    _path(left, choice, units, [depth.worth for depth in choice.depths])
+    left.set_ylabel("worth: " + ("utility of the widths" if choice.measure == "utility" else "what the probe measured"))
+    _path(right, choice, units, [100 * depth.width for depth in choice.depths])
     right.set_ylabel("channels that stay in them, %")
     for axes in (left, right):
         axes.set_xlabel("skip units that stay")
@@ -77,9 +79,9 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays:
     axes.scatter(x[stays], y[stays], s=60, c=colours[stays], zorder=2)
 
 
-def _path(axes: Axes, found: DepthAndWidth, units: list[int], values: list[float]) -> None:
+def _path(axes: Axes, choice: DepthAndWidth, units: list[int], values: list[float]) -> None:
     axes.plot(units, values, marker="o", color=COLOURS[5], zorder=1)
-    chosen = next(i for i, depth in enumerate(found.depths) if depth.plan is found.plan)
+    chosen = next(i for i, depth in enumerate(choice.depths) if depth.plan is choice.plan)
     axes.scatter(
         units[chosen],
         values[chosen],
@@ -92,5 +94,5 @@ def _path(axes: Axes, found: DepthAndWidth, units: list[int], values: list[float
     )
     axes.legend(frameon=False)
     axes.margins(x=0.08, y=0.15)
-    for count in found.unreachable:
+    for count in choice.unreachable:
         axes.plot(count, 0, marker="x", color="black", transform=axes.get_xaxis_transform(), clip_on=False)

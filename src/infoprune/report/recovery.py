@@ -27,8 +27,8 @@ def way_back(report: Report) -> str:
 def summary(report: Report) -> Iterator[str]:
     """A line a cut, as text."""
     for way in report.recoveries:
-        told = ", ".join(f"{_words(moment)} {moment.name}" for moment in way.moments)
-        yield f"{way.cut}: {told}"
+        line = ", ".join(f"{_words(moment)} {moment.name}" for moment in way.moments)
+        yield f"{way.cut}: {line}"
 
 
 def _words(moment: Moment) -> str:
@@ -47,11 +47,11 @@ def _reached(moment: Moment) -> str:
 def _readers(way: Recovery) -> str:
     """The table of readers, folded, with what the squared errors are."""
     done = way.compensation
-    told = f"<p>{escape(way.cut)}: {escape(done.in_short())}.</p>"
+    text = f"<p>{escape(way.cut)}: {escape(done.in_short())}.</p>"
     alone = "".join(f"<p>{escape(name)} was left alone: {escape(why)}.</p>" for name, why in done.alone.items())
     rows = [_row(row) for row in done.rows]
     return (
-        told + folded(f"All {len(rows)} readers of {way.cut}", table(READERS, rows) + alone) if rows else told + alone
+        text + folded(f"All {len(rows)} readers of {way.cut}", table(READERS, rows) + alone) if rows else text + alone
     )
 
 

@@ -30,8 +30,8 @@ def page(title: str, measure: str, moved: Sequence[Moved]) -> str:
     """The most sensitive layers as lines, all of them as a table."""
     most = sorted(moved, key=lambda one: -one.worst)
     curves = {one.site: [*((100 * share, d) for share, d in one.points), (100.0, 0.0)] for one in most[:SHOWN]}
-    told = f"the {len(curves)} layers that move the output most"
-    picture = svg.lines(curves, title=told, x_name="units of the layer that stay, %", y_name=measure)
+    caption = f"the {len(curves)} layers that move the output most"
+    picture = svg.lines(curves, title=caption, x_name="units of the layer that stay, %", y_name=measure)
     head = ["layer", "units", *(f"{measure} at about {level}" for level in levels_of(moved))]
     rows = [[escape(o.site), str(o.units), *(f"{d:.4g}" for _, d in o.points)] for o in most]
     return document(title, f"<h1>{escape(title)}</h1>{picture}<h2>Every layer</h2>{table(head, rows)}")

@@ -50,20 +50,20 @@ def accuracy_against_bytes(
 def winners(maps: Mapping[str, WinnerMap], names: tuple[str, str]) -> Figure:
     """The triangle of task weights, coloured by who has the lower total distortion, a panel a map (fig. 8)."""
     figure = empty(3.6 * len(maps), 3.6)
-    for number, (title, found) in enumerate(maps.items()):
+    for number, (title, contest) in enumerate(maps.items()):
         axes = figure.add_subplot(1, len(maps), number + 1)
-        _triangle(axes, found)
-        axes.set_title(f"{title}: {names[0]} wins {found.share:.1%}", fontsize="medium")
+        _triangle(axes, contest)
+        axes.set_title(f"{title}: {names[0]} wins {contest.share:.1%}", fontsize="medium")
     return figure
 
 
-def _triangle(axes: Axes, found: WinnerMap) -> None:
+def _triangle(axes: Axes, contest: WinnerMap) -> None:
     corners = ((0.5, math.sqrt(0.75)), (0.0, 0.0), (1.0, 0.0))
-    x = sum(found.weights[:, i] * corners[i][0] for i in range(3))
-    y = sum(found.weights[:, i] * corners[i][1] for i in range(3))
-    colours = [AFTER if margin > 0 else BEFORE for margin in found.margin.tolist()]
+    x = sum(contest.weights[:, i] * corners[i][0] for i in range(3))
+    y = sum(contest.weights[:, i] * corners[i][1] for i in range(3))
+    colours = [AFTER if margin > 0 else BEFORE for margin in contest.margin.tolist()]
     axes.scatter(x, y, c=colours, s=6, linewidths=0)
-    for i, ((left, up), task) in enumerate(zip(corners, found.tasks, strict=True)):
+    for i, ((left, up), task) in enumerate(zip(corners, contest.tasks, strict=True)):
         axes.annotate(task, (left, up), (0, 6 if i == 0 else -12), textcoords="offset points", ha="center", fontsize=8)
     axes.set_aspect("equal")
     axes.set_axis_off()
