@@ -9,6 +9,7 @@ import infoprune as ip
 from infoprune import data, families, finetune, importance
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
+from infoprune.data import coco
 from infoprune.recipe import recipe_of
 from infoprune.registry import Registry
 from infoprune.surgery import KeepTokens
@@ -44,6 +45,16 @@ def test_units_of_a_problem_are_its_resources():
         assert list(problem.units) == ["MACs"]
 
 
+def test_arguments_that_were_participles_are_nouns():
+    with pytest.deprecated_call(match=r"Budget\.parse\(told=\) is called limit= now"):
+        assert ip.budgets.macs.parse(told="0.5") == ip.budgets.macs(keep=0.5)
+    sections = {"schema": 1, "model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": 0.5}}
+    with pytest.deprecated_call(match=r"recipe_of\(told=\) is called sections= now"):
+        assert recipe_of(told=sections) == recipe_of(sections)
+    with pytest.deprecated_call(match=r"evaluate\(found=\) is called detections= now"), pytest.raises(AttributeError):
+        coco.evaluate(None, found=[])
+
+
 def test_what_a_graph_is_asked_to_price_is_a_resource():
     graph = ip.Graph.trace(make(Residual), image())
     sizes = [site.size for site in graph.sites]
@@ -62,7 +73,7 @@ def test_a_name_that_a_registry_files_otherwise_now_finds_the_same():
 
 
 def test_old_words_of_a_recipe_are_read_as_the_new_ones():
-    sections = {"schema": 1, "model": {"name": "deit_tiny_patch16_224"}, "data": {"name": "digits"}}
+    sections = {"schema": 1, "model": {"name": "deit_tiny_patch16_224"}, "data": {"name": "digits"}, "budget": {"macs": 0.5}}
     for old, new in (("corrected", "excess"), ("plug-in", "value")):
         told = recipe_of({**sections, "split": {"at": "blocks", "share": 0.5, "estimate": old}, "finetune": STAYS})
         assert told.split.estimate == new
