@@ -73,7 +73,7 @@ def test_a_name_that_a_registry_files_otherwise_now_finds_the_same():
 
 
 def test_old_words_of_a_recipe_are_read_as_the_new_ones():
-    sections = {"schema": 1, "model": {"name": "deit_tiny_patch16_224"}, "data": {"name": "digits"}, "budget": {"macs": 0.5}}
+    sections = {"schema": 1, "model": {"name": "deit_tiny_patch16_224"}, "data": {"name": "digits"}}
     for old, new in (("corrected", "excess"), ("plug-in", "value")):
         told = recipe_of({**sections, "split": {"at": "blocks", "share": 0.5, "estimate": old}, "finetune": STAYS})
         assert told.split.estimate == new
