@@ -15,6 +15,7 @@ from torch import nn
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
+from infoprune.graph.slicing import device_of
 from infoprune.require import require_model, require_number
 
 Verdict = Literal["met", "not met", "cannot tell"]
@@ -117,7 +118,7 @@ def compare_latency(
     if keep is not None and at_most is not None:
         raise ValueError("give keep= or at_most=, not both; call it twice to check both")
     inputs = Arguments.of(example_inputs)
-    device = next((t.device for t in dense.parameters()), torch.device("cpu"))
+    device = device_of(dense)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(evaluating(dense))

@@ -14,6 +14,7 @@ from infoprune.errors import BadArtifact
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.detectors import FEW_BOXES, settled
 from infoprune.graph.nested import numbers_of, outputs_of
+from infoprune.graph.slicing import device_of
 from infoprune.surgery.inputs import DICT, KEYWORDS, LIST, OBJECT, TUPLE, VALUE, Described, InputSpec, unpacked
 from infoprune.surgery.inputs import reproducible as reproducible
 
@@ -55,7 +56,7 @@ def probe_inputs(model: nn.Module, inputs: InputSpec) -> Arguments:
     call = Arguments(
         tuple(maker.argument(spec) for spec in inputs if spec[1] != KEYWORDS), dict(map(maker.item, named))
     )
-    place = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     return call.map(lambda tensor: tensor.to(place))
 
 

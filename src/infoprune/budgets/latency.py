@@ -38,7 +38,7 @@ from infoprune.files import remove
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
-from infoprune.graph.slicing import Removal, shrink
+from infoprune.graph.slicing import Removal, device_of, shrink
 from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
 from infoprune.observe import present
@@ -117,7 +117,7 @@ class Latency(Budget):
     def cost(self, graph: Graph) -> Posynomial:
         if graph.by_shapes:
             raise Untraceable("latency is measured on a network that runs; leave out shapes_alone or this budget")
-        device = _home(graph.model) if self.device is None else present(self.device)
+        device = device_of(graph.model) if self.device is None else present(self.device)
         inputs = _resized_inputs(graph.inputs, self.batch)
         shapes = [_Shape.of(call, graph) for call in calls_of(graph.model, inputs)]
         fits = _measured_shapes(shapes, device, progress=self.progress)
@@ -296,10 +296,6 @@ def typical(readings: np.ndarray) -> np.ndarray:
     """The last run's median, and for the others the median of their ratios to it: drifts reach a round alike."""
     whole = readings[:, -1:]
     return np.median(readings / whole, 0) * np.median(whole)
-
-
-def _home(model: nn.Module) -> torch.device:
-    return next((t.device for t in model.parameters()), torch.device("cpu"))
 
 
 def _resized_inputs(inputs: Arguments, batch: int | None) -> Arguments:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.attention import absorb_scales_, put_together, step_by_step, taken_apart
@@ -24,7 +23,7 @@ from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.watching import called, calls_in, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
-from infoprune.graph.slicing import named_tensors
+from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.require import require_model
@@ -87,7 +86,7 @@ def compensate_together_(
     for network in (dense, *(pruned for pruned, _ in networks)):
         require_whole(network)
     trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
-    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
+    device = device_of(dense)
     pictures = Pictures.of(loader, samples, device, progress=progress)
     with step_by_step(), ExitStack() as stack:
         for model in (model for t in trials for model in (t.whole, t.network, t.pruned)):

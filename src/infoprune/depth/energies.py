@@ -17,6 +17,7 @@ from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.hooks import hooked
+from infoprune.graph.slicing import device_of
 from infoprune.graph.wrappers import bare
 from infoprune.observe.batches import total_of
 from infoprune.observe.undisturbed import undisturbed
@@ -99,7 +100,7 @@ def branch_samples(
     model = bare(model)
     edits = removals_or_error(model, example_inputs)
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
-    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
     bar = counting(total_of(loader, None), "energies of blocks", "sample", shown=progress)
     with undisturbed(model), _branches(model, edits, width, seed) as features, bar as done:

@@ -22,7 +22,7 @@ from infoprune.finetune.callbacks import Progress, Surroundings
 from infoprune.finetune.loop import train
 from infoprune.finetune.loss import Goal
 from infoprune.finetune.options import Training
-from infoprune.graph.slicing import named_tensors
+from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
 from infoprune.require import require_model
@@ -101,7 +101,7 @@ def match_(
         raise ValueError(f"steps is {steps} and batch {batch}; give at least 1 of each")
     survivors = Survivors.of(dense, plans_given(pruned, plan))
     survivors.require_ancestor(pruned, dense, named_tensors(dense))
-    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
+    device = device_of(dense)
     pictures = Pictures.of(loader, samples, device, progress=progress)
     images = _held(pictures)
     trial = copy.deepcopy(pruned)

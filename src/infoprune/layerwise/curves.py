@@ -21,7 +21,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.nested import outputs_of
 from infoprune.graph.site_scores import score_sites
-from infoprune.graph.slicing import Removal, shrink
+from infoprune.graph.slicing import Removal, device_of, shrink
 from infoprune.graph.slots import Site, gone
 from infoprune.graph.wrappers import require_whole
 from infoprune.layerwise.base import LayerImportance
@@ -107,7 +107,7 @@ def curves(
     require_model(model)
     require_whole(model)
     require_importance(importance)
-    batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
+    batches = _held(loader, samples, device_of(model))
     us = Processes.now()
     _require_the_same(us, batches)
     few = batches[0].map(lambda tensor: tensor[:2])

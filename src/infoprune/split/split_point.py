@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.errors import NotACut
+from infoprune.graph.slicing import device_of
 
 
 class Reached(BaseException):
@@ -62,7 +63,7 @@ class SplitPoint:
 def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
     """Run the model on shapes until the layer speaks."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     with mode:
         fakes = tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=place), inputs)
     done: dict[str, list[Any]] = {}
