@@ -18,6 +18,7 @@ from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.wrappers import bare
+from infoprune.planning.checks import listed
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
@@ -59,7 +60,7 @@ def plan_depth(
         seed: Of "random".
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
-    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    wanted = listed(budgets)
     edits = removals_or_error(model, example_inputs)
     count = _checked_count(clusters, keep_units, wanted, len(edits))
     choose = chooser(strategy, [edit.unit.name for edit in edits], seen, seed)
@@ -120,9 +121,6 @@ def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[B
     named = {name: value for name, value in choices.items() if value is not None}
     if len(named) != 1:
         raise ValueError(f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}")
-    odd = next((b for b in budgets if not isinstance(b, Budget)), None)
-    if odd is not None:
-        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
     if budgets:
         return None
     ((name, count),) = named.items()

@@ -22,6 +22,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.wrappers import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
+from infoprune.planning.checks import listed
 from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, shown, told_floors, usual
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
@@ -131,7 +132,7 @@ def plan_depth_and_width(
     model, inputs = bare(model), Arguments.of(example_inputs)
     check_floor(floor := by_name(model, floor, "floor"))
     options = {name: tuple(v) if name in ("ignored_layers", "head_dims") else v for name, v in options.items()}
-    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    wanted = listed(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
@@ -189,10 +190,7 @@ def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
 def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widths: Plan, notes: dict) -> Plan:
     """Blocks and channels as one plan for the dense model."""
     macs, params = count_macs(model, inputs), params_of(model)
-    prices = {
-        "macs": Price(macs, widths.prices["macs"].after),
-        "params": Price(params, widths.prices["params"].after),
-    }
+    prices = {"macs": Price(macs, widths.prices["macs"].after), "params": Price(params, widths.prices["params"].after)}
     notes = {**widths.made_by, **notes, "dropped": [edit.unit.name for edit in gone]}
     return Plan((*gone, *widths.edits), notes, prices, widths.inputs)
 
