@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from infoprune.deprecated import renamed_keyword
 from infoprune.errors import MissingExtra, UnusableData
 
 Kind = Literal["boxes", "masks"]
+Judged = TypeVar("Judged")
 Detector = Callable[[list[Tensor]], list[dict[str, Tensor]]]
 LAYOUT = "a folder of pictures and an instances JSON with images, annotations and categories"
 SOURCE = "https://cocodataset.org"
@@ -219,23 +220,21 @@ class AtSize:
 @renamed_keyword("found", "detections")
 def evaluate(pictures: CocoInstances, detections: Sequence[Mapping[str, Any]]) -> dict[Kind, Score]:
     """COCO's precision of boxes and, if the detections have them, of masks."""
+    nothing = Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # pycocotools takes no empty list of results
+    return _judged(pictures, detections, _score) if detections else {"boxes": nothing, "masks": nothing}
+
+
+def _judged(
+    pictures: CocoInstances, detections: Sequence[Mapping[str, Any]], judge: Callable[[Any], Judged]
+) -> dict[Kind, Judged]:
+    """What `judge` makes of pycocotools' matches of boxes and, if the detections have them, of masks."""
     tools = _pycocotools()
+    kinds: dict[Kind, str] = {"boxes": "bbox"}
+    if "segmentation" in detections[0]:
+        kinds["masks"] = "segm"
     with contextlib.redirect_stdout(io.StringIO()):
         truth = tools.coco.COCO(str(pictures.annotations))
-        kinds: dict[Kind, str] = {"boxes": "bbox"}
-        if not detections or "segmentation" in detections[0]:
-            kinds["masks"] = "segm"
-        return {kind: _score(tools, truth, detections, name) for kind, name in kinds.items()}
-
-
-def _score(tools: Any, truth: Any, detections: Sequence[Mapping[str, Any]], kind: str) -> Score:
-    """pycocotools takes no empty list of results: nothing found is a precision of zero."""
-    if not detections:
-        return Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    judged = _matched(tools, truth, detections, kind)
-    judged.accumulate()
-    judged.summarize()
-    return Score(*(float(value) for value in judged.stats[:6]))
+        return {kind: judge(_matched(tools, truth, detections, name)) for kind, name in kinds.items()}
 
 
 def _matched(tools: Any, truth: Any, detections: Sequence[Mapping[str, Any]], kind: str) -> Any:
@@ -245,21 +244,19 @@ def _matched(tools: Any, truth: Any, detections: Sequence[Mapping[str, Any]], ki
     return judged
 
 
+def _score(matched: Any) -> Score:
+    matched.accumulate()
+    matched.summarize()
+    return Score(*(float(value) for value in matched.stats[:6]))
+
+
 def precisions(
     pictures: CocoInstances, detections: Sequence[Mapping[str, Any]], groups: int
 ) -> dict[Kind, list[float]]:
     """The mean precision over all pictures, then without each of `groups` parts of them, whose spread is its error."""
     if not detections:
         return {"boxes": [0.0] * (1 + groups), "masks": [0.0] * (1 + groups)}
-    tools = _pycocotools()
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = tools.coco.COCO(str(pictures.annotations))
-        kinds: dict[Kind, str] = {"boxes": "bbox"}
-        if "segmentation" in detections[0]:
-            kinds["masks"] = "segm"
-        return {
-            kind: _with_and_without(_matched(tools, truth, detections, name), groups) for kind, name in kinds.items()
-        }
+    return _judged(pictures, detections, lambda matched: _with_and_without(matched, groups))
 
 
 def _with_and_without(judged: Any, groups: int) -> list[float]:
@@ -270,9 +267,7 @@ def _with_and_without(judged: Any, groups: int) -> list[float]:
         kept = [i for i in range(len(images)) if left_out is None or i % groups != left_out]
         judged.params.imgIds = judged._paramsEval.imgIds = [images[i] for i in kept]
         judged.evalImgs = table[:, kept].ravel().tolist()
-        judged.accumulate()
-        judged.summarize()
-        values.append(float(judged.stats[0]))
+        values.append(_score(judged).ap)
     return values
 
 
