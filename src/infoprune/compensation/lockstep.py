@@ -220,12 +220,10 @@ def _nothing(reader: Reader, device: torch.device) -> Fed:
 
 
 def _ways(reader: Reader, dense: nn.Module, fed: Fed) -> list[Solution]:
-    """The reader's refits, of which held-out samples choose one.
-
-    A constant is the same at every place of an output, but at borders, and between the strides of a transposed
-    convolution, only some taps read. There a refit through the origin may be the better one.
-    """
-    means = [False] if not reader.shiftable else [True, False] if reader.target.shape[2] > 1 else [True]
+    """The reader's refits, of which held-out samples choose one."""
     halves, exact = (fed.halves["first"], fed.halves["second"]), reader.layer.weight.dtype == torch.float64
-    weights = [refit_in_place(reader.target, reader.weight, halves, centred=centred, exact=exact) for centred in means]
+    weights = [
+        refit_in_place(reader.target, reader.weight, halves, centred=centred, exact=exact)
+        for centred in reader.centrings
+    ]
     return [shifted(reader, dense, weight, ridge, fed.dense, fed.own) for weight, ridge in weights]

@@ -54,6 +54,15 @@ class Reader:
         """Whether there is a place for a constant."""
         return self.norm is not None or self.layer.bias is not None
 
+    @property
+    def centrings(self) -> list[bool]:
+        """Which refits are tried: with a constant, through the origin.
+
+        A constant is the same at every place of an output, but at borders, and between the strides of a transposed
+        convolution, only some taps read. There a refit through the origin may be the better one.
+        """
+        return [False] if not self.shiftable else [True, False] if self.target.shape[2] > 1 else [True]
+
     def selected(self, x: Tensor) -> Tensor:
         """The inputs that stayed, of the dense layer's input x."""
         groups, columns = self.kept.shape[0], self.target.shape[-1]

@@ -20,15 +20,10 @@ Change = Mapping[str, Tensor]  # what named tensors are to hold
 
 
 def refits(reader: Reader, dense: nn.Module, seen: Evidence) -> list[Solution]:
-    """The reader's refits from what it read in the dense network, of which held-out samples choose one.
-
-    A constant is the same at every place of an output, but at borders, and between the strides of a transposed
-    convolution, only some taps read. There a refit through the origin may be the better one.
-    """
-    means = [False] if not reader.shiftable else [True, False] if reader.target.shape[2] > 1 else [True]
+    """The reader's refits from what it read in the dense network, of which held-out samples choose one."""
     exact = reader.layer.weight.dtype == torch.float64
     halves = (seen.halves["first"], seen.halves["second"])
-    weights = [refit(reader.target, reader.kept, halves, centred=centred, exact=exact) for centred in means]
+    weights = [refit(reader.target, reader.kept, halves, centred=centred, exact=exact) for centred in reader.centrings]
     return [shifted(reader, dense, weight, ridge, seen.input) for weight, ridge in weights]
 
 
