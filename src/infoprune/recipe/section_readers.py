@@ -215,23 +215,26 @@ def _sweep(content: Any, path: str) -> s.SweepSection:
     return sweep
 
 
-def _compensate(content: Any, path: str) -> s.CompensateSection | None:
+def _switch(kind: Any, content: Any, path: str, example: str) -> Any:
+    """The section, with its defaults where it is just switched on; None where it is off."""
     if isinstance(content, bool):
-        return s.CompensateSection() if content else None
+        return kind() if content else None
     if not isinstance(content, Mapping):
-        refuse(path, content, "true, false, or a section such as {samples: 256}")
-    compensation = s.CompensateSection(**section(s.CompensateSection, content, path)[0])
-    if compensation.samples < FEWEST:
+        refuse(path, content, f"true, false, or a section such as {example}")
+    return kind(**section(kind, content, path)[0])
+
+
+def _compensate(content: Any, path: str) -> s.CompensateSection | None:
+    compensation = _switch(s.CompensateSection, content, path, "{samples: 256}")
+    if compensation is not None and compensation.samples < FEWEST:
         refuse(f"{path}.samples", compensation.samples, f"a number of pictures, at least {FEWEST}, better 256 and more")
     return compensation
 
 
 def _match(content: Any, path: str) -> s.MatchSection | None:
-    if isinstance(content, bool):
-        return s.MatchSection() if content else None
-    if not isinstance(content, Mapping):
-        refuse(path, content, "true, false, or a section such as {steps: 300}")
-    matching = s.MatchSection(**section(s.MatchSection, content, path)[0])
+    matching = _switch(s.MatchSection, content, path, "{steps: 300}")
+    if matching is None:
+        return None
     if matching.samples < FEWEST:
         refuse(f"{path}.samples", matching.samples, f"a number of pictures, at least {FEWEST}, better 1,000 and more")
     if matching.steps < 1:
