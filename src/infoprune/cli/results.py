@@ -108,7 +108,7 @@ def _qualities(report: Report) -> list[str]:
 
 
 def _share(interval: Interval | None) -> str:
-    return "not measured" if interval is None else f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
+    return "not measured" if interval is None else f"{interval.value:.2%} ({interval.ends()})"
 
 
 def _shown(name: str, value: object) -> str:

@@ -148,7 +148,7 @@ def _summary(report: Report, out: Path) -> str:
         )
     if before.latency_ms and after.latency_ms and report.latency_ratio:
         ratio, count = report.latency_ratio, int(report.environment.get("threads", 1))
-        more = f"{ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {threads(count)}"
+        more = f"{ratio.value:.2f} times as fast ({ratio.ends('.2f')}), {threads(count)}"
         rows.append(row("latency", f"{before.latency_ms.value:.2f} ms", f"{after.latency_ms.value:.2f} ms", more))
     rows += [f"{name:<12} {verdict}" for name, verdict in report.budgets.items()]
     rows += [
@@ -167,4 +167,4 @@ def _summary(report: Report, out: Path) -> str:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
+    return f"{interval.value:.2%} ({interval.ends()})"

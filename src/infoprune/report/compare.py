@@ -119,7 +119,7 @@ def _table(reports: Sequence[Report]) -> str:
             svg.number(r.after.params),
             f"{r.latency_ratio.value:.2f}×" if r.latency_ratio else "–",
             f"{r.after.accuracy.value:.2%}" if r.after.accuracy else "–",
-            f"{r.after.accuracy.low:.1%} to {r.after.accuracy.high:.1%}" if r.after.accuracy else "–",
+            r.after.accuracy.ends() if r.after.accuracy else "–",
             escape(_beaten_by(r, reports) or "nobody"),
         )
         for r in reports

@@ -154,9 +154,9 @@ def _table(curve: Curve) -> str:
         ("MACs", lambda s: svg.number(s.macs)),
         ("parameters", lambda s: svg.number(s.params)),
         ("latency kept", lambda s: s.latency and f"{s.latency.value:.1%}"),
-        ("99.5 % interval", lambda s: s.latency and f"{s.latency.low:.1%} to {s.latency.high:.1%}"),
+        ("99.5 % interval", lambda s: s.latency and s.latency.ends()),
         ("accuracy", lambda s: s.accuracy and f"{s.accuracy.value:.2%}"),
-        ("95 % interval", lambda s: s.accuracy and f"{s.accuracy.low:.1%} to {s.accuracy.high:.1%}"),
+        ("95 % interval", lambda s: s.accuracy and s.accuracy.ends()),
         ("outputs off by", lambda s: None if s.off is None else f"{s.off:.3g}"),
     ]
     shown = [(head, cell) for head, cell in columns if any(cell(size) for size in curve.sizes)]

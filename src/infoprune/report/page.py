@@ -75,7 +75,7 @@ def _latency(report: Report) -> str:
     if ratio is None:
         return card("latency", "not timed", "")
     verdict, kind = ("faster", "good") if ratio.low > 1 else ("slower", "bad") if ratio.high < 1 else ("", "doubt")
-    note = f"{verdict or 'no difference shown'}: {_range(ratio, '.2f')} times"
+    note = f"{verdict or 'no difference shown'}: {ratio.ends('.2f')} times"
     if before and after:
         note += f"; {before.value:.3g} to {after.value:.3g} ms"
     return card("speed", f"{ratio.value:.2f}×", note, kind)
@@ -100,12 +100,8 @@ def _accuracy(before: State, after: State) -> str:
     if before.accuracy is None or after.accuracy is None:
         return card("accuracy", "not measured", "")
     change = 100 * (after.accuracy.value - before.accuracy.value)
-    note = f"was {before.accuracy.value:.2%} ({change:+.2f} points); 95 % interval {_range(after.accuracy, '.1%')}"
+    note = f"was {before.accuracy.value:.2%} ({change:+.2f} points); 95 % interval {after.accuracy.ends()}"
     return card("accuracy", f"{after.accuracy.value:.2%}", note)
-
-
-def _range(interval: Interval, style: str) -> str:
-    return f"{interval.low:{style}} to {interval.high:{style}}"
 
 
 def _budgets(report: Report) -> str:
@@ -222,7 +218,7 @@ def _baselines(report: Report) -> str:
 def _value_and_interval(reached: Interval, unit: str) -> tuple[str, str]:
     """A share of the pictures, or a score in its unit, with its interval."""
     if not unit:
-        return f"{reached.value:.2%}", _range(reached, ".1%")
+        return f"{reached.value:.2%}", reached.ends()
     return f"{svg.number(reached.value)} {escape(unit)}", _numbers(reached)
 
 
@@ -240,8 +236,8 @@ def gained(baseline: Baseline) -> str:
 
 
 def _ends(baseline: Baseline) -> str:
-    scale, style = (1.0, "+.4g") if baseline.unit else (100.0, "+.2f")
-    return f"{scale * baseline.gain.low:{style}} to {scale * baseline.gain.high:{style}}"
+    gain = baseline.gain
+    return gain.ends("+.4g") if baseline.unit else f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
 
 
 def sentence(report: Report) -> str:

@@ -40,8 +40,7 @@ def _words(moment: Moment) -> str:
 def _reached(moment: Moment) -> str:
     if moment.accuracy is None:
         return escape(_words(moment))
-    low, high = moment.accuracy.low, moment.accuracy.high
-    return f'{_words(moment)} <span class="soft">({low:.1%} to {high:.1%})</span>'
+    return f'{_words(moment)} <span class="soft">({moment.accuracy.ends()})</span>'
 
 
 def _readers(way: Recovery) -> str:
@@ -57,10 +56,4 @@ def _readers(way: Recovery) -> str:
 
 def _row(row: Row) -> Sequence[str]:
     kept = "" if row.taken else "keeps its slice"
-    return (
-        escape(row.reader),
-        f"{row.kept:,} of {row.columns:,}",
-        f"{row.plain:.4f}",
-        f"{row.refitted:.4f}",
-        kept,
-    )
+    return (escape(row.reader), f"{row.kept:,} of {row.columns:,}", f"{row.plain:.4f}", f"{row.refitted:.4f}", kept)
