@@ -175,12 +175,7 @@ def milliseconds(amount: float | str) -> float:
 
 
 def interleaved_ms(
-    runs: Sequence[Callable[[], object]],
-    *,
-    rounds: int,
-    seconds: float,
-    device: torch.device,
-    seed: int = 0,
+    runs: Sequence[Callable[[], object]], *, rounds: int, seconds: float, device: torch.device, seed: int = 0
 ) -> np.ndarray:
     """Milliseconds a run, rounds x runs; each round takes the runs in a new random order.
 

@@ -48,10 +48,7 @@ def linear(problem: Problem) -> Solution:
     if problem.utility != 1:
         raise ValueError(f"the linear solver needs p = 1, found p = {problem.utility:g}; use the geometric solver")
     chords, tangents = _chords(problem)
-    relaxed = [
-        (np.exp(chords.x), np.inf),
-        *(at_most_one(problem, *budget) for budget in _single(problem, chords)),
-    ]
+    relaxed = [(np.exp(chords.x), np.inf), *(at_most_one(problem, *budget) for budget in _single(problem, chords))]
     answers = [rounded(problem, counts) for counts, _ in relaxed]
     best = int(np.argmax([problem.value(counts) for counts in answers]))
     bracket = Bracket(answers[best], problem.value(answers[best]), min(bound for _, bound in relaxed))

@@ -151,13 +151,7 @@ class _Shape:
     def key(self) -> str:
         layer, weight = self.call.layer, self.call.weight
         options = {name: vars(layer).get(name) for name in ("stride", "padding", "dilation", "groups", "transposed")}
-        about = [
-            type(layer).__name__,
-            tuple(weight.shape),
-            str(weight.dtype),
-            layer.bias is not None,
-            options,
-        ]
+        about = [type(layer).__name__, tuple(weight.shape), str(weight.dtype), layer.bias is not None, options]
         return repr([*about, self.call.input, self.varies])
 
     def widths(self) -> list[tuple[int, int]]:
@@ -366,7 +360,4 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -91,12 +91,7 @@ def _cutout(path: Path, size: int) -> Image.Image:
 
 @data_set("stamps", FACTS)
 def stamps(
-    root: str | Path | None = None,
-    *,
-    photos: str | None = None,
-    each: int = 6,
-    size: int | None = None,
-    seed: int = 0,
+    root: str | Path | None = None, *, photos: str | None = None, each: int = 6, size: int | None = None, seed: int = 0
 ) -> Task:
     """Cut-outs of ImageNet classes on photographs at `size` (224), `each` pictures of every one; `photos` is a folder.
 

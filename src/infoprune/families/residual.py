@@ -27,15 +27,7 @@ ACTIVATIONS = {
     "hardswish": "hardswish",
 }
 RECTIFIED = {"relu", "relu_", "hardtanh", "hardtanh_"}
-MONOTONE = {
-    "max_pool2d_with_indices",
-    "_adaptive_avg_pool2d",
-    "avg_pool2d",
-    "clone",
-    "alias",
-    "detach",
-    "_to_copy",
-}
+MONOTONE = {"max_pool2d_with_indices", "_adaptive_avg_pool2d", "avg_pool2d", "clone", "alias", "detach", "_to_copy"}
 ZERO_STAYS_ZERO = {
     "mul", "mul_", "div", "neg", "view", "_unsafe_view", "reshape", "permute", "transpose", "clone", "alias",
     "detach", "_to_copy", "slice", "expand", "unsqueeze", "squeeze", "roll", "contiguous", "mean", "sum",

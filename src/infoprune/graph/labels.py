@@ -18,8 +18,6 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-FROZEN = 0
-
 
 class Inexactness(NamedTuple):
     """Something computed over channels, which changes by design when some leave.

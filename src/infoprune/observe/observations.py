@@ -180,9 +180,6 @@ def _kernel(name: Any) -> Kernel | None:
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:
     if isinstance(module, nn.MultiheadAttention):
-        return (
-            3 * module.embed_dim if module.in_proj_weight is None else len(module.in_proj_weight),
-            module.embed_dim,
-        )
+        return (3 * module.embed_dim if module.in_proj_weight is None else len(module.in_proj_weight), module.embed_dim)
     weight = getattr(module, "weight", None)
     return tuple(weight.shape) if isinstance(weight, Tensor) else ()
