@@ -66,7 +66,7 @@ def compensate_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
-    [done] = compensate_together_([(pruned, plans_given(pruned, plan))], dense, loader, samples, progress=progress)
+    [done] = compensate_together_([(pruned, plans_for(pruned, plan))], dense, loader, samples, progress=progress)
     return done
 
 
@@ -140,7 +140,7 @@ def _compensate_group_(trials: Sequence[_Trial], pictures: Pictures) -> None:
     order = _find_called(dense, trials, pictures)
     for trial, rows in zip(trials, _refitted(dense, trials, order, pictures), strict=True):
         _keep_readers(trial, dense, rows, pictures)
-        trial.moved = _told_by_norms(trial.network, dense, trial.survivors, pictures, trial.outputs)
+        trial.moved = _norms_that_help(trial.network, dense, trial.survivors, pictures, trial.outputs)
 
 
 def _find_called(dense: nn.Module, trials: Sequence[_Trial], pictures: Pictures) -> list[str]:
@@ -165,7 +165,7 @@ def _keep_readers(trial: _Trial, dense: nn.Module, rows: list[Row], pictures: Pi
     trial.rows = tuple(rows)
 
 
-def _told_by_norms(
+def _norms_that_help(
     trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures, outputs: dict[str, float]
 ) -> int:
     """Move the trial's norms if its outputs come closer to the dense ones then; how many moved."""
@@ -220,7 +220,7 @@ def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictur
     return len(norms)
 
 
-def plans_given(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
+def plans_for(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
     if isinstance(plan, Plan):
         return (plan,)
     plans = plans_of(pruned) if plan is None else tuple(plan)

@@ -60,11 +60,11 @@ class CocoInstances:
 
     images: str | os.PathLike[str]
     annotations: str | os.PathLike[str]
-    _told: Mapping[str, list[dict[str, Any]]] = field(init=False, repr=False, compare=False)
+    _content: Mapping[str, list[dict[str, Any]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         existing(Path(self.images), "pictures", LAYOUT, SOURCE)
-        object.__setattr__(self, "_told", _read(Path(self.annotations)))
+        object.__setattr__(self, "_content", _read(Path(self.annotations)))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -80,16 +80,16 @@ class CocoInstances:
     @cached_property
     def categories(self) -> tuple[int, ...]:
         """The category id of label 1, of label 2, and so on."""
-        return tuple(sorted(category["id"] for category in self._told["categories"]))
+        return tuple(sorted(category["id"] for category in self._content["categories"]))
 
     @cached_property
     def _images(self) -> Mapping[int, Mapping[str, Any]]:
-        return {image["id"]: image for image in self._told["images"]}
+        return {image["id"]: image for image in self._content["images"]}
 
     @cached_property
     def _of_image(self) -> Mapping[int, list[dict[str, Any]]]:
         by_image: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
-        for annotation in self._told["annotations"]:
+        for annotation in self._content["annotations"]:
             if annotation["image_id"] in by_image and not annotation.get("iscrowd", 0):
                 by_image[annotation["image_id"]].append(annotation)
         return by_image

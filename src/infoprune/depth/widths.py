@@ -23,7 +23,7 @@ from infoprune.graph.counting import count_macs
 from infoprune.graph.wrappers import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
 from infoprune.planning.checks import listed
-from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, shown, told_floors, usual
+from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, floors_by_site, shown, usual
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
 
@@ -139,7 +139,7 @@ def plan_depth_and_width(
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
     dense = Graph.trace(model, inputs, **_followed(options))
     weights = site_weights(dense, layer_importance)
-    own_floors = told_floors(dense, floor)
+    own_floors = floors_by_site(dense, floor)
     floor_of = {site.name: own_floors.get(site.name, usual(floor)) for site in dense.sites}
     shared = {"budgets": limits, "utility": utility, "floor": _carrying(own_floors, dense) if own_floors else floor}
     shared["layer_importance"] = None if layer_importance is None else _carrying(weights, dense)

@@ -93,7 +93,7 @@ def export(
         if samples is not None and batch is None:
             raise ExportFailed("int8 needs a free batch, and the model's own code fixes it; leave int8 out")
         draft = _draft(scratch, "float32", target)
-        found_opset = how.write(program, draft, batch, opset)
+        actual_opset = how.write(program, draft, batch, opset)
         differences, scale = differences_of(model, inputs, how.run(draft), BATCHES if batch else (None,))
         _require_equal(differences, target)
         comparison = None
@@ -101,7 +101,7 @@ def export(
             whole, draft = draft, _draft(scratch, "int8", target)
             comparison = quantised(model, samples, how, whole, draft)
         _keep(draft.parent, target)
-    return Exported(target, how.form, found_opset, batch, differences, scale, comparison)
+    return Exported(target, how.form, actual_opset, batch, differences, scale, comparison)
 
 
 def _format_of(target: Path, opset: int | None, int8: object) -> Format:

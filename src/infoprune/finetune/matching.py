@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoprune.compensation.compensating import plans_given
+from infoprune.compensation.compensating import plans_for
 from infoprune.compensation.judging import output_errors
 from infoprune.compensation.pictures import FITTED, Pictures
 from infoprune.compensation.survivors import Survivors
@@ -99,7 +99,7 @@ def match_(
     require_model(dense, "dense")
     if steps < 1 or batch < 1:
         raise ValueError(f"steps is {steps} and batch {batch}; give at least 1 of each")
-    survivors = Survivors.of(dense, plans_given(pruned, plan))
+    survivors = Survivors.of(dense, plans_for(pruned, plan))
     survivors.require_ancestor(pruned, dense, named_tensors(dense))
     device = device_of(dense)
     pictures = Pictures.of(loader, samples, device, progress=progress)

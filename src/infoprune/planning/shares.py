@@ -77,7 +77,7 @@ def usual(floor: Shares) -> Share:
     return floor if isinstance(floor, float | int) else LEAST
 
 
-def told_floors(graph: Graph, floor: Shares) -> Mapping[str, Share]:
+def floors_by_site(graph: Graph, floor: Shares) -> Mapping[str, Share]:
     """site -> its floor, where one was told of it in particular."""
     if callable(floor):
         return floor(graph)
@@ -86,7 +86,7 @@ def told_floors(graph: Graph, floor: Shares) -> Mapping[str, Share]:
 
 def floors(graph: Graph, floor: Shares) -> dict[str, int]:
     """site -> the least number of units that stays; `LEAST` of them where a mapping says nothing."""
-    own_floors = told_floors(graph, floor)
+    own_floors = floors_by_site(graph, floor)
     return {site.name: least(own_floors.get(site.name, usual(floor)), site) for site in graph.sites}
 
 

@@ -13,7 +13,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.labels import Inexactness
 from infoprune.graph.slicing import SitePart
 from infoprune.graph.slots import Attribute, Site, Slot, gone
-from infoprune.surgery.channels import found_in
+from infoprune.surgery.channels import part_at
 from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
 from infoprune.surgery.couplings import attribute_from
 from infoprune.surgery.edit import Edit, edits, stale
@@ -85,12 +85,12 @@ class KeepWidths(Edit):
 
     def check(self, model: nn.Module) -> None:
         for cut in self.axes:
-            tensor = found_in(model, cut.tensor)
+            tensor = part_at(model, cut.tensor)
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else None
             if shape is None or cut.axis >= len(shape) or shape[cut.axis] != cut.before:
                 raise stale(f"axis {cut.axis} of {cut.tensor}", shape, f"{cut.before} long")
         for number in self.numbers:
-            if (value := value_of(found_in(model, number.module), number)) != number.before:
+            if (value := value_of(part_at(model, number.module), number)) != number.before:
                 raise stale(f"{number.module}.{number.name}", value, number.before)
 
     def parts(self) -> Iterable[SitePart]:
