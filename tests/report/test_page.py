@@ -201,7 +201,7 @@ def test_layers_that_move_the_output_are_told_apart_by_name():
     moved = [Moved(f"stages.{i}.blocks.0.depthwise.convolution", 64, ((0.5, 0.1 + i),)) for i in range(3)]
     picture = sensitivity("curves", "KL divergence", moved).partition("<h2>")[0]
     named = re.findall(r'<text x="[\d.]+" y="[\d.]+" text-anchor="start">([^<]+)</text>', picture)
-    assert named == [f"stages.{i}.bl…convolution" for i in (2, 1, 0)]
+    assert named == [f"stages.{i}.bloc…e.convolution" for i in (2, 1, 0)]
     assert [picture.count(f"<title>stages.{i}.blocks.0.depthwise.convolution: 50, ") for i in range(3)] == [1, 1, 1]
 
 
