@@ -9,6 +9,7 @@ import infoprune as ip
 from infoprune import data, families, finetune, importance
 from infoprune.allocation import Posynomial, Problem
 from infoprune.budgets.base import Counted
+from infoprune.data import coco
 from infoprune.recipe import recipe_of
 from infoprune.registry import Registry
 from infoprune.surgery import KeepTokens
@@ -42,6 +43,16 @@ def test_units_of_a_problem_are_its_resources():
     assert list(problem.resources) == ["MACs"]
     with pytest.deprecated_call(match="Problem.units is called resources now"):
         assert list(problem.units) == ["MACs"]
+
+
+def test_arguments_that_were_participles_are_nouns():
+    with pytest.deprecated_call(match=r"Budget\.parse\(told=\) is called limit= now"):
+        assert ip.budgets.macs.parse(told="0.5") == ip.budgets.macs(keep=0.5)
+    sections = {"schema": 1, "model": {"name": "resnet20_cifar"}, "data": {"name": "digits"}, "budget": {"macs": 0.5}}
+    with pytest.deprecated_call(match=r"recipe_of\(told=\) is called sections= now"):
+        assert recipe_of(told=sections) == recipe_of(sections)
+    with pytest.deprecated_call(match=r"evaluate\(found=\) is called detections= now"):
+        assert [score.ap for score in coco.evaluate(None, found=[]).values()] == [0.0, 0.0]
 
 
 def test_what_a_graph_is_asked_to_price_is_a_resource():

@@ -78,17 +78,17 @@ class _Public(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name in _HOMES:
-            found = getattr(import_module(_HOMES[name]), name)
+            value = getattr(import_module(_HOMES[name]), name)
         elif name == "__version__":
             from importlib.metadata import version
 
-            found = version(__name__)
+            value = version(__name__)
         elif name.startswith("_"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         else:
-            found = _module(name)
-        vars(self)[name] = found
-        return found
+            value = _module(name)
+        vars(self)[name] = value
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Python binds every submodule here once it is imported; functions of that name stay."""

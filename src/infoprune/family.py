@@ -108,7 +108,7 @@ def family(
     if importance is None:
         importance = ConditionalImportance(seen)  # type: ignore[arg-type] - says what else it was given
     scored = _scored(model, example_inputs, importance, terms)
-    plans = [made.plan for made in nested(scored, [[budget] for budget in budgets])]
+    plans = [planned.plan for planned in nested(scored, [[budget] for budget in budgets])]
     return family_of(
         model, example_inputs, dict(zip(names, plans, strict=True)), loader,
         samples=samples, certify=certify, progress=progress,
@@ -130,9 +130,9 @@ def family_of(
     done: dict[str, Compensation] = {}
     cut = [name for name, plan in plans.items() if plan.edits]
     if loader is not None and cut:
-        told = [(networks[name], [plans[name]]) for name in cut]
-        found = compensate_together_(told, model, loader, samples, progress=progress)
-        done = dict(zip(cut, found, strict=True))
+        pairs = [(networks[name], [plans[name]]) for name in cut]
+        compensations = compensate_together_(pairs, model, loader, samples, progress=progress)
+        done = dict(zip(cut, compensations, strict=True))
     history, mended = plans_of(bare(model)), compensations_of(bare(model))
     return Family(
         tuple(

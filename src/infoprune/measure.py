@@ -13,6 +13,7 @@ from torch import nn
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.evaluating import evaluating
+from infoprune.graph.slicing import device_of
 from infoprune.graph.wrappers import bare
 from infoprune.require import require_model, require_seen
 
@@ -29,11 +30,11 @@ class Measurement:
     threads: int | None = None
 
     def __str__(self) -> str:
-        told = f"{self.params:,} parameters, {self.macs:,} MACs"
+        text = f"{self.params:,} parameters, {self.macs:,} MACs"
         if self.latency_ms is None or self.latency_quartiles_ms is None:
-            return told
+            return text
         low, high = self.latency_quartiles_ms
-        return f"{told}, {self.latency_ms:.2f} ms ({low:.2f} to {high:.2f} ms, {self.threads} threads)"
+        return f"{text}, {self.latency_ms:.2f} ms ({low:.2f} to {high:.2f} ms, {self.threads} threads)"
 
 
 def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> Measurement:
@@ -53,7 +54,7 @@ def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> 
 
 def _timed(model: nn.Module, inputs: Arguments, *, runs: int = 9, seconds: float = 0.5) -> list[float]:
     """Milliseconds of single runs after two for warm-up."""
-    wait = torch.get_device_module(next((p.device for p in model.parameters()), torch.device("cpu"))).synchronize
+    wait = torch.get_device_module(device_of(model)).synchronize
     times: list[float] = []
     with torch.inference_mode(), evaluating(model):
         for _ in range(2):

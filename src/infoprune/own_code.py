@@ -30,23 +30,23 @@ def file_and_name(text: str) -> tuple[Path, str] | None:
 
 def named_in(file: Path, name: str) -> Any:
     """What `name` is in the file, which is run once; its folder comes first on the path, as a script's does."""
-    found = vars(_module(file.resolve()))
-    if name not in found:
-        own = [known for known, value in found.items() if getattr(value, "__module__", None) == found["__name__"]]
+    names = vars(_module(file.resolve()))
+    if name not in names:
+        own = [known for known, value in names.items() if getattr(value, "__module__", None) == names["__name__"]]
         raise BadOwnCode(f"{file} has no {name!r}; {nearest(name, own)}")
-    return found[name]
+    return names[name]
 
 
-def called(make: Callable[..., Any], where: str, given: Mapping[str, Any]) -> Any:
+def called(make: Callable[..., Any], where: str, arguments: Mapping[str, Any]) -> Any:
     """make(**given); arguments that it does not take are told by name, and its own errors with their kind."""
     try:
-        inspect.signature(make).bind(**given)
+        inspect.signature(make).bind(**arguments)
     except TypeError as error:
         raise BadOwnCode(
-            f"{where}({', '.join(given)}): {error}; it takes {', '.join(taken(make)) or 'nothing'}"
+            f"{where}({', '.join(arguments)}): {error}; it takes {', '.join(taken(make)) or 'nothing'}"
         ) from error
     try:
-        return make(**given)
+        return make(**arguments)
     except Exception as error:  # somebody else's code fails in its own way
         raise BadOwnCode(
             f"{where} failed ({type(error).__name__}: {first_line(error)}); correct it or its options"

@@ -49,9 +49,9 @@ class Processes:
         """What each process has, in the order of their ranks."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
     def wait(self) -> None:
         if self.world > 1:
@@ -73,8 +73,8 @@ def by_turns(jobs: Sequence[J], work: Callable[[J], T]) -> list[T]:
         if us.world == 1:
             raise
         failure = error
-    told = failure if failure is None or isinstance(failure, InfopruneError) else InfopruneError(repr(failure))
-    parts = us.gathered((done, told))  # whoever failed meets the others too, who would wait for it
+    message = failure if failure is None or isinstance(failure, InfopruneError) else InfopruneError(repr(failure))
+    parts = us.gathered((done, message))  # whoever failed meets the others too, who would wait for it
     failed = failure or next((error for _, error in parts if error is not None), None)
     if failed is not None:
         raise failed

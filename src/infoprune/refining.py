@@ -33,18 +33,18 @@ def refined(
     Returns the last one that could be made, with how it compared: its verdict is "met", "not met" or "cannot tell".
     """
     inputs, stricter = Arguments.of(example_inputs), budget
-    made = make(budget)
-    found = _compared(budget, model, inputs, plan_of(made))
+    artefact = make(budget)
+    comparison = _compared(budget, model, inputs, plan_of(artefact))
     for _ in range(ROUNDS - 1):
-        if found.verdict == "met":
+        if comparison.verdict == "met":
             break
-        stricter = _stricter(stricter, found)
+        stricter = _stricter(stricter, comparison)
         try:
             candidate = make(stricter)
         except Infeasible:
             break
-        made, found = candidate, _compared(budget, model, inputs, plan_of(candidate))
-    return made, found
+        artefact, comparison = candidate, _compared(budget, model, inputs, plan_of(candidate))
+    return artefact, comparison
 
 
 def _compared(budget: Budget, model: nn.Module, inputs: Arguments, plan: Plan) -> Comparison:
@@ -53,9 +53,9 @@ def _compared(budget: Budget, model: nn.Module, inputs: Arguments, plan: Plan) -
     return budget.compare(model, pruned, inputs)
 
 
-def _stricter(budget: Budget, found: Comparison) -> Budget:
+def _stricter(budget: Budget, comparison: Comparison) -> Budget:
     """The limit lowered by how far what was measured may be beyond the promise."""
-    factor = STRICTER * min(1.0, 1 / found.excess)
+    factor = STRICTER * min(1.0, 1 / comparison.excess)
     if budget.keep is not None:
         return replace(budget, keep=budget.keep * factor)
     return replace(budget, at_most=(budget.at_most or 0) * factor)

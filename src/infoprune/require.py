@@ -22,7 +22,7 @@ def require_model(model: object, name: str = "model") -> None:
         raise TypeError(f"{name} is the text {model!r:.60}; build the network first, as with timm.create_model(...)")
     if type(model).__name__ == "ExportedProgram":
         raise TypeError(f"{name} is an ExportedProgram; prune what was exported, then export again")
-    raise TypeError(f"{name} is {_told(model)}; give a torch.nn.Module")
+    raise TypeError(f"{name} is {_kind_of(model)}; give a torch.nn.Module")
 
 
 def require_importance(importance: object) -> None:
@@ -38,7 +38,7 @@ def require_importance(importance: object) -> None:
 def require_path(path: object, name: str, whose: str) -> None:
     """TypeError unless it can be one."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name} is {_told(path)}; give the path {whose}")
+        raise TypeError(f"{name} is {_kind_of(path)}; give the path {whose}")
 
 
 def require_number(value: object, name: str) -> None:
@@ -69,5 +69,5 @@ def require_seen() -> None:
         raise ValueError("this was called inside torch.inference_mode(), which hides what is done; use torch.no_grad()")
 
 
-def _told(value: object) -> str:
+def _kind_of(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"

@@ -15,6 +15,7 @@ from torch import nn
 
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
+from infoprune.graph.slicing import device_of
 from infoprune.require import require_model, require_number
 
 Verdict = Literal["met", "not met", "cannot tell"]
@@ -117,7 +118,7 @@ def compare_latency(
     if keep is not None and at_most is not None:
         raise ValueError("give keep= or at_most=, not both; call it twice to check both")
     inputs = Arguments.of(example_inputs)
-    device = next((t.device for t in dense.parameters()), torch.device("cpu"))
+    device = device_of(dense)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(evaluating(dense))
@@ -167,19 +168,14 @@ def milliseconds(amount: float | str) -> float:
     """A duration such as "8ms", "1.5s" or "800us"; bare numbers are milliseconds."""
     if isinstance(amount, float | int):
         return float(amount)
-    found = isinstance(amount, str) and re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
-    if not found:
+    match = isinstance(amount, str) and re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs)\s*", amount)
+    if not match:
         raise ValueError(f"{amount!r:.60} is not a duration; write it like '8ms', '1.5s' or '800us'")
-    return float(found[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[found[2]]
+    return float(match[1]) * {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3}[match[2]]
 
 
 def interleaved_ms(
-    runs: Sequence[Callable[[], object]],
-    *,
-    rounds: int,
-    seconds: float,
-    device: torch.device,
-    seed: int = 0,
+    runs: Sequence[Callable[[], object]], *, rounds: int, seconds: float, device: torch.device, seed: int = 0
 ) -> np.ndarray:
     """Milliseconds a run, rounds x runs; each round takes the runs in a new random order.
 

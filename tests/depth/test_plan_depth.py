@@ -405,6 +405,14 @@ def test_plan_takes_a_depth_path_and_gives_the_same_plan(model):
     assert ip.plan(model, X, importance, budgets=[ip.budgets.macs(keep=0.5)], depth=path) == found.plan
 
 
+def test_a_number_is_no_budget_of_blocks_and_channels(model):
+    needed = r"budgets holds 0\.5; make budgets with infoprune\.budgets\.macs\(keep=0\.5\)"
+    with pytest.raises(TypeError, match=needed):
+        plan_depth_and_width(model, X, ip.importance.IndependenceImportance(), ENERGIES, budgets=[0.5])
+    with pytest.raises(TypeError, match=needed):
+        ip.plan_depth(model, X, ENERGIES, budgets=[0.5])
+
+
 def test_a_depth_path_needs_budgets(model):
     with pytest.raises(ValueError, match="depth needs budgets"):
         ip.plan(model, X, ip.importance.IndependenceImportance(), rates=0.5, depth=ip.DepthPath(ENERGIES))

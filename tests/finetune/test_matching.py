@@ -13,7 +13,7 @@ import infoprune as ip
 from infoprune.compensation.survivors import Survivors
 from infoprune.errors import Interrupted, StalePlan, UnusableData
 from infoprune.finetune import Surroundings
-from infoprune.finetune.block_ends import both_told, ends_of
+from infoprune.finetune.block_ends import both_ends, ends_of
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 
@@ -65,7 +65,7 @@ def test_of_what_leaves_a_block_the_entries_that_stayed_are_compared():
     dense = network().double()
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     pruned, plan = half(dense, x)
-    ours, whole = both_told(pruned, dense, Survivors.of(dense, [plan]), x)
+    ours, whole = both_ends(pruned, dense, Survivors.of(dense, [plan]), x)
     assert list(ours.at) == ends_of(dense) == [f"layers.{i}" for i in range(6)]
     told = ours(x)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_transformers_are_told_at_every_block_also_where_the_stream_is_narrower(
     ).eval()
     x = torch.randn(2, 3, 32, 32)
     pruned, plan = half(dense, x)
-    ours, whole = both_told(pruned, dense, Survivors.of(dense, [plan]), x)
+    ours, whole = both_ends(pruned, dense, Survivors.of(dense, [plan]), x)
     assert ours.at == ("blocks.0", "blocks.1", "blocks.2")
     assert [t.shape for t in ours(x)] == [t.shape for t in whole(x)]
     assert ours(x)[0].shape[-1] < 24

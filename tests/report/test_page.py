@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from importlib.resources import files
 from xml.etree import ElementTree
 
 import pytest
@@ -17,6 +18,8 @@ from infoprune.report import svg
 from infoprune.report.compare import comparison, rows_of
 from infoprune.report.model import Interval, Report, Score
 from infoprune.report.page import page, sentence, write
+from infoprune.report.sensitivity import Moved
+from infoprune.report.sensitivity import page as sensitivity
 from infoprune.report.svg import Scale, number, pareto
 
 BARE = Report("bare", "resnet18", "no data", EXAMPLE.before, replace(EXAMPLE.after, accuracy=None, latency_ms=None))
@@ -185,6 +188,21 @@ def test_one_picture_does_not_fill_an_axis():
     picture = svg.curve(points, [], title="t", x_name="images", y_name="accuracy", within=right)
     heights = [float(p.split(",")[1]) for p in re.search(r'class="curve" points="([^"]+)"', picture)[1].split()]
     assert max(heights) - min(heights) < 0.15 * svg.HEIGHT
+
+
+def test_figures_on_paper_have_the_page_s_colours():
+    style = files("infoprune.report").joinpath("style.css").read_text()
+    light = style.partition("@media")[0]
+    assert f"--before: {svg.BEFORE};" in light
+    assert f"--after: {svg.AFTER};" in light
+
+
+def test_layers_that_move_the_output_are_told_apart_by_name():
+    moved = [Moved(f"stages.{i}.blocks.0.depthwise.convolution", 64, ((0.5, 0.1 + i),)) for i in range(3)]
+    picture = sensitivity("curves", "KL divergence", moved).partition("<h2>")[0]
+    named = re.findall(r'<text x="[\d.]+" y="[\d.]+" text-anchor="start">([^<]+)</text>', picture)
+    assert named == [f"stages.{i}.bloc…e.convolution" for i in (2, 1, 0)]
+    assert [picture.count(f"<title>stages.{i}.blocks.0.depthwise.convolution: 50, ") for i in range(3)] == [1, 1, 1]
 
 
 def test_ours_stands_among_the_simpler_choices():

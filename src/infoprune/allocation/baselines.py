@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from infoprune.allocation.geometric import continuous
@@ -10,6 +13,8 @@ from infoprune.allocation.prices import reachable
 from infoprune.allocation.problem import Problem, Solution
 from infoprune.allocation.rounding import followed
 from infoprune.allocation.solvers import solvers
+
+Of = Callable[[np.ndarray], Any]  # keep ratios
 
 
 @solvers.register("uniform")
@@ -32,23 +37,23 @@ def projection(problem: Problem) -> Solution:
     published widths look like it. Found by sequential quadratic programming, then pulled towards the floors
     until it fits exactly.
     """
-    from scipy.optimize import minimize
-
-    sizes, start = problem.sizes, _kept(problem, 0.5)
-    found = minimize(
-        lambda a: ((a - 1) ** 2).sum(),
-        start / sizes,
-        jac=lambda a: 2 * (a - 1),
-        method="SLSQP",
-        bounds=list(zip(problem.floor / sizes, problem.ceiling / sizes, strict=True)),
-        constraints=[budget_room(problem)],
-        options={"maxiter": 300, "ftol": 1e-10},
-    )
-    point = pulled_inside(problem, found.x * sizes)
+    point = local_minimum(problem, lambda a: ((a - 1) ** 2).sum(), lambda a: 2 * (a - 1), _kept(problem, 0.5), 1e-10)
     return Solution(followed(problem, point), bound_of(problem), point)
 
 
-def budget_room(problem: Problem) -> dict:
+def local_minimum(problem: Problem, cost: Of, slope: Of, start: np.ndarray, precision: float) -> np.ndarray:
+    """Counts that fit, where the cost of keep ratios has a local minimum by sequential quadratic programming."""
+    from scipy.optimize import minimize
+
+    sizes = problem.sizes
+    bounds = list(zip(problem.floor / sizes, problem.ceiling / sizes, strict=True))
+    options = {"maxiter": 300, "ftol": precision}
+    room = [_budget_room(problem)]
+    optimum = minimize(cost, start / sizes, jac=slope, method="SLSQP", bounds=bounds, constraints=room, options=options)
+    return _pulled_inside(problem, optimum.x * sizes)
+
+
+def _budget_room(problem: Problem) -> dict:
     """1 - price / limit >= 0 over keep ratios, in the form that SLSQP takes."""
     return {
         "type": "ineq",
@@ -59,7 +64,7 @@ def budget_room(problem: Problem) -> dict:
     }
 
 
-def pulled_inside(problem: Problem, point: np.ndarray) -> np.ndarray:
+def _pulled_inside(problem: Problem, point: np.ndarray) -> np.ndarray:
     """The point moved towards the floors just as far as the budgets need."""
     point = np.clip(np.nan_to_num(point), problem.floor, problem.ceiling)
     if _fits(problem, point):

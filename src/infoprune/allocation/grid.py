@@ -149,11 +149,11 @@ def _relaxed(
     once, total = _one_level_each(problem, levels), problem.weights.sum()
     for _ in range(CUTS):
         rows = tangents.slopes[:, levels.site] * levels.x
-        found = linprog(-levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1))
-        if found.x is None:  # only where the floors just fit; the bound so far stands
+        answer = linprog(-levels.worth / total, rows, tangents.limits, once, np.ones(problem.sizes.size), (0, 1))
+        if answer.x is None:  # only where the floors just fit; the bound so far stands
             return tangents, np.zeros(tangents.limits.size), problem.floor
-        multipliers = np.maximum(-found.ineqlin.marginals, 0) * total
-        x = np.bincount(levels.site, found.x * levels.x, problem.sizes.size)
+        multipliers = np.maximum(-answer.ineqlin.marginals, 0) * total
+        x = np.bincount(levels.site, answer.x * levels.x, problem.sizes.size)
         if (monomials.log_prices(x)[0] <= CURVED).all():
             break
         tangents = tangents.joined(Tangents.at(monomials, x))
@@ -194,10 +194,10 @@ def _beating(
         LinearConstraint(descending, -SLACK, np.inf),
     ]
     options = {"node_limit": NODES, "mip_rel_gap": ANY}
-    found = milp(-worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options)
-    if found.x is None:
-        return None, found.status == INFEASIBLE
-    counts, picked = problem.floor.copy(), found.x > 0.5
+    answer = milp(-worth, integrality=np.ones(worth.size), bounds=Bounds(0, 1), constraints=rows, options=options)
+    if answer.x is None:
+        return None, answer.status == INFEASIBLE
+    counts, picked = problem.floor.copy(), answer.x > 0.5
     counts[levels.site[picked]] = levels.count[picked]
     return counts, False
 

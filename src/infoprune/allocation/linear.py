@@ -48,10 +48,7 @@ def linear(problem: Problem) -> Solution:
     if problem.utility != 1:
         raise ValueError(f"the linear solver needs p = 1, found p = {problem.utility:g}; use the geometric solver")
     chords, tangents = _chords(problem)
-    relaxed = [
-        (np.exp(chords.x), np.inf),
-        *(at_most_one(problem, *budget) for budget in _single(problem, chords)),
-    ]
+    relaxed = [(np.exp(chords.x), np.inf), *(at_most_one(problem, *budget) for budget in _single(problem, chords))]
     answers = [rounded(problem, counts) for counts, _ in relaxed]
     best = int(np.argmax([problem.value(counts) for counts in answers]))
     bracket = Bracket(answers[best], problem.value(answers[best]), min(bound for _, bound in relaxed))
@@ -101,17 +98,17 @@ def at_most_one(problem: Problem, cost: Posynomial, limit: float) -> tuple[np.nd
     if products:
         rows.append(_product_rows(products, sites))
     columns = 3 * sites + len(products)
-    found = milp(
+    answer = milp(
         np.append(-rise, np.zeros(columns - sites)) / total,
         integrality=np.repeat([0, 1, 1, 0], [sites, sites, sites, len(products)]),
         bounds=Bounds(0, 1),
         constraints=rows,
         options={"mip_rel_gap": CLOSE, "node_limit": NODES},
     )
-    if found.x is None:
+    if answer.x is None:
         return problem.floor.astype(np.float64), np.inf
-    counts = problem.floor + (problem.ceiling - problem.floor) * found.x[:sites]
-    return counts, problem.value(problem.floor) + total * (TOLERANCE - found.mip_dual_bound)
+    counts = problem.floor + (problem.ceiling - problem.floor) * answer.x[:sites]
+    return counts, problem.value(problem.floor) + total * (TOLERANCE - answer.mip_dual_bound)
 
 
 def _over_shares(problem: Problem, cost: Posynomial) -> tuple[list[tuple[int, ...]], np.ndarray, float]:

@@ -92,8 +92,7 @@ class Posynomial:
         slots = range(self.factors.shape[1])
         others = [self.coefficients * np.delete(padded, slot, axis=1).prod(axis=1) for slot in slots]
         total = sum(
-            (np.bincount(self.factors[:, s], others[s], self.sites + 1) for s in slots),
-            np.zeros(self.sites + 1),
+            (np.bincount(self.factors[:, s], others[s], self.sites + 1) for s in slots), np.zeros(self.sites + 1)
         )
         return total[:-1]
 

@@ -101,12 +101,12 @@ class Problem:
         cheapest = self.price(self.floor)
         if (cheapest <= self.limits).all():
             return
-        told = [
+        reasons = [
             f"{resource} <= {limit:.15g} cannot be met: the cheapest reachable price is {price:.15g}"
             for resource, limit, price in zip(self.resources or (), self.limits, cheapest, strict=True)
             if price > limit
         ]
-        raise Infeasible("; ".join(told) + "; raise the limit or lower the floors")
+        raise Infeasible("; ".join(reasons) + "; raise the limit or lower the floors")
 
     def allowed(self, site: int) -> np.ndarray:
         """The counts that site `site` may keep, ascending."""

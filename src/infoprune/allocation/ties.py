@@ -79,8 +79,8 @@ def tied(solver: Solver, groups: Sequence[Sequence[int]]) -> Solver:
         ties = Ties.of(groups, problem.sizes)
         merged = ties.merged(problem)
         merged.require_feasible()
-        found = solver(reachable(merged))
-        return Solution(ties.counts(found.counts), found.bound, ties.counts(found.continuous))
+        solution = solver(reachable(merged))
+        return Solution(ties.counts(solution.counts), solution.bound, ties.counts(solution.continuous))
 
     solve.__name__ = getattr(solver, "__name__", type(solver).__name__)
     return solve

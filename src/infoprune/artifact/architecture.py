@@ -33,8 +33,8 @@ class Architecture:
     def build(self, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
         """The dense model with weights of no meaning, on the current default device."""
         if factory is not None:
-            made = factory()
-            return bare(made) if isinstance(made, nn.Module) else made
+            model = factory()
+            return bare(model) if isinstance(model, nn.Module) else model
         if self.source == "timm":
             import timm
 
@@ -141,8 +141,8 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     """The plain values that a detector's own parts keep."""
     if not type(module).__module__.startswith(("torchvision.models.detection", "infoprune.models.yolact")):
         return {}
-    told = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
-    return {name: value for name, value in told.items() if _is_plain(value)}
+    values = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
+    return {name: value for name, value in values.items() if _is_plain(value)}
 
 
 def _is_plain(value: object) -> bool:
@@ -155,8 +155,8 @@ def candidates(model: nn.Module, dense: Shapes) -> Iterator[Architecture]:
     module = type(model).__module__
     if module.startswith("timm.") and (name := _timm_name(model)):
         yield from (Architecture("timm", name, arguments) for arguments in _timm_arguments(model))
-    if module.startswith("transformers.") and (told := hugging_face.described(model)):
-        yield Architecture("transformers", *told)
+    if module.startswith("transformers.") and (description := hugging_face.described(model)):
+        yield Architecture("transformers", *description)
     if module.startswith("infoprune."):
         for name, builder in models.items():
             if builder.__module__ == module and builder.__annotations__.get("return") == type(model).__name__:
@@ -209,8 +209,8 @@ def _class_counts(model: nn.Module, dense: Shapes) -> Iterator[dict[str, Any]]:
     yield {}
     last = next((int(shape[0]) for shape in reversed(list(shapes_of(model).values())) if len(shape) == 1), None)
     box = dense.get("roi_heads.box_predictor.cls_score.bias")
-    told = [vars(module).get("num_classes") for module in model.modules()]
-    for count in dict.fromkeys([*told, last if box is None else int(box[0])]):
+    counts = [vars(module).get("num_classes") for module in model.modules()]
+    for count in dict.fromkeys([*counts, last if box is None else int(box[0])]):
         if isinstance(count, int):
             yield {"num_classes": count}
 

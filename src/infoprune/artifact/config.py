@@ -46,10 +46,10 @@ def read_config(directory: str | os.PathLike[str], *, member: str | float | None
         if member is not None:
             raise UnknownName(f"{directory} holds one network and no member {member}; leave member= out")
         return _config(keys(ours, "config", FIELDS | ({REFITTED} & ours.keys())))
-    found = _members(ours)
+    members = _members(ours)
     if member is None:
-        raise UnknownName(f"{directory} holds a family; name one of its members, {', '.join(found)}, with member=")
-    return found[known_member(member, list(found), str(directory))]
+        raise UnknownName(f"{directory} holds a family; name one of its members, {', '.join(members)}, with member=")
+    return members[known_member(member, list(members), str(directory))]
 
 
 def read_members(directory: str | os.PathLike[str]) -> dict[str, Config]:
@@ -79,18 +79,18 @@ def _read(directory: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 
 def _members(ours: Mapping[str, Any]) -> dict[str, Config]:
-    told = keys(ours, "config", OF_A_FAMILY)
-    common = {name: told[name] for name in told if name != "members"}
-    found: dict[str, Config] = {}
-    for one in sequence(told["members"], "members", MOST_MEMBERS):
+    family = keys(ours, "config", OF_A_FAMILY)
+    common = {name: family[name] for name in family if name != "members"}
+    members: dict[str, Config] = {}
+    for one in sequence(family["members"], "members", MOST_MEMBERS):
         fields = keys(one, "a member", OF_A_MEMBER | ({REFITTED} & mapping(one, "a member").keys()))
         name = fields["name"]
-        if not isinstance(name, str) or not MEMBER.fullmatch(name) or name in found:
+        if not isinstance(name, str) or not MEMBER.fullmatch(name) or name in members:
             raise BadArtifact(f"{name!r:.60} is not the name of one member")
-        found[name] = _config({**common, **fields})
-        if not found[name].plans:
+        members[name] = _config({**common, **fields})
+        if not members[name].plans:
             raise BadArtifact(f"the member {name} has no plan")
-    return found
+    return members
 
 
 def _config(data: Any) -> Config:
@@ -109,8 +109,8 @@ def _architecture(data: Any) -> Architecture:
         known = ", ".join(get_args(Source))
         raise BadArtifact(f"the architecture is {fields['source']!r:.40}; known sources: {known}")
     if fields["source"] == "transformers":
-        told = keys(fields["arguments"], "arguments", {"model_type", "config"})
-        return Architecture("transformers", fields["name"][:256], told)
+        configuration = keys(fields["arguments"], "arguments", {"model_type", "config"})
+        return Architecture("transformers", fields["name"][:256], configuration)
     arguments = {}
     for key, value in mapping(fields["arguments"], "arguments").items():
         if key not in ("num_classes", "in_chans", "img_size"):

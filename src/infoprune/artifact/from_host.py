@@ -62,7 +62,7 @@ def _dense(pruner: Any, model: nn.Module, factory: Factory | None) -> tuple[nn.M
         if built is not None and reason is None:
             fitting.append((built, architecture))
     if fitting:
-        return min(fitting, key=lambda found: _elements(found[0]))  # nothing that the pruner does not touch got smaller
+        return min(fitting, key=lambda pair: _elements(pair[0]))  # nothing that the pruner does not touch got smaller
     if reason is not None:
         raise StalePlan(f"no registered network became this model: {reason}; pass factory= that builds the dense one")
     return _followed(grown(pruner, model), pruner, model), custom(model)
@@ -99,8 +99,8 @@ def _differences(dense: nn.Module, pruner: Any, model: nn.Module) -> Iterator[st
         yield "their layers are of different classes"
     modules = dict(dense.named_modules())
     for name, widths in initial_widths(pruner).items():
-        if (found := host_widths(pruner, modules[name])) != widths:
-            yield f"{name} had {widths} channels out and in when the pruner was made, and has {found} in the dense one"
+        if (now := host_widths(pruner, modules[name])) != widths:
+            yield f"{name} had {widths} channels out and in when the pruner was made, and has {now} in the dense one"
     for number in numbers_between(dense, model):
         if number.after > number.before:
             yield f"{number.module}.{number.name} is {number.after} and was {number.before}"
@@ -129,24 +129,24 @@ def axes_between(dense: nn.Module, model: nn.Module) -> Iterator[Axis]:
 
 def numbers_between(dense: nn.Module, model: nn.Module) -> list[Number]:
     """Integers that differ, other than those that the library's own layers take care of."""
-    modules, found = dict(model.named_modules()), []
+    modules, numbers = dict(model.named_modules()), []
     for path, module in dense.named_modules():
         for name, position, before in integers(module):
             after = value_of(modules[path], Number(path, name, position, before, before))
             if after is not None and after != before:
-                found.append(Number(path, name, position, before, after))
-    used = attributes_in_use([Attribute(n.module, n.name, n.position, 1) for n in found], dense)
+                numbers.append(Number(path, name, position, before, after))
+    used = attributes_in_use([Attribute(n.module, n.name, n.position, 1) for n in numbers], dense)
     places = {(a.module, a.name, a.position) for a in used}
-    return [number for number in found if number[:3] in places]
+    return [number for number in numbers if number[:3] in places]
 
 
 def by_layer(cuts: Iterable[Any]) -> Mapping[str, Sequence[Any]]:
     """The cuts of each module; what the model itself holds goes under its own name."""
-    found: dict[str, list[Any]] = {}
+    layers: dict[str, list[Any]] = {}
     for cut in cuts:
         owner, leaf = (cut.module, cut.name) if isinstance(cut, Number) else cut.tensor.rpartition(".")[::2]
-        found.setdefault(owner or leaf, []).append(cut)
-    return found
+        layers.setdefault(owner or leaf, []).append(cut)
+    return layers
 
 
 # --------------------------------------------------------------------------------------------------------- inputs

@@ -28,8 +28,8 @@ def hub_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
 
 def timm_fields(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
     """timm's own layout; in our artefacts loaders find the architecture `infoprune`, which builds the pruned one."""
-    told = getattr(model, "pretrained_cfg", None)
-    about = {key: value for key, value in dict(told or {}).items() if key in TIMM_FIELDS}
+    original = getattr(model, "pretrained_cfg", None)
+    about = {key: value for key, value in dict(original or {}).items() if key in TIMM_FIELDS}
     classes = getattr(model, "num_classes", None)
     known = {"num_classes": classes} if isinstance(classes, int) else {}
     about.update(known, architecture=architecture.name)

@@ -36,9 +36,9 @@ def described(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
     The dense config is told, also where a pruned one has taken its place.
     """
     config, name = getattr(model, "config", None), type(model).__name__
-    told = getattr(config, "infoprune", None)
-    pruned = isinstance(told, Mapping)
-    kind = told["architecture"]["arguments"]["model_type"] if pruned else getattr(type(config), "model_type", None)
+    record = getattr(config, "infoprune", None)
+    pruned = isinstance(record, Mapping)
+    kind = record["architecture"]["arguments"]["model_type"] if pruned else getattr(type(config), "model_type", None)
     if config is None or not listed(kind, name):
         return None
     return name, {"model_type": kind, "config": plain(json.loads(config.to_json_string(use_diff=False)))}
@@ -53,8 +53,8 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
     """The network in front of a detector or segmenter: its own config says what it is, also where timm builds it."""
-    told = {key: config[key] for key in ("model_type", "backbone") if config.get(key) is not None}
-    return {**plain(config), **told, **({"use_pretrained_backbone": False} if "backbone" in told else {})}
+    keys = {key: config[key] for key in ("model_type", "backbone") if config.get(key) is not None}
+    return {**plain(config), **keys, **({"use_pretrained_backbone": False} if "backbone" in keys else {})}
 
 
 def listed(model_type: object, name: object) -> bool:
@@ -62,8 +62,8 @@ def listed(model_type: object, name: object) -> bool:
     lists = vars(import_module(f"{package().__name__}.models.auto.modeling_auto"))
     for key, names in lists.items():
         if key.endswith("MAPPING_NAMES") and isinstance(names, Mapping) and isinstance(model_type, str):
-            found = names.get(model_type)
-            if name in (found if isinstance(found, list | tuple) else (found,)):
+            classes = names.get(model_type)
+            if name in (classes if isinstance(classes, list | tuple) else (classes,)):
                 return isinstance(name, str)
     return False
 

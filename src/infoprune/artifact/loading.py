@@ -102,13 +102,13 @@ def read_weights(path: Path, config: Config, model: nn.Module) -> dict[str, Tens
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     try:
         with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise BadArtifact(f"{path} is not a safetensors file ({error}); save the model again") from error
-    if found != expected:
-        odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))[0]
+    if shapes != expected:
+        odd = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))[0]
         raise BadArtifact(
-            f"{path} holds {odd} as {found.get(odd)}, not {expected.get(odd)}; the two are not one artefact"
+            f"{path} holds {odd} as {shapes.get(odd)}, not {expected.get(odd)}; the two are not one artefact"
         )
     if digest_of(path) != config.sha256:
         raise BadArtifact(f"{path} was changed after it was written (its digest does not match); save the model again")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprune.artifact import plain_timm, plain_transformers
 from infoprune.artifact.architecture import Architecture, tried
-from infoprune.artifact.plain_widths import NotSaid, Told, by_number
+from infoprune.artifact.plain_widths import NotSaid, PlainNetwork, by_number
 from infoprune.artifact.probe import ask, reproducible
 from infoprune.artifact.saving import require_free, story_of
 from infoprune.errors import NotPlain, first_line
@@ -61,13 +61,13 @@ def save_plain(
         )
     try:
         state, blocks = by_number(model)
-        told = library.told(model, state, plans, architecture, blocks, per_layer=per_layer)
-        built = None if told.recorded else _built(told.architecture, model, state, plans)
-        if told.recorded:
-            _check_record(told, state)
+        network = library.plain_network(model, state, plans, architecture, blocks, per_layer=per_layer)
+        built = None if network.recorded else _built(network.architecture, model, state, plans)
+        if network.recorded:
+            _check_record(network, state)
     except NotSaid as error:
         raise NotPlain(f"{architecture.name} of {architecture.source} can't say this network: {error}") from error
-    replace_directory(target, lambda staging: library.write(staging, told, model, state, built, max_shard_size))
+    replace_directory(target, lambda staging: library.write(staging, network, model, state, built, max_shard_size))
     return Path(directory)
 
 
@@ -94,18 +94,18 @@ def _built(
     built.train(model.training)
     if not (plans and plans[0].inputs and reproducible(plans[0].inputs)):
         raise NotSaid("its plan tells no inputs that can be made again, so that outputs can't be compared; use save()")
-    found, expected = ask(built, plans[0].inputs), ask(model, plans[0].inputs)
-    gaps = [abs(a - b) for a, b in zip(found.samples, expected.samples, strict=True)]
-    if found.digest != expected.digest and not all(gap <= ROUNDING * expected.largest for gap in gaps):  # nor NaN
+    answer, expected = ask(built, plans[0].inputs), ask(model, plans[0].inputs)
+    gaps = [abs(a - b) for a, b in zip(answer.samples, expected.samples, strict=True)]
+    if answer.digest != expected.digest and not all(gap <= ROUNDING * expected.largest for gap in gaps):  # nor NaN
         raise NotSaid(f"what it builds has the same tensors and gives other outputs ({max(gaps):.3g} apart)")
     return built
 
 
-def _check_record(told: Told, state: Mapping[str, Tensor]) -> None:
+def _check_record(network: PlainNetwork, state: Mapping[str, Tensor]) -> None:
     """Every layer is what the library builds with its numbers in all layers."""
-    for number, widths in told.recorded.items():
-        config = {**told.architecture.arguments["config"], **widths}
-        uniform = replace(told.architecture, arguments={**told.architecture.arguments, "config": config})
+    for number, widths in network.recorded.items():
+        config = {**network.architecture.arguments["config"], **widths}
+        uniform = replace(network.architecture, arguments={**network.architecture.arguments, "config": config})
         shapes = _shapes(uniform)
         _check_names(shapes, state)
         _check_shapes(shapes, {name: tensor for name, tensor in state.items() if f".{number}." in name})

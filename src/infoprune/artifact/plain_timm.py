@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from infoprune.artifact.architecture import Architecture
 from infoprune.artifact.hub import timm_fields
 from infoprune.artifact.layout import CONFIG, WEIGHTS
-from infoprune.artifact.plain_widths import NotSaid, Told, one
+from infoprune.artifact.plain_widths import NotSaid, PlainNetwork, one
 from infoprune.families.roles import role_of
 from infoprune.files import write_tensors
 from infoprune.surgery.plan import Plan
@@ -24,7 +24,7 @@ NUDGE = 1e-9  # a builder's int(dim * ratio) must not fall below the width for r
 HIDDEN = re.compile(r".*\.mlp\.fc1")  # the layers whose width is a ratio of what they read
 
 
-def told(
+def plain_network(
     model: nn.Module,
     state: Mapping[str, Tensor],
     plans: Sequence[Plan],
@@ -32,12 +32,12 @@ def told(
     blocks: Mapping[str, tuple[int, ...]],
     *,
     per_layer: bool,
-) -> Told:
+) -> PlainNetwork:
     """What the dense network's builder is to be given so that it builds this one."""
     if per_layer:
         raise NotSaid("timm has no record of widths block by block")
     own: Any = [kind.__init__ for kind in type(model).__mro__ if issubclass(kind, nn.Module)]
-    takes = {name for made in own for name in inspect.signature(made).parameters}
+    takes = {name for constructor in own for name in inspect.signature(constructor).parameters}
     changed = [edit.site.name for plan in plans for edit in plan.edits if edit.site.kind == "channels"]
     arguments = dict(dense.arguments)
     hidden = {role_of(name) for name in changed if HIDDEN.fullmatch(name)}
@@ -53,7 +53,7 @@ def told(
         if len(blocks) > 1 or "depth" not in takes:
             raise NotSaid(f"blocks left {', '.join(blocks)}, and it takes no depth of these")
         arguments["depth"] = len(next(iter(blocks.values())))
-    return Told(replace(dense, arguments=arguments))
+    return PlainNetwork(replace(dense, arguments=arguments))
 
 
 def _mlps(model: nn.Module) -> list[tuple[str, Any]]:
@@ -74,8 +74,8 @@ def _ratio(mlps: Mapping[str, Any]) -> float:
 
 def _heads(model: nn.Module) -> dict[str, Any]:
     """Attention modules that say how many heads of how many dimensions they have."""
-    found = {n: m for n, m in model.named_modules() if hasattr(m, "num_heads") and hasattr(m, "head_dim")}
-    return {name: module for name, module in found.items() if isinstance(module.head_dim, int)}
+    modules = {n: m for n, m in model.named_modules() if hasattr(m, "num_heads") and hasattr(m, "head_dim")}
+    return {name: module for name, module in modules.items() if isinstance(module.head_dim, int)}
 
 
 def _each(heads: Mapping[str, Any]) -> list[int]:
@@ -88,7 +88,7 @@ def _each(heads: Mapping[str, Any]) -> list[int]:
 
 def write(
     directory: Path,
-    said: Told,
+    network: PlainNetwork,
     model: nn.Module,
     state: Mapping[str, Tensor],
     built: nn.Module | None,
@@ -97,6 +97,6 @@ def write(
     """The layout of timm's own hub: `timm.create_model("local-dir:...", pretrained=True)` reads it."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})
-    fields = timm_fields(said.architecture, model)
-    text = {**fields, "architecture": said.architecture.name, "model_args": dict(said.architecture.arguments)}
+    fields = timm_fields(network.architecture, model)
+    text = {**fields, "architecture": network.architecture.name, "model_args": dict(network.architecture.arguments)}
     (directory / CONFIG).write_text(json.dumps(text, indent=1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infoprune.artifact import hugging_face
 from infoprune.artifact.architecture import Architecture
 from infoprune.artifact.layout import WEIGHTS
-from infoprune.artifact.plain_widths import NotSaid, Told, one
+from infoprune.artifact.plain_widths import NotSaid, PlainNetwork, one
 from infoprune.artifact.saving import dense_shapes
 from infoprune.files import write_tensors
 from infoprune.surgery.plan import Plan
@@ -33,7 +33,7 @@ WIDTHS = {
 HEADS = {"num_attention_heads": "self_attn.q_proj.weight", "num_key_value_heads": "self_attn.k_proj.weight"}
 
 
-def told(
+def plain_network(
     model: nn.Module,
     state: Mapping[str, Tensor],
     plans: Sequence[Plan],
@@ -41,7 +41,7 @@ def told(
     blocks: Mapping[str, tuple[int, ...]],
     *,
     per_layer: bool,
-) -> Told:
+) -> PlainNetwork:
     """The dense network's config with the numbers that this one has, and what differs block by block."""
     config = hugging_face.dense_config(dense.arguments)
     if per_layer and not hasattr(type(config), "per_layer_config"):
@@ -55,18 +55,18 @@ def told(
     if isinstance(embedding, nn.Embedding):
         numbers["hidden_size"] = embedding.weight.shape[1]
     arguments = _arguments(dense, config, numbers, dims, blocks)
-    return Told(replace(dense, arguments=arguments), _recorded(differ))
+    return PlainNetwork(replace(dense, arguments=arguments), _recorded(differ))
 
 
 def _widths(state: Mapping[str, Tensor], before: Mapping[str, torch.Size], config: Any) -> dict[str, dict[str, int]]:
     """A number of the config -> tensor -> its width now, for numbers that were the width of all of them."""
-    found = {}
+    widths = {}
     for key, places in WIDTHS.items():
         own = {name: (tensor, axis) for part, axis in places for name, tensor in state.items() if _is(name, part)}
         was = {int(before[name][axis]) for name, (_, axis) in own.items()}
         if own and (was == {getattr(config, key, 0)} or (key == "n_inner" and config.n_inner is None)):
-            found[key] = {name: int(tensor.shape[axis]) for name, (tensor, axis) in own.items()}
-    return found
+            widths[key] = {name: int(tensor.shape[axis]) for name, (tensor, axis) in own.items()}
+    return widths
 
 
 def _heads(state: Mapping[str, Tensor], config: Any, dims: int) -> dict[str, dict[str, int]]:
@@ -110,7 +110,7 @@ def _arguments(
 
 def write(
     directory: Path,
-    said: Told,
+    network: PlainNetwork,
     model: nn.Module,
     state: Mapping[str, Tensor],
     built: nn.Module | None,
@@ -122,9 +122,9 @@ def write(
         plain.generation_config = getattr(model, "generation_config", None) or plain.generation_config
         plain.save_pretrained(directory, **({} if max_shard_size is None else {"max_shard_size": max_shard_size}))
         return
-    config = hugging_face.dense_config(said.architecture.arguments)
-    config.per_layer_config = {number: dict(widths) for number, widths in said.recorded.items()}
-    config.architectures, config.dtype = [said.architecture.name], next(iter(state.values())).dtype
+    config = hugging_face.dense_config(network.architecture.arguments)
+    config.per_layer_config = {number: dict(widths) for number, widths in network.recorded.items()}
+    config.architectures, config.dtype = [network.architecture.name], next(iter(state.values())).dtype
     config.save_pretrained(directory)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})

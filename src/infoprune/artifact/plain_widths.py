@@ -17,7 +17,7 @@ class NotSaid(Exception):
 
 
 @dataclass(frozen=True)
-class Told:
+class PlainNetwork:
     """A network in a library's own words; `recorded` are widths, block by block, that its builder does not take."""
 
     architecture: Architecture
@@ -34,8 +34,8 @@ def by_number(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, tuple[int,
     state = {}
     for name, tensor in model.state_dict().items():
         for container, kept in blocks.items():
-            if found := re.match(rf"{re.escape(container)}\.(\d+)\.", name):
-                name = f"{container}.{kept.index(int(found[1]))}.{name[found.end() :]}"
+            if block := re.match(rf"{re.escape(container)}\.(\d+)\.", name):
+                name = f"{container}.{kept.index(int(block[1]))}.{name[block.end() :]}"
         state[name] = tensor
     return state, blocks
 

@@ -63,20 +63,20 @@ def _check_structure(dense: nn.Module, pruned: nn.Module) -> None:
 
 def _kept(dense: nn.Module, pruned: nn.Module, cuts: Mapping[str, Sequence[Axis]]) -> Kept:
     """What stayed of every axis that became shorter."""
-    whole, part, found, open_ = named_tensors(dense), named_tensors(pruned), Kept(), list[Axis]()
+    whole, part, kept, open_ = named_tensors(dense), named_tensors(pruned), Kept(), list[Axis]()
     for layer in cuts.values():
         for name in dict.fromkeys(cut.tensor for cut in layer):
             of_it = [cut for cut in layer if cut.tensor == name]
             places = _places(whole[name].detach(), part[name].detach(), [cut.axis for cut in of_it])
-            found |= {(name, axis): indices for axis, indices in places.items()}
+            kept |= {(name, axis): indices for axis, indices in places.items()}
             open_ += [cut for cut in of_it if cut.axis not in places]
     norms = tracking_norms(dense)
     for cut in open_:
-        found[cut.tensor, cut.axis] = _told_by_others(cut, cuts, found, norms)
+        kept[cut.tensor, cut.axis] = _as_other_tensors(cut, cuts, kept, norms)
     for name, tensor in part.items():
-        if not torch.equal(_sliced(whole[name].detach(), name, found), tensor.detach().to(whole[name])):
+        if not torch.equal(_sliced(whole[name].detach(), name, kept), tensor.detach().to(whole[name])):
             raise _stale(f"{name} does not hold a slice of what the dense network has there")
-    return found
+    return kept
 
 
 def _places(whole: Tensor, part: Tensor, axes: Sequence[int]) -> dict[int, list[int]]:
@@ -89,8 +89,8 @@ def _places(whole: Tensor, part: Tensor, axes: Sequence[int]) -> dict[int, list[
     sure = alone[place] & (values[place] == part.flatten().to(values))
     there = torch.unravel_index(order[place[sure]], whole.shape)
     here = torch.unravel_index(sure.nonzero()[:, 0], part.shape)
-    found = {axis: _most_votes(here[axis], there[axis], part.shape[axis], whole.shape[axis]) for axis in axes}
-    return {axis: indices for axis, indices in found.items() if indices is not None}
+    places = {axis: _most_votes(here[axis], there[axis], part.shape[axis], whole.shape[axis]) for axis in axes}
+    return {axis: indices for axis, indices in places.items() if indices is not None}
 
 
 def _most_votes(here: Tensor, there: Tensor, after: int, before: int) -> list[int] | None:
@@ -98,19 +98,19 @@ def _most_votes(here: Tensor, there: Tensor, after: int, before: int) -> list[in
     votes = torch.bincount(here * before + there, minlength=after * before).view(after, before)
     if not bool(votes.any(1).all()):
         return None
-    found = votes.argmax(1).tolist()
-    return found if found == sorted(set(found)) else None
+    winners = votes.argmax(1).tolist()
+    return winners if winners == sorted(set(winners)) else None
 
 
-def _told_by_others(
-    cut: Axis, cuts: Mapping[str, Sequence[Axis]], found: Kept, norms: Mapping[str, nn.Module]
+def _as_other_tensors(
+    cut: Axis, cuts: Mapping[str, Sequence[Axis]], kept: Kept, norms: Mapping[str, nn.Module]
 ) -> list[int]:
     """As the layer's other tensors kept it; where none of them tells, numbers are alike and the first ones do."""
     layer = cut.tensor.rpartition(".")[0]
     for other in cuts.get(layer, ()):
-        told = found.get((other.tensor, other.axis))
-        if told is not None and (other.axis, other.before, other.after) == (cut.axis, cut.before, cut.after):
-            return told
+        indices = kept.get((other.tensor, other.axis))
+        if indices is not None and (other.axis, other.before, other.after) == (cut.axis, cut.before, cut.after):
+            return indices
     if layer in norms:
         raise StalePlan(
             f"which channels of {layer} stayed cannot be told: all hold the same numbers, as before any training; "
@@ -119,8 +119,8 @@ def _told_by_others(
     return list(range(cut.after))
 
 
-def _sliced(tensor: Tensor, name: str, found: Kept) -> Tensor:
-    for (of, axis), indices in found.items():
+def _sliced(tensor: Tensor, name: str, kept: Kept) -> Tensor:
+    for (of, axis), indices in kept.items():
         if of == name:
             tensor = tensor.index_select(axis, torch.tensor(indices, device=tensor.device))
     return tensor

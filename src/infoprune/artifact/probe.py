@@ -14,6 +14,7 @@ from infoprune.errors import BadArtifact
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.detectors import FEW_BOXES, settled
 from infoprune.graph.nested import numbers_of, outputs_of
+from infoprune.graph.slicing import device_of
 from infoprune.surgery.inputs import DICT, KEYWORDS, LIST, OBJECT, TUPLE, VALUE, Described, InputSpec, unpacked
 from infoprune.surgery.inputs import reproducible as reproducible
 
@@ -36,8 +37,8 @@ def ask(model: nn.Module, inputs: InputSpec) -> Answer:
     """What `model` gives for the seeded inputs."""
     with torch.no_grad(), settled(model, boxes=FEW_BOXES):
         output = probe_inputs(model, inputs).run(model)
-        given = [tensor.detach() for tensor in outputs_of(output) or numbers_of(output)]
-    outputs = [tensor for tensor in given if tensor.is_floating_point()] or given
+        numbers = [tensor.detach() for tensor in outputs_of(output) or numbers_of(output)]
+    outputs = [tensor for tensor in numbers if tensor.is_floating_point()] or numbers
     digest = hashlib.sha256()
     for tensor in outputs:
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -50,24 +51,26 @@ def probe_inputs(model: nn.Module, inputs: InputSpec) -> Arguments:
     """The call that `inputs` tells of, where the model is; what they leave open is drawn, always the same."""
     if (elements := sum(map(_elements, inputs))) > LARGEST_INPUT:
         raise BadArtifact(f"the probe asks for {elements} numbers; at most {LARGEST_INPUT} are allowed")
-    made = _Made()
-    named = [item for told in inputs if told[1] == KEYWORDS for item in told[0]]
-    call = Arguments(tuple(made.argument(told) for told in inputs if told[1] != KEYWORDS), dict(map(made.item, named)))
-    place = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    maker = _Maker()
+    named = [item for spec in inputs if spec[1] == KEYWORDS for item in spec[0]]
+    call = Arguments(
+        tuple(maker.argument(spec) for spec in inputs if spec[1] != KEYWORDS), dict(map(maker.item, named))
+    )
+    place = device_of(model)
     return call.map(lambda tensor: tensor.to(place))
 
 
 def shown(inputs: InputSpec) -> str:
     """Shapes and plain values, for messages."""
-    return ", ".join(str(told[0]) for told in inputs)[:300]
+    return ", ".join(str(spec[0]) for spec in inputs)[:300]
 
 
-def check_answer(found: Answer, expected: Answer) -> None:
+def check_answer(answer: Answer, expected: Answer) -> None:
     """Bitwise equal, or equal up to rounding on another machine; anything else is another model."""
-    if found.digest == expected.digest:
+    if answer.digest == expected.digest:
         return
-    gaps = [abs(a - b) for a, b in zip(found.samples, expected.samples, strict=False)]
-    worst = max(gaps, default=math.inf) if len(found.samples) == len(expected.samples) else math.inf
+    gaps = [abs(a - b) for a, b in zip(answer.samples, expected.samples, strict=False)]
+    worst = max(gaps, default=math.inf) if len(answer.samples) == len(expected.samples) else math.inf
     if not worst <= TOLERANCE * max(expected.largest, 1e-12):
         raise BadArtifact(
             f"the loaded model's outputs differ from those it was saved with by {worst:.3g} (largest output "
@@ -75,8 +78,8 @@ def check_answer(found: Answer, expected: Answer) -> None:
         )
 
 
-def _elements(told: Described) -> int:
-    inner, kind = told[:2]
+def _elements(spec: Described) -> int:
+    inner, kind = spec[:2]
     if kind in (DICT, KEYWORDS):
         return sum(_elements(value) for _, value in inner)
     if kind in (LIST, TUPLE):
@@ -84,7 +87,7 @@ def _elements(told: Described) -> int:
     return 0 if kind in (VALUE, OBJECT) else math.prod(inner)
 
 
-class _Made:
+class _Maker:
     """Arguments made from their descriptions, one after the other."""
 
     def __init__(self) -> None:
@@ -93,8 +96,8 @@ class _Made:
     def item(self, item: tuple[str, Described]) -> tuple[str, Any]:
         return item[0], self.argument(item[1])
 
-    def argument(self, told: Described) -> Any:
-        inner, kind = told[:2]
+    def argument(self, spec: Described) -> Any:
+        inner, kind = spec[:2]
         if kind in (LIST, TUPLE):
             parts = [self.argument(part) for part in inner]
             return parts if kind == LIST else tuple(parts)
@@ -104,7 +107,7 @@ class _Made:
             return inner
         if kind == OBJECT:
             raise BadArtifact(f"the call held a {inner!r:.60}, which plain data does not tell; save the model again")
-        return self._tensor(*told)
+        return self._tensor(*spec)
 
     def _tensor(self, shape: tuple[int, ...], dtype: str, holds: str | tuple[float, float] | None = None) -> Tensor:
         kind = getattr(torch, dtype, None)

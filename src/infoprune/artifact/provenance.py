@@ -27,15 +27,15 @@ def check_lengths(model: nn.Module, plans: Sequence[Plan]) -> None:
                 raise _not_its_story(f"it still has {min(left)}, which the plan removes")
             for name, new in edit.added.items():
                 if shapes.get(name) != torch.Size(new.shape):
-                    found = list(shapes[name]) if name in shapes else "absent"
-                    raise _not_its_story(f"{name} is {found}, and the plan puts in {list(new.shape)}")
+                    length = list(shapes[name]) if name in shapes else "absent"
+                    raise _not_its_story(f"{name} is {length}, and the plan puts in {list(new.shape)}")
             slots = edit.coupling.slots if isinstance(edit, KeepChannels) else ()
             for slot in (s for s in slots if s.tensor in shapes or s.tensor not in gone):
                 left = slot.size - len(removed.get(slot.tensor, {}).get(slot.axis, ()))
                 shape = shapes.get(slot.tensor)
                 if shape is None or len(shape) <= slot.axis or shape[slot.axis] != left:
-                    found = "absent" if shape is None else f"{list(shape)} in it"
-                    raise _not_its_story(f"{slot.tensor} is {found}, and the plan leaves {left} on axis {slot.axis}")
+                    length = "absent" if shape is None else f"{list(shape)} in it"
+                    raise _not_its_story(f"{slot.tensor} is {length}, and the plan leaves {left} on axis {slot.axis}")
         shapes = shapes_before(model, shapes, plan)
 
 
@@ -80,7 +80,7 @@ def check_built(
     ours, theirs = shapes_of(model), shapes_of(built)
     odd = next((name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name)), None)
     if odd is not None:
-        shapes = [list(found[odd]) if odd in found else "absent" for found in (ours, theirs)]
+        shapes = [list(tensors[odd]) if odd in tensors else "absent" for tensors in (ours, theirs)]
         raise _not_its_story(f"{odd} is {shapes[0]} in it and {shapes[1]} in what factory and plans make")
 
 

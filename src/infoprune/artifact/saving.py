@@ -64,7 +64,7 @@ def save(
     """
     require_path(directory, "directory", "that the artefact is to have")
     if isinstance(model, Family):
-        if any(told is not None for told in (plan, from_pruner, example_inputs, compensation)):
+        if any(argument is not None for argument in (plan, from_pruner, example_inputs, compensation)):
             raise TypeError("a family brings its plans and compensations; call save(directory, family)")
         return _save_family(Path(directory), model, factory)
     require_model(model)
@@ -93,13 +93,13 @@ def _story(
 ) -> tuple[tuple[Plan, ...], Architecture]:
     """The plans that made the model, and the dense architecture that they began with."""
     if (plan is None) == (pruner is None):
-        found = "neither" if plan is None else "both"
-        raise ValueError(f"save() was given {found} of plan and from_pruner; pass the one that made the model")
+        which = "neither" if plan is None else "both"
+        raise ValueError(f"save() was given {which} of plan and from_pruner; pass the one that made the model")
     if pruner is not None:
         from infoprune.artifact.from_host import pruned_by
 
-        made = pruned_by(pruner, model, example_inputs, factory)
-        return (made.plan,), made.architecture
+        story = pruned_by(pruner, model, example_inputs, factory)
+        return (story.plan,), story.architecture
     plans = _plans(plan)
     check_lengths(model, plans)
     check_history(model, plans)
@@ -110,20 +110,22 @@ def _story(
     return plans, architecture
 
 
-def _plans(given: object) -> tuple[Plan, ...]:
+def _plans(plan: object) -> tuple[Plan, ...]:
     """One plan, or several in the order in which they were carried out."""
-    plans = given if isinstance(given, list | tuple) else (given,)
+    plans = plan if isinstance(plan, list | tuple) else (plan,)
     odd = [type(one).__name__ for one in plans if not isinstance(one, Plan)]
     if odd:
         raise TypeError(f"plan is a {odd[0]}; pass what plan() returned, or several of those in a list")
     return tuple(one for one in plans if isinstance(one, Plan))
 
 
-def _compensations(model: nn.Module, given: Compensation | Sequence[Compensation] | None) -> tuple[Compensation, ...]:
+def _compensations(
+    model: nn.Module, compensation: Compensation | Sequence[Compensation] | None
+) -> tuple[Compensation, ...]:
     """What was given, or what is known of this object."""
-    if given is None:
+    if compensation is None:
         return compensations_of(model)
-    done = (given,) if isinstance(given, Compensation) else tuple(given)
+    done = (compensation,) if isinstance(compensation, Compensation) else tuple(compensation)
     odd = next((one for one in done if not isinstance(one, Compensation)), None)
     if odd is not None:
         raise TypeError(f"compensation holds a {type(odd).__name__}; pass what compensate_() returned")
@@ -178,14 +180,14 @@ def _of_all(directory: Path, architecture: Architecture, schema: int) -> dict[st
 
 def _of_one(model: nn.Module, plans: Sequence[Plan], compensations: Sequence[Compensation]) -> dict[str, Any]:
     """What is said of every network."""
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "plans": [json.loads(p.to_json()) for p in plans],
         "widths": {name: width for p in plans for name, width in p.widths.items()},
         "probe": _probe(model, plans),
     }
     if compensations:  # releases before there were any still read what has none
-        told["compensations"] = [done.to_json() for done in compensations]
-    return told
+        entry["compensations"] = [done.to_json() for done in compensations]
+    return entry
 
 
 def _write_config(directory: Path, config: dict[str, Any], beside: Mapping[str, Any]) -> None:

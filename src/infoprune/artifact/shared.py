@@ -26,15 +26,15 @@ Gone = Mapping[str, Mapping[int, np.ndarray]]  # tensor -> axis -> which of the 
 def own_tensors(states: Sequence[State], plans: Sequence[Plan]) -> list[dict[str, Tensor]]:
     """Of each member, largest first, the tensors that are not bit for bit slices of what a larger one keeps."""
     gone, keeper = [removal_of(plan.edits).indices for plan in plans], dict[str, int]()
-    found: list[dict[str, Tensor]] = []
+    tensors: list[dict[str, Tensor]] = []
     for place, state in enumerate(states):
         own = {}
         for name, tensor in state.items():
             at = keeper.get(name)
             if at is None or not _same(_slice(name, states[at][name], gone[at], gone[place]), tensor):
                 own[name], keeper[name] = tensor, place
-        found.append(own)
-    return found
+        tensors.append(own)
+    return tensors
 
 
 def read_member(path: Path, members: Mapping[str, Config], member: str, model: nn.Module) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ def read_member(path: Path, members: Mapping[str, Config], member: str, model: n
             keeper = _keepers(file.keys(), larger)
             if lost := sorted(expected.keys() ^ keeper.keys()):
                 raise BadArtifact(f"{path} and the member {member} differ in {lost[0]}; the two are not one artefact")
-            found = {
+            tensors = {
                 name: _slice(name, file.get_tensor(f"{at}/{name}"), gone[at], gone[member]).clone()
                 for name, at in keeper.items()
             }
@@ -58,10 +58,10 @@ def read_member(path: Path, members: Mapping[str, Config], member: str, model: n
         if isinstance(error, BadArtifact):
             raise
         raise BadArtifact(f"{path} does not hold the member {member} ({error}); save the family again") from error
-    odd = next((name for name, tensor in found.items() if tuple(tensor.shape) != expected[name]), None)
+    odd = next((name for name, tensor in tensors.items() if tuple(tensor.shape) != expected[name]), None)
     if odd is not None:
-        raise BadArtifact(f"{path} holds {odd} as {tuple(found[odd].shape)}, not {expected[odd]}, for {member}")
-    return found
+        raise BadArtifact(f"{path} holds {odd} as {tuple(tensors[odd].shape)}, not {expected[odd]}, for {member}")
+    return tensors
 
 
 def kept_by(path: Path, members: Iterable[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, final
 from torch import nn
 
 from infoprune.allocation import Posynomial
-from infoprune.deprecated import Renamed, warn
+from infoprune.deprecated import Renamed, renamed_keyword, warn
 from infoprune.errors import Infeasible
 from infoprune.graph import Graph
 from infoprune.registry import Registry
@@ -34,8 +34,8 @@ class Amounts(NamedTuple):
 def numbers(least: float = 1.0) -> Amounts:
     """Bare numbers; those between 1 and `least` are taken for mistaken shares."""
 
-    def read(told: Limit) -> float:
-        number = float(told)
+    def read(limit: Limit) -> float:
+        number = float(limit)
         if not max(1.0, least) <= number < math.inf:
             raise ValueError(f"{number} is no amount")
         return number
@@ -119,16 +119,17 @@ class Budget(ABC):
         return float(int(self.keep * dense)) if self.whole else self.keep * dense
 
     @classmethod
-    def parse(cls: type[Some], told: Limit) -> Some:
+    @renamed_keyword("told", "limit")
+    def parse(cls: type[Some], limit: Limit) -> Some:
         """Numbers above 0 and at most 1 are the share that remains; what else is read is an amount."""
-        share = _number(told)
+        share = _number(limit)
         if 0 < share <= 1:
             return cls(keep=share)
         try:
-            return cls(at_most=cls.amounts.read(told))
+            return cls(at_most=cls.amounts.read(limit))
         except ValueError as error:
             need = f"a share that remains, above 0 and at most 1, or {cls.amounts.words}"
-            raise ValueError(f"{told!r:.80}; give {need}") from error
+            raise ValueError(f"{limit!r:.80}; give {need}") from error
 
     def __str__(self) -> str:
         return f"{self.resource} at_most={self.at_most}" if self.keep is None else f"{self.resource} keep={self.keep}"
@@ -142,9 +143,9 @@ def refuse_unnamed(resource: str, *unnamed: Any) -> NoReturn:
     )
 
 
-def _number(told: Any) -> float:
+def _number(limit: Any) -> float:
     try:
-        return float(told)
+        return float(limit)
     except ValueError:
         return math.nan
 

@@ -38,7 +38,7 @@ from infoprune.files import remove
 from infoprune.graph import Graph
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
-from infoprune.graph.slicing import Removal, shrink
+from infoprune.graph.slicing import Removal, device_of, shrink
 from infoprune.graph.slots import gone
 from infoprune.graph.tape import Extent
 from infoprune.observe import present
@@ -53,10 +53,10 @@ SECONDS = 0.05  # a layer at one width
 NETWORK_ROUNDS, NETWORK_SECONDS = 15, 3.0
 
 
-def _duration_us(told: Limit) -> float:
-    if not isinstance(told, str):
-        raise ValueError(f"{told} has no unit")
-    return 1e3 * milliseconds(told)
+def _duration_us(limit: Limit) -> float:
+    if not isinstance(limit, str):
+        raise ValueError(f"{limit} has no unit")
+    return 1e3 * milliseconds(limit)
 
 
 def latency(
@@ -117,7 +117,7 @@ class Latency(Budget):
     def cost(self, graph: Graph) -> Posynomial:
         if graph.by_shapes:
             raise Untraceable("latency is measured on a network that runs; leave out shapes_alone or this budget")
-        device = _home(graph.model) if self.device is None else present(self.device)
+        device = device_of(graph.model) if self.device is None else present(self.device)
         inputs = _resized_inputs(graph.inputs, self.batch)
         shapes = [_Shape.of(call, graph) for call in calls_of(graph.model, inputs)]
         fits = _measured_shapes(shapes, device, progress=self.progress)
@@ -151,13 +151,7 @@ class _Shape:
     def key(self) -> str:
         layer, weight = self.call.layer, self.call.weight
         options = {name: vars(layer).get(name) for name in ("stride", "padding", "dilation", "groups", "transposed")}
-        about = [
-            type(layer).__name__,
-            tuple(weight.shape),
-            str(weight.dtype),
-            layer.bias is not None,
-            options,
-        ]
+        about = [type(layer).__name__, tuple(weight.shape), str(weight.dtype), layer.bias is not None, options]
         return repr([*about, self.call.input, self.varies])
 
     def widths(self) -> list[tuple[int, int]]:
@@ -171,17 +165,17 @@ class _Shape:
         groups = self._groups(first)
         transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
         inputs, outputs = (first, second * groups) if transposed else (second * groups, first)
-        made = {"dtype": weight.dtype, "device": device}
+        options = {"dtype": weight.dtype, "device": device}
         small: Any = copy.copy(layer)
         small._forward_hooks, small._forward_pre_hooks = OrderedDict(), OrderedDict()
-        new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **made) / second, requires_grad=False)
-        bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **made), requires_grad=False)
+        new = nn.Parameter(torch.randn(first, second, *weight.shape[2:], **options) / second, requires_grad=False)
+        bias = None if layer.bias is None else nn.Parameter(torch.zeros(outputs, **options), requires_grad=False)
         small._parameters = {"weight": new, "bias": bias}
         if isinstance(layer, nn.modules.conv._ConvNd):
             small.groups = groups
         shape = list(self.call.input)
         shape[self.call.channel_axis] = inputs
-        return small, torch.randn(shape, **made)
+        return small, torch.randn(shape, **options)
 
     def terms(self, fit: Sequence[float]) -> list[tuple[float, tuple[Extent, ...]]]:
         """The fitted time as products of extents."""
@@ -246,8 +240,8 @@ def non_negative_fit(columns: np.ndarray, times: np.ndarray) -> list[float]:
 
     scale = columns.max(0)
     scale[scale == 0] = 1
-    found, _ = nnls(columns / scale / times[:, None], np.ones(len(times)))
-    return (found / scale).tolist()
+    coefficients, _ = nnls(columns / scale / times[:, None], np.ones(len(times)))
+    return (coefficients / scale).tolist()
 
 
 # --------------------------------------------------------------------------------- the whole network
@@ -298,10 +292,6 @@ def typical(readings: np.ndarray) -> np.ndarray:
     return np.median(readings / whole, 0) * np.median(whole)
 
 
-def _home(model: nn.Module) -> torch.device:
-    return next((t.device for t in model.parameters()), torch.device("cpu"))
-
-
 def _resized_inputs(inputs: Arguments, batch: int | None) -> Arguments:
     """The first sample, `batch` times; inputs whose first axes differ are not counted by samples and stay."""
     sizes = {len(t) for t in inputs.tensors if t.dim()}
@@ -326,12 +316,12 @@ def _cached(about: list[Any], device: torch.device, measure: Callable[[], Sequen
     known = _read(path)
     if known is not None:
         return known
-    found = [float(value) for value in measure()]
+    values = [float(value) for value in measure()]
     try:
-        _keep(path, json.dumps({"about": text, "coefficients": found}))
+        _keep(path, json.dumps({"about": text, "coefficients": values}))
     except OSError as error:
         log.warning("%s cannot be written (%s); what was measured is used and not kept", path, error.strerror or error)
-    return found
+    return values
 
 
 def _keep(path: Path, text: str) -> None:
@@ -370,7 +360,4 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -62,12 +62,12 @@ class Call:
 
 def calls_of(model: nn.Module, example_inputs: Any) -> tuple[Call, ...]:
     """Every run of a convolution or linear layer in one forward pass, in order."""
-    found: list[Call] = []
+    calls: list[Call] = []
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.modules.conv._ConvNd | nn.Linear)]
-    noting = hooked(layer.register_forward_hook(_noting(found, name)) for name, layer in layers)
+    noting = hooked(layer.register_forward_hook(_noting(calls, name)) for name, layer in layers)
     with torch.no_grad(), evaluating(model), uncompiled(model), noting:
         Arguments.of(example_inputs).run(model)
-    return tuple(found)
+    return tuple(calls)
 
 
 def output_elements(model: nn.Module, example_inputs: Any) -> int:
@@ -75,11 +75,11 @@ def output_elements(model: nn.Module, example_inputs: Any) -> int:
     return sum(torch.Size(call.output).numel() for call in calls_of(model, example_inputs))
 
 
-def _noting(found: list[Call], name: str) -> Callable[..., None]:
+def _noting(calls: list[Call], name: str) -> Callable[..., None]:
     def note(layer: nn.Module, args: tuple, output: Any) -> None:
-        given, made = outputs_of(args), outputs_of(output)
-        if given and made:
-            found.append(Call(name, layer, _shape(given[0]), _shape(made[0])))
+        inputs, outputs = outputs_of(args), outputs_of(output)
+        if inputs and outputs:
+            calls.append(Call(name, layer, _shape(inputs[0]), _shape(outputs[0])))
 
     return note
 

@@ -24,16 +24,16 @@ UNITS = {
 }
 
 
-def read_bytes(told: Limit) -> float:
+def read_bytes(limit: Limit) -> float:
     """The number of bytes that "500MB", "1.5GiB" or a bare number means; ValueError for anything else.
 
     >>> read_bytes("1.5KiB"), read_bytes(2000)
     (1536.0, 2000.0)
     """
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?i?B)?\s*", str(told))
-    if found is None or (found[2] or "B") not in UNITS:
-        raise ValueError(f"{told!r} is no size")
-    size = float(found[1]) * UNITS[found[2] or "B"]
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?i?B)?\s*", str(limit))
+    if match is None or (match[2] or "B") not in UNITS:
+        raise ValueError(f"{limit!r} is no size")
+    size = float(match[1]) * UNITS[match[2] or "B"]
     if size < LEAST:
         raise ValueError(f"{size:g} bytes are too few to be meant")
     return size

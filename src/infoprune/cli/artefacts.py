@@ -28,12 +28,12 @@ def artefact_in(directory: Path) -> Path:
     return inside if (inside / CONFIG).is_file() and not (directory / CONFIG).is_file() else directory
 
 
-def loaded(given: Path, arguments: argparse.Namespace) -> tuple[Path, nn.Module, Callable[[], nn.Module] | None]:
+def loaded(path: Path, arguments: argparse.Namespace) -> tuple[Path, nn.Module, Callable[[], nn.Module] | None]:
     """Where the artefact lies, the pruned model, and what builds its dense network if the user named that."""
-    place = artefact_in(given)
+    place = artefact_in(path)
     if not (place / CONFIG).is_file():
-        raise BadRecipe(f"{given} is neither an artefact's directory nor that of a finished run")
-    factory = _factory(place, given, arguments)
+        raise BadRecipe(f"{path} is neither an artefact's directory nor that of a finished run")
+    factory = _factory(place, path, arguments)
     return place, load(place, factory=factory, member=arguments.member), factory
 
 
@@ -48,37 +48,37 @@ def section_of(place: Path, arguments: argparse.Namespace) -> ModelSection:
     return ModelSection(f"{architecture.source}:{architecture.name}" if known else "")
 
 
-def _factory(place: Path, given: Path, arguments: argparse.Namespace) -> Callable[[], nn.Module] | None:
+def _factory(place: Path, path: Path, arguments: argparse.Namespace) -> Callable[[], nn.Module] | None:
     """What --model says builds the dense network; None where a registry does."""
-    architecture, told = read_config(place, member=arguments.member).architecture, arguments.model
+    architecture, builder = read_config(place, member=arguments.member).architecture, arguments.model
     if architecture.source != "factory":
-        if told is not None:
+        if builder is not None:
             raise BadRecipe(f"--model is not needed: {place} is made from {architecture.source}:{architecture.name}")
         return None
-    own = None if told is None else file_and_name(told)
+    own = None if builder is None else file_and_name(builder)
     if own is None:
         raise BadRecipe(
             f"{place} is made from {architecture.name}, which no registry builds; add --model FILE.py:NAME, which does"
         )
-    options = _options(given, own[1], arguments.set)
+    options = _options(path, own[1], arguments.set)
     classes = _classes(place, own_network(*own, options))
     return lambda: own_network(*own, options, classes=classes)
 
 
-def _options(given: Path, name: str, changes: Sequence[str]) -> dict[str, Any]:
+def _options(path: Path, name: str, changes: Sequence[str]) -> dict[str, Any]:
     """What the network is made with: as the run had it, changed by --set model.options.KEY=VALUE."""
-    kept = given / RECIPE
+    kept = path / RECIPE
     model = kept_recipe(kept).model if kept.is_file() else None
-    told: dict[str, Any] = {"model": {"options": dict(model.options) if model and model.name == name else {}}}
+    sections: dict[str, Any] = {"model": {"options": dict(model.options) if model and model.name == name else {}}}
     for change in changes:
         if change.startswith("model."):
-            set_in(told, change)
-    return told["model"]["options"]
+            set_in(sections, change)
+    return sections["model"]["options"]
 
 
 def _classes(place: Path, usual: nn.Module) -> int | None:
     """How many classes the artefact has: as many as its head's bias, the last vector of the usual network, is long."""
     last = next((name for name, tensor in reversed(usual.state_dict().items()) if tensor.dim() == 1), None)
     with safe_open(place / WEIGHTS, "pt") as file:  # of a family, keys have the member's name in front
-        found = next((key for key in file.keys() if key.rpartition("/")[2] == last), None)  # noqa: SIM118 - no mapping
-        return None if found is None else file.get_slice(found).get_shape()[0]
+        bias = next((key for key in file.keys() if key.rpartition("/")[2] == last), None)  # noqa: SIM118 - no mapping
+        return None if bias is None else file.get_slice(bias).get_shape()[0]

@@ -37,13 +37,13 @@ def plan_command(arguments: argparse.Namespace) -> Result:
     if sizes_of(asks.recipe):
         raise BadRecipe("a plan is of one size; give one limit, or infoprune prune several, which makes a family")
     with steps(2) as step:
-        made = _planned(asks, step)
-    timed = made.plan.made_by.get("latency")
-    told = f"{made.plan}{_left_alone(made)}" + (f"\nlatency  {timed}" if timed else "")
-    result = Result(told, json.loads(made.plan.to_json()))
+        planned = _planned(asks, step)
+    timed = planned.plan.made_by.get("latency")
+    text = f"{planned.plan}{_left_alone(planned)}" + (f"\nlatency  {timed}" if timed else "")
+    result = Result(text, json.loads(planned.plan.to_json()))
     if arguments.out:
         with kept_if_unwritten(result):
-            write_atomically(arguments.out, made.plan.to_json().encode())
+            write_atomically(arguments.out, planned.plan.to_json().encode())
     return result
 
 
@@ -61,17 +61,17 @@ def prune_command(arguments: argparse.Namespace) -> Result:
         done = _refitted(asks, dense, step) if arguments.compensate else None
         step("timing both networks")
         after, timed = measure(model, x), compare_latency(dense, model, x)
-        told = (f"after surgery\n{done}\n\n" if done else "") + _report(plan, before, after, timed, str(certificate))
+        text = (f"after surgery\n{done}\n\n" if done else "") + _report(plan, before, after, timed, str(certificate))
         data = {
             "before": asdict(before), "after": asdict(after), "latency": asdict(timed),
             "certificate": asdict(certificate), "compensation": done and done.to_json(), "out": str(arguments.out),
         }  # fmt: skip
         step(f"writing {arguments.out}")
-        with kept_if_unwritten(Result(told, data)):
+        with kept_if_unwritten(Result(text, data)):
             save(arguments.out, model, plan)
     call = read_config(arguments.out).architecture.call(arguments.out)
     code = 0 if certificate.compared else NOT_COMPARED
-    return Result(f"{told}\nload it with  {call}", {**data, "load_with": call}, code)
+    return Result(f"{text}\nload it with  {call}", {**data, "load_with": call}, code)
 
 
 def _to_compensate(arguments: argparse.Namespace) -> Request:
@@ -98,11 +98,12 @@ def show_command(arguments: argparse.Namespace) -> Result:
     if (path / CONFIG).is_file():
         config = read_config(path)
         source = f"{config.architecture.source}:{config.architecture.name}"
-        made = ", ".join(f"{name} {v}" for name, v in config.versions.items())
+        versions = ", ".join(f"{name} {v}" for name, v in config.versions.items())
         tables = "\n\n".join([*map(str, config.plans), *(f"after surgery\n{done}" for done in config.compensations)])
         loading = f"load it with  {config.architecture.call(path)}"
         return Result(
-            f"{source}\nmade with {made}\n{loading}\n\n{tables}", json.loads((path / CONFIG).read_text())["infoprune"]
+            f"{source}\nmade with {versions}\n{loading}\n\n{tables}",
+            json.loads((path / CONFIG).read_text())["infoprune"],
         )
     if not path.is_file():
         raise BadArtifact(f"{path} is neither an artefact's directory nor a plan's file; see infoprune prune --help")
@@ -130,8 +131,8 @@ def _planned(asks: Request, step: Step) -> Planned:
     return planned(model, x, evidence.importance, layer_importance=layers, **options_of(budget), **wanted)
 
 
-def _left_alone(made: Planned) -> str:
-    quarantined = made.graph.quarantined
+def _left_alone(planned: Planned) -> str:
+    quarantined = planned.graph.quarantined
     return "".join(f"\nleft alone: {name} ({why})" for name, why in quarantined.items())
 
 

@@ -49,22 +49,22 @@ def compensate_command(arguments: argparse.Namespace) -> Result:
         done = refitted(recipe, task, model, dense, config)
         step("judging the network as it is now")
         after, judged = judged_on(model, task, recipe)
-        told = f"{done}\nas it came  {before}\nrefitted    {after}"
+        text = f"{done}\nas it came  {before}\nrefitted    {after}"
         data = {"out": str(arguments.out), "compensation": done.to_json(), **judged}
         step(f"writing {arguments.out}")
-        with kept_if_unwritten(Result(told, data)):
+        with kept_if_unwritten(Result(text, data)):
             save(arguments.out, model, config.plans, factory=factory, compensation=[*config.compensations, done])
     call = config.architecture.call(arguments.out)
-    return Result(f"{told}\nload it with  {call}", {**data, "load_with": call})
+    return Result(f"{text}\nload it with  {call}", {**data, "load_with": call})
 
 
 def with_pictures(asks: Request) -> Request:
     """The same, once there are pictures enough to compensate with."""
     recipe = replace(asks.recipe, compensate=asks.recipe.compensate or CompensateSection())
-    found = replace(asks, recipe=recipe)
-    assert found.task is not None
-    check_pictures(recipe, found.task)
-    return found
+    request = replace(asks, recipe=recipe)
+    assert request.task is not None
+    check_pictures(recipe, request.task)
+    return request
 
 
 def refitted(
@@ -79,19 +79,19 @@ def refitted(
 
 def _dense(config: Config, factory: Callable[[], nn.Module] | None, arguments: argparse.Namespace) -> nn.Module:
     """The network that was pruned, with the weights that it had."""
-    made = config.architecture
-    if made.source == "transformers":
+    architecture = config.architecture
+    if architecture.source == "transformers":
         raise BadArtifact(
-            f"{arguments.artefact} was made from {made.name}, whose dense weights no command can read; call "
+            f"{arguments.artefact} was made from {architecture.name}, whose dense weights no command can read; call "
             "infoprune.compensate_(model, dense, loader, plan=...) from Python"
         )
     if arguments.pretrained:
         if factory is not None:
-            raise BadRecipe(f"{made.name} has no published weights; give --dense those that it was pruned with")
-        classes = made.arguments.get("num_classes")
-        return build_network(f"{made.source}:{made.name}", num_classes=classes, pretrained=True)
+            raise BadRecipe(f"{architecture.name} has no published weights; give --dense those that it was pruned with")
+        classes = architecture.arguments.get("num_classes")
+        return build_network(f"{architecture.source}:{architecture.name}", num_classes=classes, pretrained=True)
     if not arguments.dense.is_file():
         raise BadRecipe(f"--dense {arguments.dense} is not a file; give the weights that the network was pruned with")
-    dense = made.build(factory)
+    dense = architecture.build(factory)
     load_weights(dense, arguments.dense)
     return dense.eval()

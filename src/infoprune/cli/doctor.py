@@ -40,36 +40,36 @@ def diagnose() -> list[Check]:
 
 
 def _installed(name: str) -> Check:
-    found = _version(name)
+    version = _version(name)
     least = ".".join(map(str, NEEDED[name]))
     remedy = f"pip install '{name}>={least}'"
-    if found is None:
+    if version is None:
         return Check(name, "absent", False, remedy)
-    return Check(name, found, _numbers(found) >= NEEDED[name], remedy)
+    return Check(name, version, _numbers(version) >= NEEDED[name], remedy)
 
 
 def _torchvision_fits() -> Check:
     """A torchvision built for another torch (CPU beside CUDA is the common case) fails when its operators load."""
-    found = f"torch {_version('torch')} with torchvision {_version('torchvision')}"
+    pair = f"torch {_version('torch')} with torchvision {_version('torchvision')}"
     remedy = "install both from one index: pip install --force-reinstall torch torchvision"
     try:
         importlib.import_module("torchvision.ops").nms  # noqa: B018
         importlib.import_module("timm")
     except Exception as error:
-        return Check("torch pair", f"{found}: {type(error).__name__}: {first_line(error)[:100]}", False, remedy)
-    return Check("torch pair", found, True)
+        return Check("torch pair", f"{pair}: {type(error).__name__}: {first_line(error)[:100]}", False, remedy)
+    return Check("torch pair", pair, True)
 
 
 def _torch_pruning_below_2() -> Check:
-    found = _version("torch-pruning") or "0"
+    version = _version("torch-pruning") or "0"
     return Check(
-        "host contract", f"torch-pruning {found}", _numbers(found) < (2,), "pip install 'torch-pruning>=1.6,<2'"
+        "host contract", f"torch-pruning {version}", _numbers(version) < (2,), "pip install 'torch-pruning>=1.6,<2'"
     )
 
 
 def _extra(name: str) -> Check:
-    found = _version(name)
-    return Check(name, found or f"absent (optional: pip install 'infoprune[{OPTIONAL[name]}]')", True)
+    version = _version(name)
+    return Check(name, version or f"absent (optional: pip install 'infoprune[{OPTIONAL[name]}]')", True)
 
 
 def _version(name: str) -> str | None:

@@ -37,19 +37,19 @@ def prune_family(arguments: argparse.Namespace, asks: Request) -> Result:
         step("tracing and scoring once, allocating each size")
         terms = Terms(layer_importance=layers_of(asks, evidence), **options_of(budget))
         scored = Scored.of(model, x, evidence.importance, terms)
-        found = nested(scored, [[*map(held, section.budgets.values())] for section in sizes.values()])
-        plans = {name: made.plan for name, made in zip(sizes, found, strict=True)}
+        planned = nested(scored, [[*map(held, section.budgets.values())] for section in sizes.values()])
+        plans = {name: one.plan for name, one in zip(sizes, planned, strict=True)}
         step("pruning and certifying each" + (", refitting readers" if arguments.compensate else ""))
         samples, loader = _pictures(asks) if arguments.compensate else (0, None)
-        made = family_of(model, x, plans, loader, samples=samples)
+        family = family_of(model, x, plans, loader, samples=samples)
         step("timing all of them")
-        timed = {member.name: str(compare_latency(model, member.model, x)) for member in made}
-        told = "\n".join([str(made), "", *(f"{name}: {line}" for name, line in timed.items())])
-        data = {"members": _told(made), "latency": timed, "out": str(arguments.out)}
+        timed = {member.name: str(compare_latency(model, member.model, x)) for member in family}
+        text = "\n".join([str(family), "", *(f"{name}: {line}" for name, line in timed.items())])
+        data = {"members": _as_data(family), "latency": timed, "out": str(arguments.out)}
         step(f"writing {arguments.out}")
-        with kept_if_unwritten(Result(told, data)):
-            save(arguments.out, made)
-    return Result(f"{told}\n{_loading(arguments.out, made.names)}", data)
+        with kept_if_unwritten(Result(text, data)):
+            save(arguments.out, family)
+    return Result(f"{text}\n{_loading(arguments.out, family.names)}", data)
 
 
 def held(budget: Budget) -> Budget:
@@ -64,13 +64,13 @@ def _pictures(asks: Request) -> tuple[int, Any]:
     return section.samples, KINDS[task.kind].calibration(first_of(asks.recipe, task, section.samples))
 
 
-def _told(made: Family) -> dict[str, Any]:
+def _as_data(family: Family) -> dict[str, Any]:
     return {
         member.name: {
             "prices": {unit: [price.before, price.after] for unit, price in member.plan.prices.items()},
             "compensations": [done.to_json() for done in member.compensations],
         }
-        for member in made
+        for member in family
     }
 
 
@@ -78,12 +78,12 @@ def shown_family(path: Path, members: Mapping[str, Config]) -> Result:
     """A family's members, and what each has of the file for itself."""
     first = next(iter(members.values()))
     source = f"{first.architecture.source}:{first.architecture.name}"
-    made = ", ".join(f"{name} {v}" for name, v in first.versions.items())
+    versions = ", ".join(f"{name} {v}" for name, v in first.versions.items())
     rows = table_of([(name, config.plans[-1], config.compensations) for name, config in members.items()])
     own = ", ".join(f"{name} {size:,}" for name, size in kept_by(path / WEIGHTS, members).items())
-    told = f"{source}, {len(members)} members\nmade with {made}\n{_loading(path, list(members))}\n\n{rows}"
+    heading = f"{source}, {len(members)} members\nmade with {versions}\n{_loading(path, list(members))}\n\n{rows}"
     shared = f"bytes of tensors kept for each (the rest are slices of a larger one's): {own}"
-    return Result(f"{told}\n{shared}", json.loads((path / CONFIG).read_text())["infoprune"])
+    return Result(f"{heading}\n{shared}", json.loads((path / CONFIG).read_text())["infoprune"])
 
 
 def _loading(path: Path, names: Any) -> str:

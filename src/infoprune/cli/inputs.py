@@ -33,10 +33,10 @@ class Described:
 
 def described(text: str) -> tuple[Described, ...]:
     """What `--input` says."""
-    found = [ONE.fullmatch(part.strip()) for part in text.split(",")]
-    if any(one is None for one in found) or len({bool(one["name"]) for one in found if one}) > 1:
+    matches = [ONE.fullmatch(part.strip()) for part in text.split(",")]
+    if any(one is None for one in matches) or len({bool(one["name"]) for one in matches if one}) > 1:
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not of the form {FORM}")
-    parts = [one for one in found if one]
+    parts = [one for one in matches if one]
     if len({one["name"] for one in parts}) < len(parts) and parts[0]["name"]:
         raise argparse.ArgumentTypeError(f"{text!r:.80} names an argument twice")
     return tuple(
@@ -44,8 +44,8 @@ def described(text: str) -> tuple[Described, ...]:
     )
 
 
-def inputs_of(told: tuple[Described, ...]) -> Any:
+def inputs_of(descriptions: tuple[Described, ...]) -> Any:
     """Arguments by name, several in a row, or the only one."""
-    if told[0].name is not None:
-        return {one.name: one.build() for one in told}
-    return told[0].build() if len(told) == 1 else tuple(one.build() for one in told)
+    if descriptions[0].name is not None:
+        return {one.name: one.build() for one in descriptions}
+    return descriptions[0].build() if len(descriptions) == 1 else tuple(one.build() for one in descriptions)

@@ -28,15 +28,15 @@ def add_budget_options(verb: argparse.ArgumentParser) -> None:
 
 def named(text: str) -> Limit:
     """The budget that NAME=LIMIT describes."""
-    name, equals, told = text.partition("=")
+    name, equals, limit = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not of the form NAME=LIMIT; write e.g. macs=0.5")
-    return name, told
+    return name, limit
 
 
-def limited(name: str, told: str) -> Limit:
+def limited(name: str, limit: str) -> Limit:
     """The name with what limits it; the budget, which loads torch, reads that once the rest of the line is known."""
-    return name, told
+    return name, limit
 
 
 def leaving(text: str) -> Share:

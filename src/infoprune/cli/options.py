@@ -75,12 +75,12 @@ def exported(text: str) -> Path:
 def levels(text: str) -> tuple[float, ...]:
     """Shares between 0 and 1, separated by commas."""
     try:
-        found = tuple(sorted(float(part) for part in text.split(",")))
+        shares = tuple(sorted(float(part) for part in text.split(",")))
     except ValueError:
-        found = ()
-    if not found or not all(0 < share < 1 for share in found):
+        shares = ()
+    if not shares or not all(0 < share < 1 for share in shares):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not a list of shares between 0 and 1, such as 0.2,0.4")
-    return found
+    return shares
 
 
 def changes(verb: argparse.ArgumentParser) -> None:

@@ -19,10 +19,10 @@ def steps(count: int) -> Iterator[Step]:
     """A function to call as each of `count` steps begins."""
     if not sys.stderr.isatty():
 
-        def told(doing: str) -> None:
+        def say(doing: str) -> None:
             sys.stderr.write(f"{doing} ...\n")
 
-        yield told
+        yield say
         return
     with tqdm(total=count, bar_format="{desc:<40} {bar:20} {n_fmt}/{total_fmt} {elapsed}", leave=False) as bar:
 

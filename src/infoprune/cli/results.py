@@ -81,8 +81,8 @@ def export_command(arguments: argparse.Namespace) -> Result:
     if not (inputs and reproducible(inputs)):
         raise InfopruneError(f"{place} does not say what its inputs look like; use infoprune.export from Python")
     samples = _samples(arguments, place, model)
-    told = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset, int8=samples)
-    return Result(str(told), {**asdict(told), "path": str(told.path)})
+    summary = export(model, probe_inputs(model, inputs), arguments.out, opset=arguments.opset, int8=samples)
+    return Result(str(summary), {**asdict(summary), "path": str(summary.path)})
 
 
 def _samples(arguments: argparse.Namespace, place: Path, model: nn.Module) -> Iterable[Any] | None:
@@ -108,7 +108,7 @@ def _qualities(report: Report) -> list[str]:
 
 
 def _share(interval: Interval | None) -> str:
-    return "not measured" if interval is None else f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
+    return "not measured" if interval is None else f"{interval.value:.2%} ({interval.ends()})"
 
 
 def _shown(name: str, value: object) -> str:

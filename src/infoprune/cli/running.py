@@ -55,14 +55,14 @@ def _family(arguments: argparse.Namespace, recipe: Recipe) -> Result:
     """A recipe that lists several sizes: each is priced, or all are carried out."""
     if arguments.dry_run:
         priced = price_family(recipe)
-        told = "\n\n".join(f"member {name}\n{one}" for name, one in priced.items())
-        return Result(told, {name: asdict(one) for name, one in priced.items()})
+        text = "\n\n".join(f"member {name}\n{one}" for name, one in priced.items())
+        return Result(text, {name: asdict(one) for name, one in priced.items()})
     out = arguments.out or default_out(arguments.recipe)
     reports = run_family(recipe, out, display=OnStderr())
-    told = "\n\n".join(f"member {name}\n{_summary(report, out / name)}" for name, report in reports.items())
+    text = "\n\n".join(f"member {name}\n{_summary(report, out / name)}" for name, report in reports.items())
     code = NOT_COMPARED if any("not compared" in report.certificate for report in reports.values()) else 0
     data = {name: json.loads((out / name / FILE).read_text()) for name in reports}
-    return Result(f"{told}\n\nall members  {out / ARTEFACT}\nreport       {out / PAGE}", data, code)
+    return Result(f"{text}\n\nall members  {out / ARTEFACT}\nreport       {out / PAGE}", data, code)
 
 
 def finetune_command(arguments: argparse.Namespace) -> Result:
@@ -94,20 +94,20 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         )  # fmt: skip
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
-        told, judged = judged_on(model, task, recipe)
+        words, judged = judged_on(model, task, recipe)
         data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
         if processes.first:
-            with kept_if_unwritten(Result(f"{ended.steps} steps, {told}", data)):
+            with kept_if_unwritten(Result(f"{ended.steps} steps, {words}", data)):
                 save(out, model, config.plans, factory=factory, compensation=config.compensations)
         Processes.now().wait()
-    return Result(f"{ended.steps} steps, {told}\nload it with  {config.architecture.call(out)}", data)
+    return Result(f"{ended.steps} steps, {words}\nload it with  {config.architecture.call(out)}", data)
 
 
 def judged_on(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """What the model reaches on held-out pictures, in words and as data."""
     data, judged = recipe.data, KINDS[task.kind].judged
-    found = judged(model, task, batch=data.batch, precision=recipe.finetune.precision, workers=data.workers)
-    return f"accuracy {_percent(found.accuracy)}" if found.accuracy else found.words, dict(found.intervals)
+    quality = judged(model, task, batch=data.batch, precision=recipe.finetune.precision, workers=data.workers)
+    return f"accuracy {_percent(quality.accuracy)}" if quality.accuracy else quality.words, dict(quality.intervals)
 
 
 def observe_command(arguments: argparse.Namespace) -> Result:
@@ -148,7 +148,7 @@ def _summary(report: Report, out: Path) -> str:
         )
     if before.latency_ms and after.latency_ms and report.latency_ratio:
         ratio, count = report.latency_ratio, int(report.environment.get("threads", 1))
-        more = f"{ratio.value:.2f} times as fast ({ratio.low:.2f} to {ratio.high:.2f}), {threads(count)}"
+        more = f"{ratio.value:.2f} times as fast ({ratio.ends('.2f')}), {threads(count)}"
         rows.append(row("latency", f"{before.latency_ms.value:.2f} ms", f"{after.latency_ms.value:.2f} ms", more))
     rows += [f"{name:<12} {verdict}" for name, verdict in report.budgets.items()]
     rows += [
@@ -159,12 +159,12 @@ def _summary(report: Report, out: Path) -> str:
     alike = f"at the same widths after {report.tuning}" if report.tuning else "with as many features"
     for baseline in report.baselines:
         gain = baseline.gain
-        told = "no evidence of a gain" if gain.low <= 0 <= gain.high else "gain" if gain.low > 0 else "loss"
-        rows.append(f"against {baseline.label} {alike}: {gained(baseline)} ({told})")
+        conclusion = "no evidence of a gain" if gain.low <= 0 <= gain.high else "gain" if gain.low > 0 else "loss"
+        rows.append(f"against {baseline.label} {alike}: {gained(baseline)} ({conclusion})")
     return "\n".join(
         [*rows, f"certificate  {report.certificate}", f"report       {out / PAGE}", report.load.splitlines()[-1]]
     )
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.value:.2%} ({interval.low:.1%} to {interval.high:.1%})"
+    return f"{interval.value:.2%} ({interval.ends()})"

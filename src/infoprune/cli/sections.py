@@ -86,24 +86,24 @@ def asked(arguments: argparse.Namespace, *extra: str) -> Request:
 
 def for_data(arguments: argparse.Namespace, network: ModelSection, section: str) -> Recipe:
     """A recipe of which data, one more section and seed count: the artefact's own network is made from `network`."""
-    told: dict[str, Any] = {"data": _data(arguments.data), section: {}}
+    parts: dict[str, Any] = {"data": _data(arguments.data), section: {}}
     own = [change for change in arguments.set if not change.startswith("model.options.")]
-    return _read(told, own, arguments.verb, model=network)
+    return _read(parts, own, arguments.verb, model=network)
 
 
-def _read(told: dict[str, Any], changes: list[str], verb: str, *extra: str, **sections: Any) -> Recipe:
+def _read(parts: dict[str, Any], changes: list[str], verb: str, *extra: str, **sections: Any) -> Recipe:
     """The recipe of these sections, changed by --set where that names one of theirs or of `extra`."""
-    known = {*told, *extra, "seed"}
+    known = {*parts, *extra, "seed"}
     for change in changes:
         section = change.partition("=")[0].partition(".")[0]
         if section not in known:
             raise BadRecipe(f"--set {change:.80}: {verb} takes keys of {', '.join(sorted(known))}")
-        set_in(told, change)
+        set_in(parts, change)
     try:
-        found = {key: READERS[key](value, key) for key, value in told.items() if value is not None}
+        values = {key: READERS[key](value, key) for key, value in parts.items() if value is not None}
     except BadRecipe as error:
         raise BadRecipe(in_its_words(str(error))) from error
-    return Recipe(**{"data": NO_DATA, "layer_importance": LayerImportanceSection("uniform"), **sections, **found})
+    return Recipe(**{"data": NO_DATA, "layer_importance": LayerImportanceSection("uniform"), **sections, **values})
 
 
 def in_its_words(message: str) -> str:
@@ -115,18 +115,18 @@ def in_its_words(message: str) -> str:
 
 
 def _sections(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = vars(arguments)
-    told: dict[str, Any] = {"model": _model(arguments)}
-    if given.get("data") is not None:
-        told["data"] = _data(arguments.data)
-    if "importance" in given:
+    options = vars(arguments)
+    sections: dict[str, Any] = {"model": _model(arguments)}
+    if options.get("data") is not None:
+        sections["data"] = _data(arguments.data)
+    if "importance" in options:
         usual = {"name": UNLESS_TOLD.name, **UNLESS_TOLD.options}
-        told["importance"] = usual if arguments.importance is None else {"name": arguments.importance}
-    if "layer_importance" in given:
-        told["layer_importance"] = {"name": arguments.layer_importance or "uniform"}
-    if "limits" in given:
-        told["budget"] = _budget(arguments)
-    return told
+        sections["importance"] = usual if arguments.importance is None else {"name": arguments.importance}
+    if "layer_importance" in options:
+        sections["layer_importance"] = {"name": arguments.layer_importance or "uniform"}
+    if "limits" in options:
+        sections["budget"] = _budget(arguments)
+    return sections
 
 
 def _data(text: str) -> dict[str, Any]:
@@ -155,22 +155,22 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any]:
     layers: dict[str, Any] = {"ignored_layers": arguments.ignore} if arguments.ignore else {}
     if arguments.tied:
         layers["tied"] = True if True in arguments.tied else arguments.tied
-    limits = {name: _sizes(told) for name, told in arguments.limits}
+    limits = {name: _sizes(limit) for name, limit in arguments.limits}
     return {**limits, **{k: v for k, v in {**options, **shares}.items() if v is not None}, **layers}
 
 
-def _sizes(told: str) -> str | list[str]:
+def _sizes(limit: str) -> str | list[str]:
     """One limit, or those of several sizes: 0.75,0.5,0.35."""
-    return told.split(",") if "," in told else told
+    return limit.split(",") if "," in limit else limit
 
 
-def _shares(told: list[tuple[str | None, float]]) -> Any:
+def _shares(shares: list[tuple[str | None, float]]) -> Any:
     """One share for all layers, or one a name; a bare one among those is for all."""
-    if not told:
+    if not shares:
         return None
-    if len(told) == 1 and told[0][0] is None:
-        return told[0][1]
-    return {name or "*": share for name, share in told}
+    if len(shares) == 1 and shares[0][0] is None:
+        return shares[0][1]
+    return {name or "*": share for name, share in shares}
 
 
 def _check_data(recipe: Recipe) -> None:

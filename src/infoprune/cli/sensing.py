@@ -26,10 +26,10 @@ def sensitivity_command(arguments: argparse.Namespace) -> Result:
         step(f"building {asks.recipe.model.name}")
         model, evidence = asks.model, asks.evidence
         step("measuring layer by layer")
-        found = measured_curves(asks, evidence, arguments.levels, ignored=arguments.ignore)
+        curves = measured_curves(asks, evidence, arguments.levels, ignored=arguments.ignore)
         with torch.no_grad():
             measure = measure_of(model(asks.x))
-    moved = _moved(found)
+    moved = _moved(curves)
     result = Result(_table(moved, measure), {"measure": measure, "sites": _data(moved)})
     if arguments.out is not None:
         with kept_if_unwritten(result):
@@ -47,8 +47,8 @@ def measure_of(output: Any) -> str:
     return "KL divergence (nats)" if logits else "relative error"
 
 
-def _moved(found: Curves) -> list[Moved]:
-    return [Moved(site, size, tuple(found.points(site))) for site, size in found.sizes.items()]
+def _moved(curves: Curves) -> list[Moved]:
+    return [Moved(site, size, tuple(curves.points(site))) for site, size in curves.sizes.items()]
 
 
 def _data(moved: list[Moved]) -> list[dict[str, Any]]:

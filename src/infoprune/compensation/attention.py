@@ -26,20 +26,20 @@ class InProjection(nn.Linear):
     def of_each(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Queries as large as scores need them, keys and values."""
         if query is key is value:
-            found = self(query).chunk(3, -1)
+            parts = self(query).chunk(3, -1)
         else:
             biases = (None,) * 3 if self.bias is None else self.bias.chunk(3)
-            found = map(nn.functional.linear, (query, key, value), self.weight.chunk(3), biases)
-        queries, *others = found
+            parts = map(nn.functional.linear, (query, key, value), self.weight.chunk(3), biases)
+        queries, *others = parts
         return queries if self.scale == 1 else queries * self.scale, *others
 
     @classmethod
     def of(cls, attention: nn.MultiheadAttention) -> InProjection:
         weight: Any = attention.in_proj_weight
-        found = cls(1, 1, bias=attention.in_proj_bias is not None)
-        found.weight, found.bias = weight, attention.in_proj_bias
-        found.out_features, found.in_features = weight.shape
-        return found
+        projection = cls(1, 1, bias=attention.in_proj_bias is not None)
+        projection.weight, projection.bias = weight, attention.in_proj_bias
+        projection.out_features, projection.in_features = weight.shape
+        return projection
 
 
 def taken_apart(model: nn.Module) -> nn.Module:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from infoprune.compensation.attention import absorb_scales_, put_together, step_by_step, taken_apart
@@ -24,7 +23,7 @@ from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.watching import called, calls_in, evidence, run
 from infoprune.compensation.weights import commit, put, refits, weights_of
 from infoprune.errors import StalePlan
-from infoprune.graph.slicing import named_tensors
+from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.require import require_model
@@ -67,7 +66,7 @@ def compensate_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
-    [done] = compensate_together_([(pruned, plans_given(pruned, plan))], dense, loader, samples, progress=progress)
+    [done] = compensate_together_([(pruned, plans_for(pruned, plan))], dense, loader, samples, progress=progress)
     return done
 
 
@@ -87,7 +86,7 @@ def compensate_together_(
     for network in (dense, *(pruned for pruned, _ in networks)):
         require_whole(network)
     trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
-    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
+    device = device_of(dense)
     pictures = Pictures.of(loader, samples, device, progress=progress)
     with step_by_step(), ExitStack() as stack:
         for model in (model for t in trials for model in (t.whole, t.network, t.pruned)):
@@ -98,10 +97,10 @@ def compensate_together_(
             _compensate_group_(group, pictures)
         for trial in trials:
             commit(trial.pruned, put_together(trial.network))
-    found = [Compensation(t.rows, t.alone, t.outputs, t.moved, *pictures.counts) for t in trials]
-    for trial, done in zip(trials, found, strict=True):
+    compensations = [Compensation(t.rows, t.alone, t.outputs, t.moved, *pictures.counts) for t in trials]
+    for trial, done in zip(trials, compensations, strict=True):
         note_compensation(trial.pruned, done)
-    return found
+    return compensations
 
 
 @dataclass(eq=False)
@@ -141,7 +140,7 @@ def _compensate_group_(trials: Sequence[_Trial], pictures: Pictures) -> None:
     order = _find_called(dense, trials, pictures)
     for trial, rows in zip(trials, _refitted(dense, trials, order, pictures), strict=True):
         _keep_readers(trial, dense, rows, pictures)
-        trial.moved = _told_by_norms(trial.network, dense, trial.survivors, pictures, trial.outputs)
+        trial.moved = _norms_that_help(trial.network, dense, trial.survivors, pictures, trial.outputs)
 
 
 def _find_called(dense: nn.Module, trials: Sequence[_Trial], pictures: Pictures) -> list[str]:
@@ -166,7 +165,7 @@ def _keep_readers(trial: _Trial, dense: nn.Module, rows: list[Row], pictures: Pi
     trial.rows = tuple(rows)
 
 
-def _told_by_norms(
+def _norms_that_help(
     trial: nn.Module, dense: nn.Module, survivors: Survivors, pictures: Pictures, outputs: dict[str, float]
 ) -> int:
     """Move the trial's norms if its outputs come closer to the dense ones then; how many moved."""
@@ -191,8 +190,8 @@ def _refitted(
     once = [Trial(t.network, [r for r in t.readers if r.calls == 1]) for t in trials]
     rows = refit_in_lockstep(dense, once, order, pictures) if any(t.readers for t in once) else [[] for _ in trials]
     for trial, more, own in zip(trials, apart, rows, strict=True):
-        found = {row.reader: row for row in [*more, *own]}
-        yield [found[r.name] for r in trial.readers if r.name in found]
+        by_name = {row.reader: row for row in [*more, *own]}
+        yield [by_name[r.name] for r in trial.readers if r.name in by_name]
 
 
 def _refitted_apart(trial: nn.Module, dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> list[Row]:
@@ -221,7 +220,7 @@ def _move_norms(trial: nn.Module, dense: nn.Module, survivors: Survivors, pictur
     return len(norms)
 
 
-def plans_given(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
+def plans_for(pruned: nn.Module, plan: Plan | Sequence[Plan] | None) -> tuple[Plan, ...]:
     if isinstance(plan, Plan):
         return (plan,)
     plans = plans_of(pruned) if plan is None else tuple(plan)

@@ -104,13 +104,13 @@ def halting(model: nn.Module, names: Collection[str]) -> AbstractContextManager[
     modules = dict(model.named_modules())
 
     def called(name: str, *, after: bool) -> Callable[..., None]:
-        def told(_: nn.Module, args: tuple, kwargs: dict, *output: Any) -> None:
+        def hook(_: nn.Module, args: tuple, kwargs: dict, *output: Any) -> None:
             inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
             running = getattr(_thread, "running", None)
             if inputs and running is not None and running.after == after:
                 running.halt(name, (inputs[0], *output))
 
-        return told
+        return hook
 
     before = [modules[n].register_forward_pre_hook(called(n, after=False), with_kwargs=True) for n in names]
     return hooked(

@@ -19,5 +19,5 @@ def note_compensation(model: nn.Module, done: Compensation) -> None:
 
 def compensations_of(model: nn.Module) -> tuple[Compensation, ...]:
     """What `compensate_` did to this very object, first to last; a copy or a loaded model has none."""
-    found: tuple[Compensation, ...] = _done.get(model, ())
-    return found
+    done: tuple[Compensation, ...] = _done.get(model, ())
+    return done

@@ -175,10 +175,10 @@ class _Following(TorchDispatchMode):
         with torch._C.DisableTorchFunction():
             read = tree_leaves((args, kwargs))
             self.holdings.memory.bring(read, to_write=func._schema.is_mutable)
-            made = func(*args, **(kwargs or {}))
+            output = func(*args, **(kwargs or {}))
             others = {id(storage) for storage in _storages(read)}
-            self.holdings.own(t for t in tree_leaves(made) if not _shares(t, others))
-        return made
+            self.holdings.own(t for t in tree_leaves(output) if not _shares(t, others))
+        return output
 
 
 class _Reading(TorchFunctionMode):

@@ -50,7 +50,7 @@ class Walk(NamedTuple):
     own: Pass
 
 
-class Told(NamedTuple):
+class Reading(NamedTuple):
     """Of one batch: what a reader read in the dense network, what it reads in the pruned one, and what it gave out.
 
     The last only of samples that are held out.
@@ -149,7 +149,7 @@ def _next(walks: Sequence[Walk]) -> str | None:
     return None
 
 
-def _told(reader: Reader, walks: Iterable[Walk]) -> Iterator[Told]:
+def _readings(reader: Reader, walks: Iterable[Walk]) -> Iterator[Reading]:
     """What the batches tell of the reader, one after the other."""
     for walk in walks:
         seen, seen_dense = walk.own.until(reader.name), walk.whole.until(reader.name)
@@ -162,15 +162,15 @@ def _told(reader: Reader, walks: Iterable[Walk]) -> Iterator[Told]:
 
 def _require_columns(reader: Reader, x: Tensor) -> None:
     groups, _, _, columns = reader.target.shape
-    wanted, found = groups * columns * reader.pixels, x.shape[channel_axis(reader.layer, x)]
-    if found != wanted:
-        raise UnusableData(f"{reader.name} read {found} numbers instead of {wanted}; give pictures of one size")
+    wanted, inputs = groups * columns * reader.pixels, x.shape[channel_axis(reader.layer, x)]
+    if inputs != wanted:
+        raise UnusableData(f"{reader.name} read {inputs} numbers instead of {wanted}; give pictures of one size")
 
 
-def _of_the_same_places(reader: Reader, walk: Walk, z: Tensor, x: Tensor, y: Tensor | None = None) -> Told:
+def _of_the_same_places(reader: Reader, walk: Walk, z: Tensor, x: Tensor, y: Tensor | None = None) -> Reading:
     """Behind tokens that left, where x and z are not of the same places, what stayed of x stands in for z."""
     places = [t.numel() // t.shape[channel_axis(reader.layer, t)] for t in (x, z)]
-    return Told(walk, x, z if places[0] == places[1] else reader.selected(x), y)
+    return Reading(walk, x, z if places[0] == places[1] else reader.selected(x), y)
 
 
 def _refitted(
@@ -183,9 +183,9 @@ def _refitted(
         return
     ways = _ways(reader, dense, fed)
     sums = torch.zeros(len(ways) + 2, dtype=torch.float64)
-    for told in _told(reader, [walk for walk in walks if walk.part == "held out"]):
-        assert told.y is not None
-        sums += squares([standing(reader), *ways], told.y, told.z)
+    for reading in _readings(reader, [walk for walk in walks if walk.part == "held out"]):
+        assert reading.y is not None
+        sums += squares([standing(reader), *ways], reading.y, reading.z)
     total, *gaps = over_processes(sums)
     if not total.isfinite():
         raise not_finite(reader.name)
@@ -199,7 +199,7 @@ def _refitted(
 
 def _fed(reader: Reader, walks: Sequence[Walk], device: torch.device) -> Fed:
     fed = _nothing(reader, device)
-    for walk, x, z, _ in _told(reader, [walk for walk in walks if walk.part != "held out"]):
+    for walk, x, z, _ in _readings(reader, [walk for walk in walks if walk.part != "held out"]):
         fed.same &= bool(torch.equal(reader.selected(x), z)) and not reader.lost
         a, b = (samples_of(reader.layer, t, reader.pixels, walk.place) for t in (x, z))
         fed.halves[walk.part][0].add_(a, b)
@@ -220,12 +220,10 @@ def _nothing(reader: Reader, device: torch.device) -> Fed:
 
 
 def _ways(reader: Reader, dense: nn.Module, fed: Fed) -> list[Solution]:
-    """The reader's refits, of which held-out samples choose one.
-
-    A constant is the same at every place of an output, but at borders, and between the strides of a transposed
-    convolution, only some taps read. There a refit through the origin may be the better one.
-    """
-    means = [False] if not reader.shiftable else [True, False] if reader.target.shape[2] > 1 else [True]
+    """The reader's refits, of which held-out samples choose one."""
     halves, exact = (fed.halves["first"], fed.halves["second"]), reader.layer.weight.dtype == torch.float64
-    found = [refit_in_place(reader.target, reader.weight, halves, centred=centred, exact=exact) for centred in means]
-    return [shifted(reader, dense, weight, ridge, fed.dense, fed.own) for weight, ridge in found]
+    weights = [
+        refit_in_place(reader.target, reader.weight, halves, centred=centred, exact=exact)
+        for centred in reader.centrings
+    ]
+    return [shifted(reader, dense, weight, ridge, fed.dense, fed.own) for weight, ridge in weights]

@@ -73,8 +73,8 @@ class Pictures:
                 done(len(batch))
         self._seen[:] = [seen]
         if seen < FEWEST:
-            found = f"gave {seen} samples" if seen else "is empty"
-            raise UnusableData(f"the loader {found}; {self.purpose} needs at least {FEWEST}, better 256 and more")
+            amount = f"gave {seen} samples" if seen else "is empty"
+            raise UnusableData(f"the loader {amount}; {self.purpose} needs at least {FEWEST}, better 256 and more")
         if one is not None:
             raise UnusableData(f"all {seen} samples are the same one; {self.purpose} needs different ones, better 256")
 

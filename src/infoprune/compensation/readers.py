@@ -54,6 +54,15 @@ class Reader:
         """Whether there is a place for a constant."""
         return self.norm is not None or self.layer.bias is not None
 
+    @property
+    def centrings(self) -> list[bool]:
+        """Which refits are tried: with a constant, through the origin.
+
+        A constant is the same at every place of an output, but at borders, and between the strides of a transposed
+        convolution, only some taps read. There a refit through the origin may be the better one.
+        """
+        return [False] if not self.shiftable else [True, False] if self.target.shape[2] > 1 else [True]
+
     def selected(self, x: Tensor) -> Tensor:
         """The inputs that stayed, of the dense layer's input x."""
         groups, columns = self.kept.shape[0], self.target.shape[-1]
@@ -94,20 +103,20 @@ def readers_of(pruned: nn.Module, dense: nn.Module, survivors: Survivors) -> tup
     Where blocks left, every layer may read what such a block said before, and so all are readers.
     """
     held, dense_modules = _holders(pruned), dict(dense.named_modules())
-    found, alone = [], {}
+    readers, alone = [], {}
     for name, layer in pruned.named_modules():
         if not reads(layer) or name not in dense_modules or not reads(dense_modules[name]):
             continue
-        made = _reader(name, layer, dense_modules[name], survivors)
-        if made is None or (isinstance(made, Reader) and not (made.lost or survivors.blocks)):
+        reader = _reader(name, layer, dense_modules[name], survivors)
+        if reader is None or (isinstance(reader, Reader) and not (reader.lost or survivors.blocks)):
             continue
-        why = _unfit(made) if isinstance(made, Reader) else made
+        why = _unfit(reader) if isinstance(reader, Reader) else reader
         why = "other layers hold its weight too" if held[id(layer.weight)] > 1 else why
         if why:
             alone[name] = why
         else:
-            found.append(made)
-    return found, alone
+            readers.append(reader)
+    return readers, alone
 
 
 def _is_depthwise(layer: Any) -> bool:
@@ -154,11 +163,11 @@ def _outputs(layer: Any, rows: Tensor, size: int) -> Tensor:
 
 def _pixels(edits: Iterable[Edit], tensor: str, axis: int, left: Tensor, size: int) -> int:
     """How many inputs in a row are one channel's pixels: more than its first layer makes of it (heads are no maps)."""
-    told = [_pixels_of(part, tensor, axis, edit.site.step) for edit in edits for part in edit.parts()]
-    found = {pixels for pixels in told if pixels is not None}
-    if len(found) != 1:
+    by_edit = [_pixels_of(part, tensor, axis, edit.site.step) for edit in edits for part in edit.parts()]
+    counts = {pixels for pixels in by_edit if pixels is not None}
+    if len(counts) != 1:
         return 1
-    [pixels] = found
+    [pixels] = counts
     whole = size % pixels == 0 and len(left) % pixels == 0
     if not whole or not torch.equal(
         left.view(-1, pixels) % pixels, torch.arange(pixels).expand(len(left) // pixels, -1)
@@ -194,10 +203,10 @@ def is_linear(layer: Any) -> bool:
         zero, one, two = (answer(layer, x, scale * weight, layer.bias) for scale in (0, 1, 2))
     except (RuntimeError, TypeError, ValueError):
         return False
-    told = one - zero
-    if not bool((told.sum() + two.sum()).isfinite()):
+    slope = one - zero
+    if not bool((slope.sum() + two.sum()).isfinite()):
         return False
-    return torch.allclose(two - zero, 2 * told, rtol=1e-3, atol=1e-5 * float(told.abs().max()))
+    return torch.allclose(two - zero, 2 * slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
 
 
 def _small_input(layer: Any) -> list[int]:

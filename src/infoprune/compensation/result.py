@@ -60,11 +60,13 @@ class Compensation:
     @classmethod
     def from_json(cls, data: Any) -> Compensation:
         """What `to_json` gave; BadArtifact says what is wrong with anything else."""
-        told = keys(data, "a compensation", {f.name for f in fields(cls)})
-        rows = tuple(_row(row) for row in sequence(told["rows"], "rows"))
-        alone = {name_of(reader): str(why)[:200] for reader, why in mapping(told["alone"], "alone").items()}
-        outputs = {word(step): number(error, "an error") for step, error in mapping(told["outputs"], "outputs").items()}
-        counts = (integer(told[n], n, 0, 1 << 40) for n in ("norms", "fitted_on", "held_out"))
+        entries = keys(data, "a compensation", {f.name for f in fields(cls)})
+        rows = tuple(_row(row) for row in sequence(entries["rows"], "rows"))
+        alone = {name_of(reader): str(why)[:200] for reader, why in mapping(entries["alone"], "alone").items()}
+        outputs = {
+            word(step): number(error, "an error") for step, error in mapping(entries["outputs"], "outputs").items()
+        }
+        counts = (integer(entries[n], n, 0, 1 << 40) for n in ("norms", "fitted_on", "held_out"))
         return cls(rows, alone, outputs, *counts)
 
     @property
@@ -76,42 +78,42 @@ class Compensation:
         """One line of the table's end."""
         taken = sum(row.taken for row in self.rows)
         steps = list(self.outputs.values())
-        told = f", outputs {steps[0]:.3g} -> {min(steps):.3g}" if steps else ""
+        ends = f", outputs {steps[0]:.3g} -> {min(steps):.3g}" if steps else ""
         return (
             f"{taken} of {len(self.rows)} readers refitted from {self.fitted_on} samples, {self.norms} norms moved"
-            f"{told} (squared error over variance, on {self.held_out} held-out samples)"
+            f"{ends} (squared error over variance, on {self.held_out} held-out samples)"
         )
 
     def __str__(self) -> str:
         lines = [("reader", "inputs", "plain", "refitted", "")]
         lines += [_line(row) for row in self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(5)]
-        told = [_aligned(line, widths) for line in lines]
-        told.insert(1, "-" * max(len(line) for line in told))
+        table = [_aligned(line, widths) for line in lines]
+        table.insert(1, "-" * max(len(line) for line in table))
         if not self.rows:
-            told.append("(no reader lost inputs)")
-        told += [f"{name}: left alone, {why}" for name, why in self.alone.items()]
-        told.append(
+            table.append("(no reader lost inputs)")
+        table += [f"{name}: left alone, {why}" for name, why in self.alone.items()]
+        table.append(
             f"outputs: {', '.join(f'{step} {error:.3g}' for step, error in self.outputs.items())}; "
             f"{self.norms} norms moved"
         )
-        told.append(f"squared errors over variance, on {self.held_out} held-out samples; fitted on {self.fitted_on}")
+        table.append(f"squared errors over variance, on {self.held_out} held-out samples; fitted on {self.fitted_on}")
         if self.short:
             some = f"{', '.join(self.short[:3])} ({len(self.short)} in all)"
-            told.append(f"no more samples than inputs that stay at {some}: a strong ridge; more samples may help")
-        return "\n".join(told)
+            table.append(f"no more samples than inputs that stay at {some}: a strong ridge; more samples may help")
+        return "\n".join(table)
 
 
 def _row(data: Any) -> Row:
-    told = keys(data, "a row", {f.name for f in fields(Row)})
+    entries = keys(data, "a row", {f.name for f in fields(Row)})
     return Row(
-        name_of(told["reader"]),
-        integer(told["kept"], "kept", 0, 1 << 40),
-        integer(told["columns"], "columns", 0, 1 << 40),
-        number(told["plain"], "plain"),
-        number(told["refitted"], "refitted"),
-        number(told["ridge"], "ridge"),
-        truth(told["taken"], "taken"),
+        name_of(entries["reader"]),
+        integer(entries["kept"], "kept", 0, 1 << 40),
+        integer(entries["columns"], "columns", 0, 1 << 40),
+        number(entries["plain"], "plain"),
+        number(entries["refitted"], "refitted"),
+        number(entries["ridge"], "ridge"),
+        truth(entries["taken"], "taken"),
     )
 
 

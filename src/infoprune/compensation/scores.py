@@ -59,24 +59,24 @@ def _that_lost_dimensions(trial: nn.Module, whole: nn.Module, survivors: Survivo
 def _keys(whole: nn.Module, lost: dict[str, Tensor], pictures: Pictures) -> dict[str, dict[Fold, Comoments]]:
     """Moments of each head's keys, of both halves of the samples; of attention that is paid to its own input."""
     projections: dict[str, Any] = {name: whole.get_submodule(f"{name}.{INTO}") for name in lost}
-    found: dict[str, dict[Fold, Comoments]] = {}
+    moments: dict[str, dict[Fold, Comoments]] = {}
     for name, projection in projections.items():
         heads = len(lost[name])
         size = (heads, *(len(projection.weight) // 3 // heads,) * 2)
-        found[name] = {part: Comoments.empty(*size, device=pictures.device) for part in ("first", "second")}
+        moments[name] = {part: Comoments.empty(*size, device=pictures.device) for part in ("first", "second")}
     for part, batch in pictures.parts(("first", "second"), "keys of attention"):
 
         def note(name: str, _: Tensor, y: Tensor, part: Fold = part) -> None:
             keys = y.chunk(3, -1)[1].unflatten(-1, (len(lost[name]), -1)).flatten(0, -3).transpose(0, 1)
-            found[name][part].add_(keys, keys)
+            moments[name][part].add_(keys, keys)
 
         with noting(projections, note):
             run(whole, batch)
-    found = {name: {part: over_processes(seen) for part, seen in halves.items()} for name, halves in found.items()}
-    found = {name: halves for name, halves in found.items() if all(seen.count for seen in halves.values())}
-    for name, halves in found.items():
+    moments = {name: {part: over_processes(seen) for part, seen in halves.items()} for name, halves in moments.items()}
+    moments = {name: halves for name, halves in moments.items() if all(seen.count for seen in halves.values())}
+    for name, halves in moments.items():
         require_finite(f"{name}.{INTO}", *halves.values())
-    return found
+    return moments
 
 
 def _turn_(projection: InProjection, stay: Tensor, seen: dict[Fold, Comoments]) -> None:
@@ -91,12 +91,12 @@ def _turn_(projection: InProjection, stay: Tensor, seen: dict[Fold, Comoments]) 
         return Regression(*(_picked(each.mT, stay).mT for each in rows))
 
     exact = projection.weight.dtype == torch.float64
-    told, _ = solved(needed, (seen["first"], seen["second"]), exact=exact)
+    coefficients, _ = solved(needed, (seen["first"], seen["second"]), exact=exact)
     for leaf, tensor in list(projection.named_parameters()):
         new = tensor.detach().double().reshape(3, heads, size, -1).clone()
         queries, keys = new[0], new[1]
-        queries[stays] += (told.mT @ _picked(queries, leave)).flatten(0, 1)
-        keys[~stays] -= (told @ _picked(keys, stay)).flatten(0, 1)
+        queries[stays] += (coefficients.mT @ _picked(queries, leave)).flatten(0, 1)
+        keys[~stays] -= (coefficients @ _picked(keys, stay)).flatten(0, 1)
         setattr(projection, leaf, nn.Parameter(new.view(tensor.shape).to(tensor), tensor.requires_grad))
 
 

@@ -46,8 +46,8 @@ def refit(target: Tensor, kept: Tensor, halves: tuple[Comoments, Comoments], *, 
         moments = _moments(seen, centred)
         return Regression(leave.flatten(1, 2) @ _rows(moments, left), _rows(moments, kept))
 
-    told, ridge = solved(needed, halves, exact=exact)
-    return Refit(stay + told.view_as(stay), ridge)
+    coefficients, ridge = solved(needed, halves, exact=exact)
+    return Refit(stay + coefficients.view_as(stay), ridge)
 
 
 def refit_in_place(target: Tensor, now: Tensor, halves: tuple[Any, Any], *, centred: bool, exact: bool) -> Refit:
@@ -63,8 +63,8 @@ def refit_in_place(target: Tensor, now: Tensor, halves: tuple[Any, Any], *, cent
         cross = target.double().flatten(1, 2) @ xz - now.flatten(1, 2) @ zz
         return Regression(cross, zz)
 
-    told, ridge = solved(needed, halves, exact=exact)
-    return Refit(now + told.view_as(now), ridge)
+    coefficients, ridge = solved(needed, halves, exact=exact)
+    return Refit(now + coefficients.view_as(now), ridge)
 
 
 def solved(needed: Callable[[Any], Regression], halves: tuple[Any, Any], *, exact: bool) -> tuple[Tensor, float]:

@@ -34,15 +34,15 @@ class Survivors:
                     "of infoprune.plan(), or what infoprune.plan_between(dense, pruned) finds"
                 )
         shapes = {name: t.shape for name, t in named_tensors(dense).items()}
-        found: dict[str, dict[int, np.ndarray]] = {}
+        indices: dict[str, dict[int, np.ndarray]] = {}
         for plan in plans:
             for name, axes in removal_of(plan.edits).indices.items():
                 for axis, gone in axes.items():
                     _require(name in shapes and axis < len(shapes[name]), f"no axis {axis} of {name}")
-                    left = found.setdefault(name, {}).setdefault(axis, np.arange(shapes[name][axis]))
+                    left = indices.setdefault(name, {}).setdefault(axis, np.arange(shapes[name][axis]))
                     _require(not len(gone) or gone.max() < len(left), f"{len(left)} indices in {name}")
-                    found[name][axis] = np.delete(left, gone)
-        kept = {name: {axis: torch.from_numpy(i) for axis, i in axes.items()} for name, axes in found.items()}
+                    indices[name][axis] = np.delete(left, gone)
+        kept = {name: {axis: torch.from_numpy(i) for axis, i in axes.items()} for name, axes in indices.items()}
         return cls(kept, edits)
 
     @property
@@ -74,9 +74,9 @@ class Survivors:
                 )
 
 
-def _require(holds: bool, found: str) -> None:
+def _require(holds: bool, oddity: str) -> None:
     if not holds:
         raise StalePlan(
-            f"the dense model has {found}, unlike the pruned one; give the network that was pruned, as it was before, "
+            f"the dense model has {oddity}, unlike the pruned one; give the network that was pruned, as it was before, "
             "and all plans in their order (plan=)"
         )

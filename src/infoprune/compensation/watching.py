@@ -41,12 +41,12 @@ def noting(
     """While this lasts, `note` gets name, input and output of every call of these layers."""
 
     def hook(name: str) -> Callable[..., None]:
-        def told(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        def watch(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
             inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
             if inputs and isinstance(output, Tensor):
                 note(name, inputs[0], output)
 
-        return told
+        return watch
 
     return hooked(layer.register_forward_hook(hook(name), with_kwargs=True) for name, layer in layers.items())
 
@@ -142,19 +142,19 @@ class Evidence:
 def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) -> dict[str, Evidence]:
     """One pass of the dense network over both halves."""
     by_name, modules = {reader.name: reader for reader in readers}, dict(dense.named_modules())
-    found = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
+    by_reader = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
     for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "moments")):
 
         def note(name: str, x: Tensor, _: Tensor, part: Fold = part, seed: int = seed) -> None:
             reader = by_name[name]
-            found[name].note(reader, part, x, reader.selected(x), seed)
+            by_reader[name].note(reader, part, x, reader.selected(x), seed)
 
         with noting({name: modules[name] for name in by_name}, note):
             run(dense, batch)
-    found = {name: over_processes(seen) for name, seen in found.items()}
-    for name, seen in found.items():
+    by_reader = {name: over_processes(seen) for name, seen in by_reader.items()}
+    for name, seen in by_reader.items():
         require_finite(name, *seen.halves.values())
-    return found
+    return by_reader
 
 
 def _nothing(reader: Reader, device: torch.device) -> Evidence:

@@ -20,16 +20,11 @@ Change = Mapping[str, Tensor]  # what named tensors are to hold
 
 
 def refits(reader: Reader, dense: nn.Module, seen: Evidence) -> list[Solution]:
-    """The reader's refits from what it read in the dense network, of which held-out samples choose one.
-
-    A constant is the same at every place of an output, but at borders, and between the strides of a transposed
-    convolution, only some taps read. There a refit through the origin may be the better one.
-    """
-    means = [False] if not reader.shiftable else [True, False] if reader.target.shape[2] > 1 else [True]
+    """The reader's refits from what it read in the dense network, of which held-out samples choose one."""
     exact = reader.layer.weight.dtype == torch.float64
     halves = (seen.halves["first"], seen.halves["second"])
-    found = [refit(reader.target, reader.kept, halves, centred=centred, exact=exact) for centred in means]
-    return [shifted(reader, dense, weight, ridge, seen.input) for weight, ridge in found]
+    weights = [refit(reader.target, reader.kept, halves, centred=centred, exact=exact) for centred in reader.centrings]
+    return [shifted(reader, dense, weight, ridge, seen.input) for weight, ridge in weights]
 
 
 def shifted(
@@ -61,15 +56,15 @@ def _rows(reader: Reader, bias: Tensor) -> Tensor:
 def weights_of(model: nn.Module, dense: nn.Module, solutions: Sequence[Solution]) -> dict[str, Tensor]:
     """What the model's tensors are to hold: a constant without a bias comes out of the norm's mean."""
     tensors, whole = named_tensors(model), named_tensors(dense)
-    found = {}
+    values = {}
     for s in solutions:
-        found[f"{s.reader.name}.weight"] = s.weight
+        values[f"{s.reader.name}.weight"] = s.weight
         if s.bias is not None:
-            found[f"{s.reader.name}.bias"] = s.bias
+            values[f"{s.reader.name}.bias"] = s.bias
         if s.shift is not None:
             mean = f"{s.reader.norm}.running_mean"
-            found[mean] = _rows(s.reader, whole[mean]) - s.shift.to(tensors[mean])
-    return found
+            values[mean] = _rows(s.reader, whole[mean]) - s.shift.to(tensors[mean])
+    return values
 
 
 def put(model: nn.Module, change: Change) -> None:

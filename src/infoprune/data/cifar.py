@@ -65,5 +65,5 @@ def _torchvision(name: str, root: Path, train: bool) -> tuple[Tensor, Tensor]:
     """torchvision unpickles these files only after their checksums were found right."""
     import torchvision
 
-    found = getattr(torchvision.datasets, name)(root, train=train, download=False)
-    return torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(found.targets)
+    dataset = getattr(torchvision.datasets, name)(root, train=train, download=False)
+    return torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets)

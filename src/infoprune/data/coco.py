@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from infoprune.data.base import existing
+from infoprune.deprecated import renamed_keyword
 from infoprune.errors import MissingExtra, UnusableData
 
 Kind = Literal["boxes", "masks"]
+Judged = TypeVar("Judged")
 Detector = Callable[[list[Tensor]], list[dict[str, Tensor]]]
 LAYOUT = "a folder of pictures and an instances JSON with images, annotations and categories"
 SOURCE = "https://cocodataset.org"
@@ -58,11 +60,11 @@ class CocoInstances:
 
     images: str | os.PathLike[str]
     annotations: str | os.PathLike[str]
-    _told: Mapping[str, list[dict[str, Any]]] = field(init=False, repr=False, compare=False)
+    _content: Mapping[str, list[dict[str, Any]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         existing(Path(self.images), "pictures", LAYOUT, SOURCE)
-        object.__setattr__(self, "_told", _read(Path(self.annotations)))
+        object.__setattr__(self, "_content", _read(Path(self.annotations)))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -78,19 +80,19 @@ class CocoInstances:
     @cached_property
     def categories(self) -> tuple[int, ...]:
         """The category id of label 1, of label 2, and so on."""
-        return tuple(sorted(category["id"] for category in self._told["categories"]))
+        return tuple(sorted(category["id"] for category in self._content["categories"]))
 
     @cached_property
     def _images(self) -> Mapping[int, Mapping[str, Any]]:
-        return {image["id"]: image for image in self._told["images"]}
+        return {image["id"]: image for image in self._content["images"]}
 
     @cached_property
     def _of_image(self) -> Mapping[int, list[dict[str, Any]]]:
-        found: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
-        for annotation in self._told["annotations"]:
-            if annotation["image_id"] in found and not annotation.get("iscrowd", 0):
-                found[annotation["image_id"]].append(annotation)
-        return found
+        by_image: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
+        for annotation in self._content["annotations"]:
+            if annotation["image_id"] in by_image and not annotation.get("iscrowd", 0):
+                by_image[annotation["image_id"]].append(annotation)
+        return by_image
 
     def picture(self, image_id: int) -> Tensor:
         path = existing(Path(self.images) / self._images[image_id]["file_name"], "picture", LAYOUT, SOURCE)
@@ -99,14 +101,16 @@ class CocoInstances:
         return torch.from_numpy(values).permute(2, 0, 1).float() / 255
 
     def target(self, image_id: int) -> dict[str, Tensor]:
-        image, found = self._images[image_id], self._of_image[image_id]
+        image, annotations = self._images[image_id], self._of_image[image_id]
         height, width = image["height"], image["width"]
-        corners = torch.tensor([a["bbox"] for a in found], dtype=torch.float32).view(-1, 4)
+        corners = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).view(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        masks = [_mask(a["segmentation"], height, width) for a in found]
+        masks = [_mask(a["segmentation"], height, width) for a in annotations]
         return {
             "boxes": corners,
-            "labels": torch.tensor([1 + self.categories.index(a["category_id"]) for a in found], dtype=torch.long),
+            "labels": torch.tensor(
+                [1 + self.categories.index(a["category_id"]) for a in annotations], dtype=torch.long
+            ),
             "masks": torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8),
             "image_id": torch.tensor(image_id),
         }
@@ -115,17 +119,17 @@ class CocoInstances:
 def _read(path: Path) -> Mapping[str, list[dict[str, Any]]]:
     existing(path, "annotations", LAYOUT, SOURCE)
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UnusableData(f"{path} is not JSON ({error}); get the instances file again") from error
     for key, fields in _FIELDS.items():
-        entries = told.get(key) if isinstance(told, dict) else None
+        entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise UnusableData(f"{path} has no list {key!r}; pass COCO's instances JSON, not captions or keypoints")
         odd = next((e for e in entries if not isinstance(e, dict) or fields - e.keys()), None)
         if odd is not None:
             raise UnusableData(f"{path} holds {odd!s:.60} in {key!r}; each needs {', '.join(sorted(fields))}")
-    return told
+    return content
 
 
 _FIELDS = {
@@ -155,12 +159,12 @@ def results(detector: Detector, pictures: CocoInstances) -> list[dict[str, Any]]
 
     A detector takes a list of pictures and gives torchvision's dicts: boxes, labels, scores and perhaps masks.
     """
-    found: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     with torch.no_grad():
         for image_id in pictures.image_ids:
             (output,) = detector([pictures.picture(image_id)])
-            found.extend(entries(output, image_id, pictures.categories))
-    return found
+            detections.extend(entries(output, image_id, pictures.categories))
+    return detections
 
 
 def entries(output: Mapping[str, Tensor], image_id: int, categories: Sequence[int]) -> Iterable[dict[str, Any]]:
@@ -181,10 +185,11 @@ def _runs(mask: Tensor) -> dict[str, Any]:
     return {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
 
 
-def write_results(path: str | os.PathLike[str], found: Sequence[Mapping[str, Any]]) -> Path:
+@renamed_keyword("found", "detections")
+def write_results(path: str | os.PathLike[str], detections: Sequence[Mapping[str, Any]]) -> Path:
     """The results as the JSON that COCO's server and `COCO.loadRes` take."""
     target = Path(path)
-    target.write_text(json.dumps(list(found), separators=(",", ":")))
+    target.write_text(json.dumps(list(detections), separators=(",", ":")))
     return target
 
 
@@ -201,70 +206,69 @@ class AtSize:
     def _one(self, picture: Tensor) -> dict[str, Tensor]:
         height, width = picture.shape[-2:]
         stretched = F.interpolate(picture[None], size=self.size, mode="bilinear", align_corners=False)
-        (found,) = self.model(stretched)
-        scale = found["boxes"].new_tensor([width / self.size[1], height / self.size[0]]).repeat(2)
-        masks = found["masks"]
+        (output,) = self.model(stretched)
+        scale = output["boxes"].new_tensor([width / self.size[1], height / self.size[0]]).repeat(2)
+        masks = output["masks"]
         if len(masks):
             masks = F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)
-        return {**found, "boxes": found["boxes"] * scale, "masks": masks.reshape(-1, 1, height, width)}
+        return {**output, "boxes": output["boxes"] * scale, "masks": masks.reshape(-1, 1, height, width)}
 
 
 # ------------------------------------------------------------------------------------------------------- precision
 
 
-def evaluate(pictures: CocoInstances, found: Sequence[Mapping[str, Any]]) -> dict[Kind, Score]:
+@renamed_keyword("found", "detections")
+def evaluate(pictures: CocoInstances, detections: Sequence[Mapping[str, Any]]) -> dict[Kind, Score]:
     """COCO's precision of boxes and, if the detections have them, of masks."""
+    nothing = Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # pycocotools takes no empty list of results
+    return _judged(pictures, detections, _score) if detections else {"boxes": nothing, "masks": nothing}
+
+
+def _judged(
+    pictures: CocoInstances, detections: Sequence[Mapping[str, Any]], judge: Callable[[Any], Judged]
+) -> dict[Kind, Judged]:
+    """What `judge` makes of pycocotools' matches of boxes and, if the detections have them, of masks."""
     tools = _pycocotools()
+    kinds: dict[Kind, str] = {"boxes": "bbox"}
+    if "segmentation" in detections[0]:
+        kinds["masks"] = "segm"
     with contextlib.redirect_stdout(io.StringIO()):
         truth = tools.coco.COCO(str(pictures.annotations))
-        kinds: dict[Kind, str] = {"boxes": "bbox"}
-        if not found or "segmentation" in found[0]:
-            kinds["masks"] = "segm"
-        return {kind: _score(tools, truth, found, name) for kind, name in kinds.items()}
+        return {kind: judge(_matched(tools, truth, detections, name)) for kind, name in kinds.items()}
 
 
-def _score(tools: Any, truth: Any, found: Sequence[Mapping[str, Any]], kind: str) -> Score:
-    """pycocotools takes no empty list of results: nothing found is a precision of zero."""
-    if not found:
-        return Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    judged = _matched(tools, truth, found, kind)
-    judged.accumulate()
-    judged.summarize()
-    return Score(*(float(value) for value in judged.stats[:6]))
-
-
-def _matched(tools: Any, truth: Any, found: Sequence[Mapping[str, Any]], kind: str) -> Any:
-    rows = [{k: v for k, v in entry.items() if kind == "segm" or k != "segmentation"} for entry in found]
+def _matched(tools: Any, truth: Any, detections: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    rows = [{k: v for k, v in entry.items() if kind == "segm" or k != "segmentation"} for entry in detections]
     judged = tools.cocoeval.COCOeval(truth, truth.loadRes(rows), kind)
     judged.evaluate()
     return judged
 
 
-def precisions(pictures: CocoInstances, found: Sequence[Mapping[str, Any]], groups: int) -> dict[Kind, list[float]]:
+def _score(matched: Any) -> Score:
+    matched.accumulate()
+    matched.summarize()
+    return Score(*(float(value) for value in matched.stats[:6]))
+
+
+def precisions(
+    pictures: CocoInstances, detections: Sequence[Mapping[str, Any]], groups: int
+) -> dict[Kind, list[float]]:
     """The mean precision over all pictures, then without each of `groups` parts of them, whose spread is its error."""
-    if not found:
+    if not detections:
         return {"boxes": [0.0] * (1 + groups), "masks": [0.0] * (1 + groups)}
-    tools = _pycocotools()
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = tools.coco.COCO(str(pictures.annotations))
-        kinds: dict[Kind, str] = {"boxes": "bbox"}
-        if "segmentation" in found[0]:
-            kinds["masks"] = "segm"
-        return {kind: _with_and_without(_matched(tools, truth, found, name), groups) for kind, name in kinds.items()}
+    return _judged(pictures, detections, lambda matched: _with_and_without(matched, groups))
 
 
 def _with_and_without(judged: Any, groups: int) -> list[float]:
     """pycocotools keeps its matches by category, size and picture, so that pictures can be left out afterwards."""
-    images, found = list(judged.params.imgIds), []
+    images, values = list(judged.params.imgIds), []
     table = np.array(judged.evalImgs, dtype=object).reshape(-1, len(images))
     for left_out in (None, *range(groups)):
         kept = [i for i in range(len(images)) if left_out is None or i % groups != left_out]
         judged.params.imgIds = judged._paramsEval.imgIds = [images[i] for i in kept]
         judged.evalImgs = table[:, kept].ravel().tolist()
-        judged.accumulate()
-        judged.summarize()
-        found.append(float(judged.stats[0]))
-    return found
+        values.append(_score(judged).ap)
+    return values
 
 
 def _pycocotools() -> Any:

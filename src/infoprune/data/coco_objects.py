@@ -33,8 +33,8 @@ class Objects(Examples):
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, list[dict[str, Tensor]]]:
         draws = uniform_draws(self.seed, epoch, list(indices), 1)[:, 0]
-        found = [self._one(int(i), self.mirror and draw < 0.5) for i, draw in zip(indices, draws, strict=True)]
-        return torch.stack([image for image, _ in found]), [target for _, target in found]
+        pairs = [self._one(int(i), self.mirror and draw < 0.5) for i, draw in zip(indices, draws, strict=True)]
+        return torch.stack([image for image, _ in pairs]), [target for _, target in pairs]
 
     def _one(self, index: int, turned: bool) -> tuple[Tensor, dict[str, Tensor]]:
         image, target = self.pictures[index]

@@ -120,8 +120,8 @@ def digits_on_photos(root: str | Path | None = None, *, size: int | None = None,
 
 def photographs() -> tuple[list[Image.Image], list[Image.Image]]:
     """Photographs to train on, and others (every third) to test on."""
-    found = [image for image in packaged_photographs(PHOTOS) if min(image.size) >= 128]
-    return [p for i, p in enumerate(found) if i % 3], found[::3]
+    pictures = [image for image in packaged_photographs(PHOTOS) if min(image.size) >= 128]
+    return [p for i, p in enumerate(pictures) if i % 3], pictures[::3]
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:

@@ -41,9 +41,9 @@ class Photographs(Examples):
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(self.seed, epoch, list(indices), 5)
-        found = [self.items[int(i)] for i in indices]
-        images = torch.stack([self._picture(item, draw) for (item, _), draw in zip(found, draws, strict=True)])
-        return images, torch.tensor([label for _, label in found])
+        items = [self.items[int(i)] for i in indices]
+        images = torch.stack([self._picture(item, draw) for (item, _), draw in zip(items, draws, strict=True)])
+        return images, torch.tensor([label for _, label in items])
 
     def _picture(self, item: Any, draw: np.ndarray) -> Tensor:
         return pictured(opened(item), self.size, self.view, draw if self.augment else None)

@@ -101,11 +101,11 @@ class ReadByTimm(Sequence):
     def __getitem__(self, i: Any) -> tuple[Any, int]:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        found, label = self.source[i]
-        if isinstance(found, Image.Image):
-            return found, int(label)
-        with found:
-            return opened(found), int(label)
+        picture, label = self.source[i]
+        if isinstance(picture, Image.Image):
+            return picture, int(label)
+        with picture:
+            return opened(picture), int(label)
 
     @property
     def classes(self) -> int:
@@ -118,15 +118,15 @@ def coco_items(root: Path, half: str, source: str) -> list[tuple[Path, int]]:
     """Pictures of one half, with the index of the largest object's category (0 where there is none)."""
     existing(root / half, f"COCO {half}", COCO, source)
     path = existing(root / "annotations" / f"instances_{half}.json", "COCO annotations", COCO, source)
-    told = json.loads(path.read_bytes())
-    index = {c["id"]: i for i, c in enumerate(sorted(told["categories"], key=lambda c: c["id"]))}
+    content = json.loads(path.read_bytes())
+    index = {c["id"]: i for i, c in enumerate(sorted(content["categories"], key=lambda c: c["id"]))}
     largest: dict[int, Mapping[str, Any]] = {}
-    for object_ in told["annotations"]:
+    for object_ in content["annotations"]:
         held = largest.setdefault(object_["image_id"], object_)
         if object_["area"] > held["area"]:
             largest[object_["image_id"]] = object_
     known = {i: index[o["category_id"]] for i, o in largest.items()}
-    return [(root / half / i["file_name"], known.get(i["id"], 0)) for i in told["images"]]
+    return [(root / half / i["file_name"], known.get(i["id"], 0)) for i in content["images"]]
 
 
 def _names(train: Path, layout: str, source: str) -> list[str]:
@@ -138,7 +138,7 @@ def _names(train: Path, layout: str, source: str) -> list[str]:
 
 
 def _labelled(root: Path, names: Sequence[str], layout: str) -> list[tuple[Path, int]]:
-    found = [(path, i) for i, name in enumerate(names) for path in pictures_under(root / name)]
-    if not found:
+    pairs = [(path, i) for i, name in enumerate(names) for path in pictures_under(root / name)]
+    if not pairs:
         raise MissingData(f"{root} holds no picture in a folder named like those of train; needed: {layout}")
-    return found
+    return pairs

@@ -19,10 +19,10 @@ EVERY = 5  # one in five is held out
 Half = TypeVar("Half")
 
 
-def named_halves(found: Mapping[str, Half]) -> tuple[Half, Half] | None:
+def named_halves(halves: Mapping[str, Half]) -> tuple[Half, Half] | None:
     """The halves that go by one of the usual names each; None without such a pair."""
-    train = next((found[name] for name in TRAIN if name in found), None)
-    held_out = next((found[name] for name in HELD_OUT if name in found), None)
+    train = next((halves[name] for name in TRAIN if name in halves), None)
+    held_out = next((halves[name] for name in HELD_OUT if name in halves), None)
     return None if train is None or held_out is None else (train, held_out)
 
 
@@ -44,10 +44,10 @@ def picture_task(
 
 def size_of(size: int | None, facts: Facts, view: View | None) -> int:
     """The size that is asked for, that the network was made for, or the usual one of the data."""
-    found = facts.height(size or (view.size if view else None))
-    if not 1 <= found <= 4096:
-        raise UnusableData(f"data.size is {found}; give the side of a picture in pixels, from 1 to 4096")
-    return found
+    side = facts.height(size or (view.size if view else None))
+    if not 1 <= side <= 4096:
+        raise UnusableData(f"data.size is {side}; give the side of a picture in pixels, from 1 to 4096")
+    return side
 
 
 def classes_among(label: Callable[[int], int], count: int) -> int:

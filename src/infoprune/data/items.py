@@ -44,12 +44,12 @@ class Items(Examples):
         return len(self.items)
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        found = [self._item(epoch, int(i)) for i in indices]
+        items = [self._item(epoch, int(i)) for i in indices]
         if self.collate is not None:
-            x, y = pair_of(self.collate(found))
+            x, y = pair_of(self.collate(items))
             return _batch_of(x, y)
         draws = uniform_draws(self.seed, epoch, list(indices), 5)
-        pairs = [pair_of(item) for item in found]
+        pairs = [pair_of(item) for item in items]
         x = [self._tensor(x, draw) for (x, _), draw in zip(pairs, draws, strict=True)]
         different = sorted({tuple(one.shape) for one in x})
         if len(different) > 1:

@@ -23,8 +23,8 @@ def hf_datasets(
     place = root_folder(root, "hf_datasets", LAYOUT, "Dataset.save_to_disk")
     halves = _halves(place)
     side = size_of(size, FACTS, view)
-    told: dict[str, Any] = {"view": view or USUAL, "size": side, "seed": seed}
-    train, held_out = examples_of(halves[0], augment=True, **told), examples_of(halves[1], **told)
+    options: dict[str, Any] = {"view": view or USUAL, "size": side, "seed": seed}
+    train, held_out = examples_of(halves[0], augment=True, **options), examples_of(halves[1], **options)
     return FACTS.task("hf_datasets", train, held_out, side, _classes(halves[0], train))
 
 
@@ -34,15 +34,15 @@ def _halves(place: Path) -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra(f"{place} is read by the package datasets; install infoprune[datasets]") from error
     try:
-        found: Any = datasets.load_from_disk(str(place))
+        dataset: Any = datasets.load_from_disk(str(place))
     except Exception as error:  # its readers fail in many ways
         raise MissingData(f"{place} cannot be read ({first_line(error)}); needed: {LAYOUT}") from error
-    if isinstance(found, dict):
-        halves = named_halves(found)
+    if isinstance(dataset, dict):
+        halves = named_halves(dataset)
         if halves is None:
-            raise UnusableData(f"{place} holds {', '.join(found)}; needed: train, and one of validation and test")
+            raise UnusableData(f"{place} holds {', '.join(dataset)}; needed: train, and one of validation and test")
         return halves
-    return split(found)
+    return split(dataset)
 
 
 def _classes(half: Any, train: Any) -> int:

@@ -44,14 +44,14 @@ def own_task(
         options: Further arguments of the function.
     """
     make, where = named_in(file, name), f"{file.name}:{name}"
-    given = {"root": root, "size": size, "seed": seed}
-    found = _halves(make, where, {k: v for k, v in given.items() if v is not None}, dict(options or {}))
-    if isinstance(found, Task):
-        return found
+    arguments = {"root": root, "size": size, "seed": seed}
+    halves = _halves(make, where, {k: v for k, v in arguments.items() if v is not None}, dict(options or {}))
+    if isinstance(halves, Task):
+        return halves
     side = size_of(size, FACTS, view)
-    told: dict[str, Any] = {"view": view or USUAL, "size": side, "seed": seed}
-    train = examples_of(found[0], augment=True, **told)
-    held_out = examples_of(found[1], **told)
+    settings: dict[str, Any] = {"view": view or USUAL, "size": side, "seed": seed}
+    train = examples_of(halves[0], augment=True, **settings)
+    held_out = examples_of(halves[1], **settings)
     pictures, labels = held_out.batch(0, [0])
     if pictures.dim() != 4:
         raise UnusableData(f"{where} gives x of shape {list(pictures.shape[1:])}; give pictures, c x h x w")
@@ -63,36 +63,36 @@ def _halves(make: Any, where: str, offered: Mapping[str, Any], options: Mapping[
     if not callable(make):
         return _pair(make, where)
     takes = taken(make)
-    given = {**{k: v for k, v in offered.items() if k in takes}, **options}
-    if "train" in takes and "train" not in given:
-        return tuple(called(make, where, {**given, "train": train}) for train in (True, False))
-    if "split" in takes and "split" not in given:
-        return called(make, where, {**given, "split": "train"}), _held_out(make, where, given)
-    return _pair(called(make, where, given), where)
+    arguments = {**{k: v for k, v in offered.items() if k in takes}, **options}
+    if "train" in takes and "train" not in arguments:
+        return tuple(called(make, where, {**arguments, "train": train}) for train in (True, False))
+    if "split" in takes and "split" not in arguments:
+        return called(make, where, {**arguments, "split": "train"}), _held_out(make, where, arguments)
+    return _pair(called(make, where, arguments), where)
 
 
-def _held_out(make: Any, where: str, given: Mapping[str, Any]) -> Any:
+def _held_out(make: Any, where: str, arguments: Mapping[str, Any]) -> Any:
     """The half that goes by one of the usual names; what was wrong with the first where none works."""
     errors = []
     for name in HELD_OUT:
         try:
-            return called(make, where, {**given, "split": name})
+            return called(make, where, {**arguments, "split": name})
         except BadOwnCode as error:
             errors.append(error)
     raise errors[0]
 
 
-def _pair(found: Any, where: str) -> Any:
-    if isinstance(found, Task):
-        return found
-    if isinstance(found, tuple | list) and len(found) == 2:
-        return tuple(found)
-    if isinstance(found, DataLoader):
-        found = found.dataset
-    if hasattr(found, "__getitem__") and hasattr(found, "__len__"):
-        return split(found)
+def _pair(source: Any, where: str) -> Any:
+    if isinstance(source, Task):
+        return source
+    if isinstance(source, tuple | list) and len(source) == 2:
+        return tuple(source)
+    if isinstance(source, DataLoader):
+        source = source.dataset
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return split(source)
     raise BadOwnCode(
-        f"{where} gives a {type(found).__name__}; it must give a data set, or a pair to train and to judge on"
+        f"{where} gives a {type(source).__name__}; it must give a data set, or a pair to train and to judge on"
     )
 
 

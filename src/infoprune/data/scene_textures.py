@@ -48,8 +48,8 @@ def textures(*, train: bool, size: int = 64) -> Tensor:
 
 def _close_up(name: str, pictures: list[Image.Image]) -> Image.Image:
     """The photograph of this surface, or, where scikit-image is missing, any other."""
-    found = list(folder_of("skimage").glob(f"data/{name}.png"))
-    return Image.open(found[0]).convert("RGB") if found else pictures[0]
+    paths = list(folder_of("skimage").glob(f"data/{name}.png"))
+    return Image.open(paths[0]).convert("RGB") if paths else pictures[0]
 
 
 def _cropped(pictures: list[Image.Image], count: int, size: int, sides: tuple[int, int], seed: int) -> Tensor:

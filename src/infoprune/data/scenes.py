@@ -96,11 +96,11 @@ def camera(height: int, width: int, draw: Draw) -> Rays:
 def street(rays: Rays, draw: Draw) -> list[Surface]:
     """Everything that stands in one street."""
     plan = Street(draw.uniform(-1.5, 1.5), draw.uniform(2.5, 5))
-    found = [surfaces.ground(rays, plan, MATERIALS, draw)]
-    found += [surfaces.facade(rays, plan, side, MATERIALS, draw) for side in (-1, 1)]
-    found += [surfaces.box(rays, plan, MATERIALS, draw) for _ in range(BOXES)]
-    found += [surfaces.person(rays, plan, MATERIALS, draw) for _ in range(PERSONS)]
-    return found + [part for _ in range(TREES) for part in surfaces.tree(rays, plan, MATERIALS, draw)]
+    parts = [surfaces.ground(rays, plan, MATERIALS, draw)]
+    parts += [surfaces.facade(rays, plan, side, MATERIALS, draw) for side in (-1, 1)]
+    parts += [surfaces.box(rays, plan, MATERIALS, draw) for _ in range(BOXES)]
+    parts += [surfaces.person(rays, plan, MATERIALS, draw) for _ in range(PERSONS)]
+    return parts + [part for _ in range(TREES) for part in surfaces.tree(rays, plan, MATERIALS, draw)]
 
 
 def colours(seen: Surface, rays: Rays, texture: Tensor, draw: Draw) -> Tensor:

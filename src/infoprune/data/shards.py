@@ -42,8 +42,8 @@ class Shards(Sequence):
     """(picture, label) by number; pictures are read where they lie in the shards."""
 
     def __init__(self, shards: Sequence[Path]):
-        found = [example for shard in shards for example in _examples(shard)]
-        self.pictures, self.labels = [where for where, _ in found], [label for _, label in found]
+        examples = [example for shard in shards for example in _examples(shard)]
+        self.pictures, self.labels = [where for where, _ in examples], [label for _, label in examples]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +67,7 @@ def webdataset(
     if not shards:
         raise MissingData(f"{place} holds no .tar file; needed: {LAYOUT}")
     parts = {half: [shard for shard in shards if _half(shard, place) == half] for half in ("train", "val")}
-    named = named_halves({half: Shards(found) for half, found in parts.items() if found})
+    named = named_halves({half: Shards(files) for half, files in parts.items() if files})
     train, val = named or split(Shards(shards))
     for half in (train, val):
         if not len(half):
@@ -111,10 +111,10 @@ def _label(where: Where, ending: str, name: str) -> int:
     try:
         if where.size > LARGEST_LABEL:
             raise ValueError(f"{where.size} bytes")
-        told = json.loads(where.read()) if ending == ".json" else int(where.read())
-        found = told["label"] if isinstance(told, dict) else told
-        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
-            raise ValueError(f"{found!r:.40}")
+        content = json.loads(where.read()) if ending == ".json" else int(where.read())
+        label = content["label"] if isinstance(content, dict) else content
+        if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+            raise ValueError(f"{label!r:.40}")
     except (ValueError, KeyError) as error:
         raise UnusableData(f"{name} in {where.shard} holds no number of a class ({error}); needed: {LAYOUT}") from error
-    return found
+    return label

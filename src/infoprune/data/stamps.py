@@ -48,12 +48,12 @@ class Stamps(Examples):
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(self.seed, epoch if self.train else 0, list(indices), 9)
-        found = [self.cutouts[int(i) // self.each] for i in indices]
-        images = torch.stack([self._picture(path, draw) for (path, _), draw in zip(found, draws, strict=True)])
+        cutouts = [self.cutouts[int(i) // self.each] for i in indices]
+        images = torch.stack([self._picture(path, draw) for (path, _), draw in zip(cutouts, draws, strict=True)])
         if self.train:
-            return images, torch.tensor([right[0] for _, right in found])
+            return images, torch.tensor([right[0] for _, right in cutouts])
         most = max(len(right) for _, right in self.cutouts)
-        return images, torch.tensor([[*right, *[-1] * (most - len(right))] for _, right in found])
+        return images, torch.tensor([[*right, *[-1] * (most - len(right))] for _, right in cutouts])
 
     def _picture(self, path: Path, draw: np.ndarray) -> Tensor:
         image, cutout = self._photograph(draw[:5]), _cutout(path, self.size)
@@ -91,18 +91,13 @@ def _cutout(path: Path, size: int) -> Image.Image:
 
 @data_set("stamps", FACTS)
 def stamps(
-    root: str | Path | None = None,
-    *,
-    photos: str | None = None,
-    each: int = 6,
-    size: int | None = None,
-    seed: int = 0,
+    root: str | Path | None = None, *, photos: str | None = None, each: int = 6, size: int | None = None, seed: int = 0
 ) -> Task:
     """Cut-outs of ImageNet classes on photographs at `size` (224), `each` pictures of every one; `photos` is a folder.
 
     Without `photos` the photographs that installed packages carry are behind them.
     """
-    cutouts = _found(root_folder(root, "stamps", LAYOUT, SOURCE))
+    cutouts = _stamps_under(root_folder(root, "stamps", LAYOUT, SOURCE))
     size = FACTS.height(size)
     train, held_out = (
         Stamps(cutouts[not train :: 2], _photographs(photos, train), each, size, train, seed if train else 0)
@@ -111,27 +106,27 @@ def stamps(
     return FACTS.task("stamps", train, held_out, size)
 
 
-def _found(root: Path) -> list[tuple[Path, tuple[int, ...]]]:
+def _stamps_under(root: Path) -> list[tuple[Path, tuple[int, ...]]]:
     """Those with a known class, in the order of their names; folders between the first and the file may differ."""
     paths: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*.png")):
         paths.setdefault(path.stem, []).append(path)
-    found = []
+    stamps = []
     for name, right in sorted(CLASSES.items()):
         first, *_, last = name.split("/")
         near = [path for path in paths.get(last, []) if first in path.relative_to(root).parts]
         exact = [path for path in near if path.with_suffix("").as_posix().endswith(f"/{name}")]
-        found += [(path, right) for path in (exact or near)[:1]]
-    if len(found) < 2:
-        raise MissingData(f"{root} holds {len(found)} of the {len(CLASSES)} known stamps; needed: {LAYOUT}")
-    return found
+        stamps += [(path, right) for path in (exact or near)[:1]]
+    if len(stamps) < 2:
+        raise MissingData(f"{root} holds {len(stamps)} of the {len(CLASSES)} known stamps; needed: {LAYOUT}")
+    return stamps
 
 
 def _photographs(folder: str | None, train: bool) -> list[Image.Image]:
     if folder is None:
         return photographs(train=train)
     paths = pictures_under(root_folder(folder, "photographs", "*.jpg at any depth", "your own collection"))
-    found = [opened(path) for i, path in enumerate(paths) if bool(i % 3) == train]
-    if not found:
+    pictures = [opened(path) for i, path in enumerate(paths) if bool(i % 3) == train]
+    if not pictures:
         raise MissingData(f"{folder} holds {len(paths)} photographs, too few for both halves; give at least 2")
-    return found
+    return pictures

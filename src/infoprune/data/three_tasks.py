@@ -52,9 +52,9 @@ class Maps(Examples):
         return len(self.pairs)  # type: ignore[arg-type]
 
     def batch(self, epoch: int, indices: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        found = [self.pairs[int(i)] for i in indices]
-        images = torch.stack([image for image, _ in found])
-        targets = {task: torch.stack([maps[task] for _, maps in found]) for task in found[0][1]}
+        pairs = [self.pairs[int(i)] for i in indices]
+        images = torch.stack([image for image, _ in pairs])
+        targets = {task: torch.stack([maps[task] for _, maps in pairs]) for task in pairs[0][1]}
         if not self.mirror:
             return images, targets
         turned = torch.from_numpy(uniform_draws(self.seed, epoch, list(indices), 1)[:, 0] < 0.5)

@@ -17,6 +17,7 @@ from infoprune.estimators.energy import FeatureSample, distances
 from infoprune.estimators.hsic import nhsic_of, pairwise_hsic, sketch
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.hooks import hooked
+from infoprune.graph.slicing import device_of
 from infoprune.graph.wrappers import bare
 from infoprune.observe.batches import total_of
 from infoprune.observe.undisturbed import undisturbed
@@ -99,7 +100,7 @@ def branch_samples(
     model = bare(model)
     edits = removals_or_error(model, example_inputs)
     seen = {edit.unit.name: FeatureSample.empty(samples) for edit in edits}
-    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     generators = {name: torch.Generator().manual_seed(seed) for name in seen}  # one seed: the same samples stay
     bar = counting(total_of(loader, None), "energies of blocks", "sample", shown=progress)
     with undisturbed(model), _branches(model, edits, width, seed) as features, bar as done:
@@ -116,8 +117,8 @@ def _energies(seen: Mapping[str, FeatureSample], correlations: bool) -> UnitEner
     first = next(iter(seen.values()))
     classes = first.labels.unique()
     if len(classes) < 2:
-        found = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
-        raise UnusableData(f"{found}; energy dependence needs samples of at least two classes")
+        fault = "no batch was given" if not len(first.keys) else f"all {len(first.labels)} labels are {int(classes[0])}"
+        raise UnusableData(f"{fault}; energy dependence needs samples of at least two classes")
     estimates = {name: sample.compute() for name, sample in seen.items()}
     energies = {name: (float(e.value), float(e.standard_error)) for name, e in estimates.items()}
     return UnitEnergies(energies, int(first.seen), _correlations(seen, first.labels) if correlations else None)
@@ -128,8 +129,8 @@ def _correlations(seen: Mapping[str, FeatureSample], labels: Tensor) -> np.ndarr
     apart = (labels[:CORRELATED, None] != labels[None, :CORRELATED]).double()
     between = [distances(s.features[:CORRELATED].double(), s.features[:CORRELATED].double()) for s in seen.values()]
     grams = -torch.stack([*between, apart.to(between[0])])
-    found = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
-    return found.nan_to_num(0).clamp(0, 1).cpu().numpy()
+    correlations = nhsic_of(pairwise_hsic(grams, unbiased=True))  # a branch that is constant depends on nothing
+    return correlations.nan_to_num(0).clamp(0, 1).cpu().numpy()
 
 
 def _flat(value: Tensor, name: str, width: float, seed: int) -> Tensor:

@@ -18,6 +18,7 @@ from infoprune.depth.units import removals, removals_or_error
 from infoprune.errors import Infeasible, StaleObservations
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.wrappers import bare
+from infoprune.planning.checks import listed
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.inputs import described
 from infoprune.surgery.plan import Plan
@@ -59,7 +60,7 @@ def plan_depth(
         seed: Of "random".
     """
     model, inputs = bare(model), Arguments.of(example_inputs)
-    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    wanted = listed(budgets)
     edits = removals_or_error(model, example_inputs)
     count = _checked_count(clusters, keep_units, wanted, len(edits))
     choose = chooser(strategy, [edit.unit.name for edit in edits], seen, seed)
@@ -116,13 +117,10 @@ def stages(
 
 
 def _checked_count(clusters: int | None, keep_units: int | None, budgets: list[Budget], units: int) -> int | None:
-    given = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
-    named = {name: value for name, value in given.items() if value is not None}
+    choices = {"clusters": clusters, "keep_units": keep_units, "budgets": budgets or None}
+    named = {name: value for name, value in choices.items() if value is not None}
     if len(named) != 1:
         raise ValueError(f"give one of clusters=, keep_units= and budgets=, not {' and '.join(named) or 'none'}")
-    odd = next((b for b in budgets if not isinstance(b, Budget)), None)
-    if odd is not None:
-        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
     if budgets:
         return None
     ((name, count),) = named.items()
@@ -147,12 +145,12 @@ def _within(
         reduced = reduced_to(count)
         counts = [Counts(b.resource, b.measure(reduced, inputs), limit) for b, limit in limits.items()]
         over = ", ".join(str(count) for count in counts if count.verdict != "met")
-        return over or next((told for b in timed if (told := _unmet(b, model, reduced, inputs))), "")
+        return over or next((reason for b in timed if (reason := _unmet(b, model, reduced, inputs))), "")
 
     most = _most_by_halves(len(edits), why_not) if timed else _most(len(edits), why_not)
     if most is None:
-        told = f"with one unit left ({strategy}) the model costs {why_not(1)}"
-        raise Infeasible(f"{told}; raise the budget or prune channels too")
+        reason = f"with one unit left ({strategy}) the model costs {why_not(1)}"
+        raise Infeasible(f"{reason}; raise the budget or prune channels too")
     return choose(most)
 
 
@@ -171,5 +169,5 @@ def _most_by_halves(units: int, why_not: Callable[[int], str]) -> int | None:
 
 def _unmet(budget: Budget, model: nn.Module, reduced: nn.Module, inputs: Arguments) -> str:
     """What was measured, unless all of it is surely within the budget."""
-    found = budget.compare(model, reduced, inputs)
-    return "" if found.verdict == "met" else str(found)
+    comparison = budget.compare(model, reduced, inputs)
+    return "" if comparison.verdict == "met" else str(comparison)

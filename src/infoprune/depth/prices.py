@@ -41,12 +41,12 @@ def ends(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock], keep: 
     `keep` units stay. Where savings add up, as behind sums, no choice costs less or more than these. Concatenated units
     read each other, so that others may pass the ends a little.
     """
-    leave, found = len(edits) - keep, []
+    leave, networks = len(edits) - keep, []
     for alone in alone_without(model, inputs, edits).values():
         order = sorted(range(len(edits)), key=lambda i: alone[i])  # the most saved first
         for gone in (order[:leave], order[len(order) - leave :]):
-            found.append(without(model, [edits[i] for i in sorted(gone)]))
-    return found
+            networks.append(without(model, [edits[i] for i in sorted(gone)]))
+    return networks
 
 
 def alone_without(model: nn.Module, inputs: Arguments, edits: Sequence[DropBlock]) -> dict[str, list[int]]:

@@ -88,8 +88,8 @@ def _failing(holds: Trial, edits: Sequence[DropBlock]) -> set[str]:
     if len(edits) == 1:
         return {edits[0].unit.name}
     middle = len(edits) // 2
-    found = _failing(holds, edits[:middle]) | _failing(holds, edits[middle:])
-    return found or {edit.unit.name for edit in edits}
+    failing = _failing(holds, edits[:middle]) | _failing(holds, edits[middle:])
+    return failing or {edit.unit.name for edit in edits}
 
 
 def _holds(
@@ -105,8 +105,8 @@ def _holds(
     statistics = [statistic for edit in edits for statistic in edit.inexact]
     try:
         carry_out(pruned, edits)
-        found = compare(asked(pruned), asked(masked), removal_of(edits), Pass(inputs), statistics)
-        return found.compared and found.relative <= tolerance
+        agreement = compare(asked(pruned), asked(masked), removal_of(edits), Pass(inputs), statistics)
+        return agreement.compared and agreement.relative <= tolerance
     except Exception:  # whatever the model's own code raises is the answer
         return False
 

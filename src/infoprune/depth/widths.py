@@ -22,7 +22,8 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.counting import count_macs
 from infoprune.graph.wrappers import bare
 from infoprune.planning import LayerImportance, Planned, ScoreGroup, planned, site_weights
-from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, shown, told_floors, usual
+from infoprune.planning.checks import listed
+from infoprune.planning.shares import LEAST, Share, Shares, by_name, check_floor, floors_by_site, shown, usual
 from infoprune.surgery.blocks import DropBlock
 from infoprune.surgery.plan import Plan, Price, carry_out
 
@@ -131,18 +132,18 @@ def plan_depth_and_width(
     model, inputs = bare(model), Arguments.of(example_inputs)
     check_floor(floor := by_name(model, floor, "floor"))
     options = {name: tuple(v) if name in ("ignored_layers", "head_dims") else v for name, v in options.items()}
-    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    wanted = listed(budgets)
     edits = removals_or_error(model, example_inputs)
     counts = _checked_depths(depths, len(edits))
     path = nested_path(strategy, [edit.unit.name for edit in edits], seen, seed)
     limits = [replace(b, keep=None, at_most=b.limit(price_of(b, model, inputs))) for b in wanted]
     dense = Graph.trace(model, inputs, **_followed(options))
     weights = site_weights(dense, layer_importance)
-    told = told_floors(dense, floor)
-    floor_of = {site.name: told.get(site.name, usual(floor)) for site in dense.sites}
-    shared = {"budgets": limits, "utility": utility, "floor": _carrying(told, dense) if told else floor}
+    own_floors = floors_by_site(dense, floor)
+    floor_of = {site.name: own_floors.get(site.name, usual(floor)) for site in dense.sites}
+    shared = {"budgets": limits, "utility": utility, "floor": _carrying(own_floors, dense) if own_floors else floor}
     shared["layer_importance"] = None if layer_importance is None else _carrying(weights, dense)
-    found, unreachable = [], dict[int, str]()
+    candidates, unreachable = [], dict[int, str]()
     for count in counts:
         gone = [edit for edit in edits if edit.unit.name not in path[count]]
         try:
@@ -153,17 +154,17 @@ def plan_depth_and_width(
             continue
         plan = _joined(model, inputs, gone, widths.plan, {"depth": strategy, "floor": shown(floor)})
         worth = _probed(model, plan, probe) if probe else _utility(dense, weights, widths, utility, floor_of)
-        found.append(Depth(count, worth, plan, _width(widths)))
-    return _best_of(found, unreachable, "utility" if probe is None else "probe")
+        candidates.append(Depth(count, worth, plan, _width(widths)))
+    return _best_of(candidates, unreachable, "utility" if probe is None else "probe")
 
 
-def _best_of(found: Sequence[Depth], unreachable: dict[int, str], measure: str) -> DepthAndWidth:
+def _best_of(candidates: Sequence[Depth], unreachable: dict[int, str], measure: str) -> DepthAndWidth:
     """The depth that is worth most; Infeasible where none is within reach."""
-    if not found:
+    if not candidates:
         fewest, most = min(unreachable), max(unreachable)
         raise Infeasible(f"no depth from {fewest} to {most} units meets the budgets: {unreachable[fewest]}")
-    best = max(found, key=lambda depth: depth.worth)
-    return DepthAndWidth(best.plan, tuple(found), measure, unreachable)
+    best = max(candidates, key=lambda depth: depth.worth)
+    return DepthAndWidth(best.plan, tuple(candidates), measure, unreachable)
 
 
 def _carrying(values: Mapping[str, Any], dense: Graph) -> Callable[[Graph], Any]:
@@ -189,10 +190,7 @@ def _checked_depths(depths: Sequence[int] | None, units: int) -> list[int]:
 def _joined(model: nn.Module, inputs: Arguments, gone: Sequence[DropBlock], widths: Plan, notes: dict) -> Plan:
     """Blocks and channels as one plan for the dense model."""
     macs, params = count_macs(model, inputs), params_of(model)
-    prices = {
-        "macs": Price(macs, widths.prices["macs"].after),
-        "params": Price(params, widths.prices["params"].after),
-    }
+    prices = {"macs": Price(macs, widths.prices["macs"].after), "params": Price(params, widths.prices["params"].after)}
     notes = {**widths.made_by, **notes, "dropped": [edit.unit.name for edit in gone]}
     return Plan((*gone, *widths.edits), notes, prices, widths.inputs)
 
@@ -215,7 +213,7 @@ def _utility(
     kept = {site.name: site.size for site in widths.graph.sites} | widths.plan.widths
     total = 0.0
     for site in dense.sites:
-        least = told if isinstance(told := floor[site.name], float) else min(1.0, told / site.size)
+        least = bound if isinstance(bound := floor[site.name], float) else min(1.0, bound / site.size)
         share = kept[now[site.name]] / site.size if site.name in now else least
         total += weights[site.name] * utility_of(share, power)
     return float(total) + widths.token_utility

@@ -102,8 +102,8 @@ class _System:
         if not self.here or not len(units):
             return price
         index = self.columns[units]
-        found = self._single(index[:, 0]) if index.shape[1] == 1 else self._blocks(index)
-        price[units.cpu()] = (found / self.variance).cpu()
+        costs = self._single(index[:, 0]) if index.shape[1] == 1 else self._blocks(index)
+        price[units.cpu()] = (costs / self.variance).cpu()
         return price
 
     def _single(self, index: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ class _System:
 
     def _blocks(self, index: Tensor) -> Tensor:
         blocks = self.inverse[index[:, :, None], index[:, None, :]]
-        told = self.weight[:, index].movedim(1, 0)
-        return (torch.linalg.solve(blocks, told.mT).mT * told).sum((1, 2))
+        weights = self.weight[:, index].movedim(1, 0)
+        return (torch.linalg.solve(blocks, weights.mT).mT * weights).sum((1, 2))
 
     def remove(self, unit: int) -> None:
         """With H_JJ = L L' the new columns of U and V are W_J L'^-1 and H_:J L'^-1."""

@@ -16,14 +16,14 @@ def differences_of(
     model: nn.Module, inputs: Arguments, run: Runtime, batches: Sequence[int | None]
 ) -> tuple[dict[int, float], float]:
     """batch size -> the largest difference as a fraction of the largest output; and the smallest such output."""
-    found, scales = {}, []
+    differences, scales = {}, []
     for size in batches:
         sample = inputs if size is None else resized(inputs, size)
         ours = outputs_of(sample.run(model))
         scales.append(max((float(t.double().abs().max()) for t in ours if t.numel()), default=0.0))
         gap = _furthest(ours, run(sample))
-        found[size or batch_of(inputs) or 1] = gap / scales[-1] if scales[-1] else gap
-    return found, min(scales)
+        differences[size or batch_of(inputs) or 1] = gap / scales[-1] if scales[-1] else gap
+    return differences, min(scales)
 
 
 def _furthest(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:

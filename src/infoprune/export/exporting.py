@@ -48,8 +48,8 @@ class Exported:
 
     def __str__(self) -> str:
         opset = "" if self.opset is None else f", opset {self.opset}"
-        told = ", ".join(f"{difference:.1e} at batch {size}" for size, difference in self.differences.items())
-        how = f"differs by {told}" if self.scale else "all outputs are zero, so nothing was compared"
+        gaps = ", ".join(f"{difference:.1e} at batch {size}" for size, difference in self.differences.items())
+        how = f"differs by {gaps}" if self.scale else "all outputs are zero, so nothing was compared"
         before = "" if self.int8 is None else "before int8 it "
         first = f"{self.path}: {self.form}{opset}, {'free' if self.batch else 'fixed'} batch; {before}{how}"
         return first if self.int8 is None else f"{first}\n{self.int8}"
@@ -93,15 +93,15 @@ def export(
         if samples is not None and batch is None:
             raise ExportFailed("int8 needs a free batch, and the model's own code fixes it; leave int8 out")
         draft = _draft(scratch, "float32", target)
-        found_opset = how.write(program, draft, batch, opset)
+        actual_opset = how.write(program, draft, batch, opset)
         differences, scale = differences_of(model, inputs, how.run(draft), BATCHES if batch else (None,))
         _require_equal(differences, target)
-        found = None
+        comparison = None
         if samples is not None:
             whole, draft = draft, _draft(scratch, "int8", target)
-            found = quantised(model, samples, how, whole, draft)
+            comparison = quantised(model, samples, how, whole, draft)
         _keep(draft.parent, target)
-    return Exported(target, how.form, found_opset, batch, differences, scale, found)
+    return Exported(target, how.form, actual_opset, batch, differences, scale, comparison)
 
 
 def _format_of(target: Path, opset: int | None, int8: object) -> Format:

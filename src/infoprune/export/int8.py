@@ -85,14 +85,14 @@ class Samples:
 def _call_of(batch: Batch, example: Arguments) -> Arguments:
     """The example's call, a batch's tensors in the places of the example's."""
     named = {name: batch.kwargs[name] for name in example.named if name in batch.kwargs}
-    given = Arguments(batch.args, named).tensors
-    found, needed = [_form(t) for t in given], [_form(t) for t in example.tensors]
-    if found != needed:
+    tensors = Arguments(batch.args, named).tensors
+    forms, needed = [_form(t) for t in tensors], [_form(t) for t in example.tensors]
+    if forms != needed:
         raise UnusableData(
-            f"the loader gives {' and '.join(found) or 'nothing'} a sample, and the model is exported for "
+            f"the loader gives {' and '.join(forms) or 'nothing'} a sample, and the model is exported for "
             f"{' and '.join(needed)}; give samples like the example, with names where it has some"
         )
-    rest = iter(given)
+    rest = iter(tensors)
     return example.map(lambda _: next(rest))
 
 
@@ -159,7 +159,7 @@ class Compared:
 
     @property
     def error(self) -> float:
-        return max(float(_over_variance(*found)) for found in self.sums)
+        return max(float(_over_variance(*pair)) for pair in self.sums)
 
 
 def _over_variance(count: float, total: float, squares: float, off: float) -> float:
@@ -173,9 +173,9 @@ def processor() -> str:
     Without them int8 saves bytes, and time only where memory was what took it.
     """
     vectors = torch.backends.cpu.get_cpu_capability()
-    told = Path("/proc/cpuinfo")
-    if not told.exists():
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
         return f"{platform.machine()} {vectors}"
-    flags = set(told.read_text(encoding="utf-8", errors="replace").split())
-    found = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
-    return f"{vectors} and {found[0]}" if found else f"{vectors}, without VNNI or its like"
+    flags = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    instructions = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
+    return f"{vectors} and {instructions[0]}" if instructions else f"{vectors}, without VNNI or its like"

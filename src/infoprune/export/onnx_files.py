@@ -37,13 +37,15 @@ def write_onnx(program: torch.export.ExportedProgram, draft: Path, batch: str | 
             "try another opset, or .pt2"
         ) from error
     model = onnx.load(draft, load_external_data=False)
-    found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset not in (None, found):
+    actual = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset not in (None, actual):
         raise ExportFailed(
-            f"opset {opset} was asked for and the exporter could write the model as opset {found} alone; leave it out"
+            f"opset {opset} was asked for and the exporter could write the model as opset {actual} alone; leave it out"
         )
-    write_record(draft, {"opset": found, "batch": batch, "infoprune": version("infoprune"), "torch": torch.__version__})
-    return found
+    write_record(
+        draft, {"opset": actual, "batch": batch, "infoprune": version("infoprune"), "torch": torch.__version__}
+    )
+    return actual
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -58,8 +60,8 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 def record_of(path: Path) -> dict[str, Any]:
     import onnx
 
-    told = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-    return json.loads(told[KEY])
+    entries = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    return json.loads(entries[KEY])
 
 
 def _names(program: torch.export.ExportedProgram) -> list[str]:

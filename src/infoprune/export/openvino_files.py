@@ -18,9 +18,9 @@ def write_openvino(program: ExportedProgram, draft: Path, batch: str | None, ops
     openvino = intel.openvino()
     with tempfile.TemporaryDirectory() as scratch:
         between = Path(scratch, "model.onnx")
-        found = write_onnx(program, between, batch, opset)
+        onnx_opset = write_onnx(program, between, batch, opset)
         openvino.save_model(openvino.Core().read_model(between), draft, compress_to_fp16=False)
-    return found
+    return onnx_opset
 
 
 def require_openvino() -> None:

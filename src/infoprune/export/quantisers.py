@@ -73,10 +73,10 @@ def by_nncf(source: Path, target: Path, batches: Sequence[Sequence[Tensor]]) -> 
     names = [entry.any_name for entry in model.inputs]
     nncf = intel.nncf()
     with failing_as("NNCF"), _silent():
-        given = nncf.Dataset(batches, lambda batch: {n: t.numpy() for n, t in zip(names, batch, strict=True)})
+        dataset = nncf.Dataset(batches, lambda batch: {n: t.numpy() for n, t in zip(names, batch, strict=True)})
         seven_bits = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
-        made = nncf.quantize(model, given, subset_size=len(batches), advanced_parameters=seven_bits)
-    openvino.save_model(made, target, compress_to_fp16=False)
+        int8_model = nncf.quantize(model, dataset, subset_size=len(batches), advanced_parameters=seven_bits)
+    openvino.save_model(int8_model, target, compress_to_fp16=False)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def openvino_runtime(path: Path) -> Runtime:
     compiled = intel.openvino().Core().compile_model(path, "CPU", settings)
 
     def run(inputs: Arguments) -> list[Tensor]:
-        found = compiled([t.detach().cpu().numpy() for t in inputs.tensors])
-        return [torch.from_numpy(found[place].copy()) for place in range(len(compiled.outputs))]
+        outputs = compiled([t.detach().cpu().numpy() for t in inputs.tensors])
+        return [torch.from_numpy(outputs[place].copy()) for place in range(len(compiled.outputs))]
 
     return run
 

@@ -67,37 +67,37 @@ class Dataflow:
     @cached_property
     def consumers(self) -> list[list[int]]:
         """For each node those made from it, as far as a result depends on them."""
-        found: list[list[int]] = [[] for _ in self.nodes]
+        consumers: list[list[int]] = [[] for _ in self.nodes]
         for number in range(len(self.nodes) - 1, -1, -1):
-            if found[number] or number in self.results:
+            if consumers[number] or number in self.results:
                 for parent in self.nodes[number].parents:
-                    found[parent].append(number)
-        return found
+                    consumers[parent].append(number)
+        return consumers
 
     @cached_property
     def calls_of(self) -> dict[str, list[Call]]:
-        found: dict[str, list[Call]] = {}
+        calls: dict[str, list[Call]] = {}
         for call in self.calls:
-            found.setdefault(call.module, []).append(call)
-        return found
+            calls.setdefault(call.module, []).append(call)
+        return calls
 
     def leads(self, early: int, late: int) -> bool:
         """Whether `late` was computed from `early`."""
-        found, waiting = {late}, [late]
-        while waiting and early not in found:
-            new = {p for p in self.nodes[waiting.pop()].parents if p >= early} - found
-            found |= new
+        ancestors, waiting = {late}, [late]
+        while waiting and early not in ancestors:
+            new = {p for p in self.nodes[waiting.pop()].parents if p >= early} - ancestors
+            ancestors |= new
             waiting += new
-        return early in found
+        return early in ancestors
 
     def only_for(self, number: int) -> set[int]:
         """The nodes from which every path to a result leads through this one, and itself."""
-        found = {number}
+        nodes = {number}
         for earlier in range(number - 1, -1, -1):
             after = self.consumers[earlier]
-            if after and earlier not in self.results and all(a in found for a in after):
-                found.add(earlier)
-        return found
+            if after and earlier not in self.results and all(a in nodes for a in after):
+                nodes.add(earlier)
+        return nodes
 
 
 def dataflow_of(model: nn.Module, inputs: Any) -> Dataflow:

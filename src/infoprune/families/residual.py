@@ -27,15 +27,7 @@ ACTIVATIONS = {
     "hardswish": "hardswish",
 }
 RECTIFIED = {"relu", "relu_", "hardtanh", "hardtanh_"}
-MONOTONE = {
-    "max_pool2d_with_indices",
-    "_adaptive_avg_pool2d",
-    "avg_pool2d",
-    "clone",
-    "alias",
-    "detach",
-    "_to_copy",
-}
+MONOTONE = {"max_pool2d_with_indices", "_adaptive_avg_pool2d", "avg_pool2d", "clone", "alias", "detach", "_to_copy"}
 ZERO_STAYS_ZERO = {
     "mul", "mul_", "div", "neg", "view", "_unsafe_view", "reshape", "permute", "transpose", "clone", "alias",
     "detach", "_to_copy", "slice", "expand", "unsqueeze", "squeeze", "roll", "contiguous", "mean", "sum",
@@ -72,13 +64,13 @@ class Residuals:
         for number, node in enumerate(flow.nodes):
             if node.op in SUMS and number not in summed:
                 projected = self._projected(number) if number not in self.identities else None
-                found = self.identities.get(number, [projected] if projected else [])
-                self.by_owner.setdefault(node.module, []).extend(found)
+                sums = self.identities.get(number, [projected] if projected else [])
+                self.by_owner.setdefault(node.module, []).extend(sums)
 
     def units(self) -> list[SkipUnit]:
-        found = [(s.number, unit) for owner in self.by_owner for s, unit in self._units_in(owner)]
-        found.sort(key=lambda item: item[0])
-        return list({unit.name: unit for _, unit in found}.values())  # of nested ones with one name, the outer
+        units = [(s.number, unit) for owner in self.by_owner for s, unit in self._units_in(owner)]
+        units.sort(key=lambda item: item[0])
+        return list({unit.name: unit for _, unit in units}.values())  # of nested ones with one name, the outer
 
     # ------------------------------------------------------------------------------------------------- sums
 
@@ -151,10 +143,10 @@ class Residuals:
         while end is not None and end not in call.first:
             if end not in call.nodes:
                 return None
-            found = self._step_back(call.module, end)
-            if found is None:
+            previous = self._step_back(call.module, end)
+            if previous is None:
                 return None
-            step, end = found
+            step, end = previous
             steps += [step] if step else []
         return None if end is None else tuple(reversed(steps))
 
@@ -227,9 +219,9 @@ class Residuals:
         calls = self.flow.calls_of[call.module]
         return len(calls) == 1 and self._all_own(call.nodes, s.own) and call.module != self.flow.nodes[s.number].module
 
-    def _all_own(self, made: range, own: frozenset[int] | set[int]) -> bool:
+    def _all_own(self, numbers: range, own: frozenset[int] | set[int]) -> bool:
         nodes, consumers = self.flow.nodes, self.flow.consumers
-        return all(n in own for n in made if nodes[n].op != SOURCE and consumers[n])
+        return all(n in own for n in numbers if nodes[n].op != SOURCE and consumers[n])
 
     def _exclusive(self, own: frozenset[int] | set[int], names: Sequence[str]) -> list[str]:
         """Those of the modules that were called, and compute for this sum alone."""

@@ -35,13 +35,13 @@ class TokenLayout:
 
 def token_layout(model: nn.Module) -> TokenLayout:
     """The layout of the only vision transformer in `model`."""
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, VisionTransformer | LVViT)]
-    if len(found) != 1:
+    transformers = [(name, m) for name, m in model.named_modules() if isinstance(m, VisionTransformer | LVViT)]
+    if len(transformers) != 1:
         raise Untraceable(
-            f"{type(model).__name__} holds {len(found)} vision transformers whose tokens can leave, not 1; known: "
-            f"{SUPPORTED}; pass the one to thin out"
+            f"{type(model).__name__} holds {len(transformers)} vision transformers whose tokens can leave, not 1; "
+            f"known: {SUPPORTED}; pass the one to thin out"
         )
-    name, vit = found[0]
+    name, vit = transformers[0]
     inside = f"{name}." if name else ""
     size: tuple[int, int] | None = vit.patch_embed.img_size
     if size is None or vit.patch_embed.num_patches is None:

@@ -37,22 +37,22 @@ class BlockEnds(nn.Module):
         self.model, self.at, self.kept = model, tuple(at), dict(kept or {})
 
     def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        found: dict[str, Tensor] = {}
+        ends: dict[str, Tensor] = {}
         layers = ((name, self.model.get_submodule(name)) for name in self.at)
-        with evaluating(self.model), hooked(m.register_forward_hook(self._telling(n, found)) for n, m in layers):
+        with evaluating(self.model), hooked(m.register_forward_hook(self._telling(n, ends)) for n, m in layers):
             outputs = self.model(*args, **kwargs)
-        return [*(found[name] for name in self.at), *(t for t in outputs_of(outputs) if t.is_floating_point())]
+        return [*(ends[name] for name in self.at), *(t for t in outputs_of(outputs) if t.is_floating_point())]
 
-    def _telling(self, name: str, found: dict[str, Tensor]) -> Callable[..., Tensor]:
-        def told(_: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def _telling(self, name: str, ends: dict[str, Tensor]) -> Callable[..., Tensor]:
+        def keep(_: nn.Module, args: Any, output: Tensor) -> Tensor:
             kept = self.kept.get(name)
-            found[name] = output if kept is None else output.index_select(kept.axis, kept.rows.to(output.device))
+            ends[name] = output if kept is None else output.index_select(kept.axis, kept.rows.to(output.device))
             return output.clone()  # what comes behind may write into it
 
-        return told
+        return keep
 
 
-def both_told(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs: Any) -> tuple[BlockEnds, BlockEnds]:
+def both_ends(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs: Any) -> tuple[BlockEnds, BlockEnds]:
     """Both networks with the same ends, wherever it is known which entries of what leaves a block stayed."""
     names = [name for name in ends_of(pruned) if name in dict(dense.named_modules())]
     ours, whole = _outputs(pruned, names, *inputs), _outputs(dense, names, *inputs)
@@ -63,8 +63,8 @@ def both_told(pruned: nn.Module, dense: nn.Module, survivors: Survivors, *inputs
             continue
         if ours[name].shape == whole[name].shape:
             at.append(name)
-        elif (found := _along(pruned, dense, name, survivors, ours[name], whole[name])) is not None:
-            kept[name] = found
+        elif (along := _along(pruned, dense, name, survivors, ours[name], whole[name])) is not None:
+            kept[name] = along
             at.append(name)
     return BlockEnds(pruned, at), BlockEnds(dense, at, kept)
 

@@ -68,9 +68,9 @@ class Checkpoints:
 
     def _forget(self, step: int) -> None:
         """Only the last two stay; none is from later than `step`, which was reached without it."""
-        found = sorted(self.directory.glob("step-*"))
-        later = [path for path in found if path.name > _name(step)]
-        for path in [*later, *[p for p in found if p not in later][:-KEPT]]:
+        folders = sorted(self.directory.glob("step-*"))
+        later = [path for path in folders if path.name > _name(step)]
+        for path in [*later, *[p for p in folders if p not in later][:-KEPT]]:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -97,10 +97,10 @@ def _write_parts(folder: Path, state: State) -> None:
 
 
 def _read(folder: Path) -> State:
-    told = json.loads((folder / FACTS).read_text())
-    if digest_of(folder / TENSORS) != told["sha256"]:
+    facts = json.loads((folder / FACTS).read_text())
+    if digest_of(folder / TENSORS) != facts["sha256"]:
         raise ValueError("its tensors are not those that were written")
-    return State(told["step"], load_tensors(folder / TENSORS), told["facts"])
+    return State(facts["step"], load_tensors(folder / TENSORS), facts["facts"])
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

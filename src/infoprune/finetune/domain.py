@@ -34,8 +34,8 @@ class Domain:
     def __str__(self) -> str:
         if self.agreement is None:
             return "norms move with the pictures, of which nobody knows whether they are like those it was trained on"
-        told = f"renewed on these pictures, the dense network agrees with itself on {self.agreement:.0%} of them"
-        return f"norms move with the pictures: {told}" if self.alike else f"norms keep their statistics: {told}"
+        evidence = f"renewed on these pictures, the dense network agrees with itself on {self.agreement:.0%} of them"
+        return f"norms move with the pictures: {evidence}" if self.alike else f"norms keep their statistics: {evidence}"
 
 
 def domain_of(dense: nn.Module, images: Iterable[Tensor]) -> Domain:

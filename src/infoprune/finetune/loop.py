@@ -235,9 +235,9 @@ class _Run:
         if state is not None:
             return state.facts.get("lr", self.training.lr)
         norms: Norms = "frozen" if self.frozen else "moving"
-        found = probed(self.model, replace(self.training, norms=norms), self._attempt)
-        self.around.say(str(found))
-        return found.best
+        outcome = probed(self.model, replace(self.training, norms=norms), self._attempt)
+        self.around.say(str(outcome))
+        return outcome.best
 
     def _attempt(self, model: nn.Module, training: Training) -> float:
         """The loss of a copy after this training, on the batches behind the last one of the whole training."""
@@ -271,8 +271,8 @@ class _Run:
         net: Any = self.net
         if self.processes.world > 1 and not self.spread:
             net = DistributedDataParallel(net, device_ids=[self.device] if self.device.type == "cuda" else None)
-        made: Any = torch.compile(net) if self.training.compile else net
-        return made
+        network: Any = torch.compile(net) if self.training.compile else net
+        return network
 
     def _placed(self, images: Tensor) -> Tensor:
         layout = self.layout if images.dim() == 4 else torch.contiguous_format

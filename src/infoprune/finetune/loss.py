@@ -42,10 +42,10 @@ class Naming(Goal):
     """
 
     def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
-        found = forward(images)
-        if isinstance(found, Tensor):
-            return loss_of(found, targets, dense, training)
-        logits, tokens = found
+        output = forward(images)
+        if isinstance(output, Tensor):
+            return loss_of(output, targets, dense, training)
+        logits, tokens = output
         each = targets.repeat_interleave(tokens.shape[1], 0)
         return loss_of(logits, targets, dense, training) + TOKENS * loss_of(tokens.flatten(0, 1), each, None, training)
 

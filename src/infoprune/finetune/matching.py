@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoprune.compensation.compensating import plans_given
+from infoprune.compensation.compensating import plans_for
 from infoprune.compensation.judging import output_errors
 from infoprune.compensation.pictures import FITTED, Pictures
 from infoprune.compensation.survivors import Survivors
 from infoprune.compensation.weights import commit
 from infoprune.data import Examples
 from infoprune.errors import Interrupted, UnusableData
-from infoprune.finetune.block_ends import both_told
+from infoprune.finetune.block_ends import both_ends
 from infoprune.finetune.callbacks import Progress, Surroundings
 from infoprune.finetune.loop import train
 from infoprune.finetune.loss import Goal
 from infoprune.finetune.options import Training
-from infoprune.graph.slicing import named_tensors
+from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
 from infoprune.require import require_model
@@ -99,21 +99,21 @@ def match_(
     require_model(dense, "dense")
     if steps < 1 or batch < 1:
         raise ValueError(f"steps is {steps} and batch {batch}; give at least 1 of each")
-    survivors = Survivors.of(dense, plans_given(pruned, plan))
+    survivors = Survivors.of(dense, plans_for(pruned, plan))
     survivors.require_ancestor(pruned, dense, named_tensors(dense))
-    device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
+    device = device_of(dense)
     pictures = Pictures.of(loader, samples, device, progress=progress)
     images = _held(pictures)
     trial = copy.deepcopy(pruned)
     with undisturbed(dense), undisturbed(pruned):
-        ours, whole = both_told(trial, dense, survivors, images[:2])
+        ours, whole = both_ends(trial, dense, survivors, images[:2])
         with torch.enable_grad():
             done = _trained(ours, whole, images, steps, lr, min(batch, len(images)), seed, around, progress)
         before, after = output_errors(dense, [pruned, trial.eval()], pictures)
-        found = Matching(before, after, len(ours.at), done, *pictures.counts)
-        if found.taken:
+        matching = Matching(before, after, len(ours.at), done, *pictures.counts)
+        if matching.taken:
             commit(pruned, trial)
-    return found
+    return matching
 
 
 class Passing(Goal):
@@ -147,10 +147,12 @@ def _held(pictures: Pictures) -> Tensor:
     batches = [batch for _, batch in pictures.parts(FITTED, "read pictures")]
     if any(len(batch.args) != 1 or batch.kwargs for batch in batches):
         raise UnusableData("matching takes networks of one tensor; this loader gives several inputs")
-    found = [batch.args[0] for batch in batches]
-    if len({x.shape[1:] for x in found}) > 1:
-        raise UnusableData(f"the loader gives samples of {len({x.shape[1:] for x in found})} sizes; matching takes one")
-    return torch.cat(found)
+    tensors = [batch.args[0] for batch in batches]
+    if len({x.shape[1:] for x in tensors}) > 1:
+        raise UnusableData(
+            f"the loader gives samples of {len({x.shape[1:] for x in tensors})} sizes; matching takes one"
+        )
+    return torch.cat(tensors)
 
 
 def _trained(

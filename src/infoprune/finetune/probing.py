@@ -52,5 +52,5 @@ def probed(model: nn.Module, training: Training, attempt: Callable[[nn.Module, T
 
 def mean_loss(losses: Iterable[Tensor]) -> float:
     """Over batches; NaN counts as infinite."""
-    found = torch.stack([loss.double().cpu() for loss in losses]).mean()
-    return float(found.nan_to_num(nan=float("inf")))
+    mean = torch.stack([loss.double().cpu() for loss in losses]).mean()
+    return float(mean.nan_to_num(nan=float("inf")))

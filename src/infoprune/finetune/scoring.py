@@ -28,11 +28,11 @@ def hits(
         workers: Processes that prepare examples; none by default.
     """
     us, device = Processes.now(), next(model.parameters()).device
-    found: dict[int, list[bool]] = {}
+    by_batch: dict[int, list[bool]] = {}
     with evaluating(model), autocast(device, precision):
         for place, (images, labels) in enumerate(InOrder(examples, batch, workers)):
             if place % us.world == us.rank:
                 answers = model(images.to(device, memory_format=torch.channels_last)).argmax(1).cpu()
-                found[place] = (answers[:, None] == torch.as_tensor(labels).view(len(answers), -1)).any(1).tolist()
-    everywhere = {place: right for part in us.gathered(found) for place, right in part.items()}
+                by_batch[place] = (answers[:, None] == torch.as_tensor(labels).view(len(answers), -1)).any(1).tolist()
+    everywhere = {place: right for part in us.gathered(by_batch) for place, right in part.items()}
     return [right for place in sorted(everywhere) for right in everywhere[place]]

@@ -22,13 +22,13 @@ def sharded(model: nn.Module) -> nn.Module:
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """What stands in the outermost rows of modules and has parameters."""
-    found: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for child in model.children():
         if isinstance(child, Rows):
-            found += [block for block in child if any(True for _ in block.parameters())]
+            blocks += [block for block in child if any(True for _ in block.parameters())]
         else:
-            found += blocks_of(child)
-    return found
+            blocks += blocks_of(child)
+    return blocks
 
 
 def whole(tensor: Tensor) -> Tensor:

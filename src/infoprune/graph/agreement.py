@@ -49,22 +49,22 @@ def compare(
     redo = any(True for _ in statistics)
     with torch.no_grad():
         with shown.ready(pruned, boxes=FEW_BOXES):
-            found = numbers_of(shown.inputs.run(pruned))
+            outputs = numbers_of(shown.inputs.run(pruned))
         with shown.ready(masked, boxes=FEW_BOXES), KeptStatistics(masked, removal) if redo else nullcontext():
             expected = numbers_of(shown.inputs.run(masked))
-    if [t.shape for t in found] != [t.shape for t in expected]:
-        raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in found]}, not {[tuple(t.shape) for t in expected]}")
-    return worst([_agreement(a, b) for a, b in zip(found, expected, strict=True) if a.numel()])
+    if [t.shape for t in outputs] != [t.shape for t in expected]:
+        raise ShapesDiffer(f"outputs are {[tuple(t.shape) for t in outputs]}, not {[tuple(t.shape) for t in expected]}")
+    return worst([_agreement(a, b) for a, b in zip(outputs, expected, strict=True) if a.numel()])
 
 
 def with_itself(model: nn.Module, shown: Pass) -> Agreement:
     """What `compare` says of a model beside itself: whether there is anything to compare."""
     with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES):
-        found = numbers_of(shown.inputs.run(model))
-    return worst([_agreement(tensor, tensor) for tensor in found if tensor.numel()])
+        outputs = numbers_of(shown.inputs.run(model))
+    return worst([_agreement(tensor, tensor) for tensor in outputs if tensor.numel()])
 
 
-def _agreement(found: Tensor, expected: Tensor) -> Agreement:
+def _agreement(output: Tensor, expected: Tensor) -> Agreement:
     """Infinities, as masks write them, must be the same ones, and so must whole numbers and truth values.
 
     On the meta device there is nothing but shapes, and they are the same.
@@ -72,14 +72,14 @@ def _agreement(found: Tensor, expected: Tensor) -> Agreement:
     if expected.is_meta:
         return Agreement(0.0, 1.0)
     if not (expected.is_floating_point() or expected.is_complex()):
-        return Agreement(0.0 if torch.equal(found, expected) else float("inf"), float(expected.float().abs().max()))
+        return Agreement(0.0 if torch.equal(output, expected) else float("inf"), float(expected.float().abs().max()))
     if expected.is_complex():
-        found, expected = torch.view_as_real(found), torch.view_as_real(expected)
+        output, expected = torch.view_as_real(output), torch.view_as_real(expected)
     infinite = expected.isinf()
-    if not torch.equal(found.masked_fill(~infinite, 0), expected.masked_fill(~infinite, 0)):
+    if not torch.equal(output.masked_fill(~infinite, 0), expected.masked_fill(~infinite, 0)):
         return Agreement(float("inf"), 1.0)
-    found, expected = found.masked_fill(infinite, 0), expected.masked_fill(infinite, 0)
-    return Agreement(_furthest(found, expected), float(expected.abs().max()))
+    output, expected = output.masked_fill(infinite, 0), expected.masked_fill(infinite, 0)
+    return Agreement(_furthest(output, expected), float(expected.abs().max()))
 
 
 def worst(outputs: Sequence[Agreement]) -> Agreement:

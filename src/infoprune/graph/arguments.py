@@ -70,8 +70,8 @@ class Arguments:
         return tensors_in(self.values)
 
     def __str__(self) -> str:
-        told = [_shown(value) for value in self.positional]
-        return f"[{', '.join([*told, *(f'{name}={_shown(value)}' for name, value in self.named.items())])}]"
+        positional = [_shown(value) for value in self.positional]
+        return f"[{', '.join([*positional, *(f'{name}={_shown(value)}' for name, value in self.named.items())])}]"
 
 
 def _shown(value: Any) -> str:

@@ -54,8 +54,8 @@ class Reads(TorchDispatchMode):
         self.read: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        given = tensors([*args, kwargs or {}])
-        self.read += [self.watched[id(tensor)][0] for tensor in given if id(tensor) in self.watched]
+        operands = tensors([*args, kwargs or {}])
+        self.read += [self.watched[id(tensor)][0] for tensor in operands if id(tensor) in self.watched]
         return func(*args, **(kwargs or {}))
 
     @property

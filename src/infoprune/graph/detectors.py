@@ -39,12 +39,12 @@ def settled(model: nn.Module, *, boxes: int | None = None) -> Iterator[None]:
         stack.enter_context(as_it_was(model))
         stack.enter_context(uncompiled(model))
         stack.enter_context(_FourAxes())
-        found = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
-        for module, name in found:
+        methods = [(m, name) for m in model.modules() for name in STAND_INS if _has(m, name)]
+        for module, name in methods:
             stack.enter_context(replaced(module, name, STAND_INS[name](module, raw, boxes)))
             for head in (h for h in HEADS if isinstance(getattr(module, h, None), nn.Module)):
                 stack.enter_context(getattr(module, head).register_forward_hook(_collecting(raw)))
-        if found:
+        if methods:
             stack.enter_context(model.register_forward_pre_hook(lambda *_: raw.clear()))
             stack.enter_context(model.register_forward_hook(lambda *_: list(raw)))
             stack.enter_context(_unset_levels(model))
@@ -110,8 +110,8 @@ def grid(count: int, height: int, width: int, *, like: Tensor) -> Tensor:
 def _proposals(module: nn.Module, raw: list[Any], boxes: int | None) -> Callable[..., Any]:
     def filter_proposals(proposals: Tensor, objectness: Tensor, image_shapes: list, _: Any = None) -> tuple:
         most = module.post_nms_top_n() if boxes is None else boxes  # type: ignore[operator]
-        given = [grid(most, height, width, like=proposals) for height, width in image_shapes]
-        return given, [box.new_zeros(len(box)) for box in given]
+        proposed = [grid(most, height, width, like=proposals) for height, width in image_shapes]
+        return proposed, [box.new_zeros(len(box)) for box in proposed]
 
     return filter_proposals
 

@@ -58,8 +58,8 @@ def members_of_site(modules: Modules, coupling: Coupling, use: Use) -> list[Memb
 
 
 def _parts(modules: Modules, coupling: Coupling, use: Use) -> Iterator[_Part]:
-    found = [part for slot in coupling.slots if (part := _part(modules, slot, use))]
-    yield from found or [_bare(modules, coupling.slots[0])]
+    parts = [part for slot in coupling.slots if (part := _part(modules, slot, use))]
+    yield from parts or [_bare(modules, coupling.slots[0])]
 
 
 def _part(modules: Modules, slot: Slot, use: Use) -> _Part | None:

@@ -58,15 +58,15 @@ def spread(strand: Strand, output: Sequence[Letter | None], shape: Sequence[int]
 
 
 def _strands(ledger: Ledger, owner: int, operand: Operand) -> list[Strand]:
-    found = []
+    strands = []
     for plane in operand.marks.planes:
         mixed = [axis for axis in varying(plane) if operand.letters[axis] is None]
         if mixed and len(mixed) == len(varying(plane)):
             ledger.freeze(plane, "an operation mixes positions that this axis is spread over")
         elif varying(plane):
             plane = ledger.collapse(plane, mixed)
-            found.append(Strand(owner, tuple(operand.letters[axis] for axis in varying(plane)), compact(plane)))
-    return found
+            strands.append(Strand(owner, tuple(operand.letters[axis] for axis in varying(plane)), compact(plane)))
+    return strands
 
 
 def _clusters(strands: Sequence[Strand]) -> list[list[Strand]]:

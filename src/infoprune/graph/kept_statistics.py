@@ -54,15 +54,15 @@ class KeptStatistics(TorchDispatchMode):
 
     def kept(self, tensor: Tensor, axes: Sequence[int]) -> Tensor | None:
         """Which elements count, where along these axes some do and some don't; broadcasts to the tensor's shape."""
-        found = None
+        mask = None
         with paused():
             for plane in self.tape.marks(tensor).planes:
                 if set(varying(plane)) & set(axes):
                     stays = ~self._gone(plane)
-                    found = stays if found is None else found & stays
-            if found is None or bool((found.amax(tuple(axes), True) == found.amin(tuple(axes), True)).all()):
+                    mask = stays if mask is None else mask & stays
+            if mask is None or bool((mask.amax(tuple(axes), True) == mask.amin(tuple(axes), True)).all()):
                 return None
-        return found.to(tensor.device)
+        return mask.to(tensor.device)
 
     def _gone(self, plane: Tensor) -> Tensor:
         for axis in set(range(plane.dim())) - set(varying(plane)):
@@ -134,12 +134,12 @@ def _spread(finish: Callable[[Tensor, Tensor], Any]) -> Callable[..., Any]:
         kept = mode.kept(x, axes)
         if kept is None:
             return None
-        given = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)} | kwargs
-        correction = given.get("correction")
+        arguments = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)} | kwargs
+        correction = arguments.get("correction")
         if correction is None:
-            correction = int(given.get("unbiased", True))
+            correction = int(arguments.get("unbiased", True))
         moments = _moments(x, kept, axes, correction)
-        return finish(*(m if given.get("keepdim") else m.squeeze(axes) for m in moments))
+        return finish(*(m if arguments.get("keepdim") else m.squeeze(axes) for m in moments))
 
     return statistic
 

@@ -18,8 +18,6 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-FROZEN = 0
-
 
 class Inexactness(NamedTuple):
     """Something computed over channels, which changes by design when some leave.
@@ -153,10 +151,10 @@ class Ledger:
         # block, hence the loop in `classes`.
         changed = False
         for block in self.rectangles.values():
-            found = torch.from_numpy(classes)[block]
-            if free_axis(found) is not None:
+            rectangle = torch.from_numpy(classes)[block]
+            if free_axis(rectangle) is not None:
                 continue
-            best = max(range(block.dim()), key=lambda axis: _classes_left(found, axis))
+            best = max(range(block.dim()), key=lambda axis: _classes_left(rectangle, axis))
             others = [d for d in range(block.dim()) if d != best]
             self.collapse(block, others)
             changed = True

@@ -39,6 +39,6 @@ def stands_in(layer: object) -> bool:
 
 def part_of(layer: object) -> PartOf:
     """Where this layer's output channels are among those that the model's own layer gives out."""
-    told = vars(layer)
-    size = told["out_features" if isinstance(layer, nn.Linear) else "out_channels"]
-    return told.get("part_of", PartOf(size, torch.arange(size)))
+    attributes = vars(layer)
+    size = attributes["out_features" if isinstance(layer, nn.Linear) else "out_channels"]
+    return attributes.get("part_of", PartOf(size, torch.arange(size)))

@@ -32,17 +32,17 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 def held_in(value: Any) -> list[Any]:
     """All tensors, arrays and floating-point numbers in a value."""
-    found: list[Any] = []
+    leaves: list[Any] = []
     waiting, met = [value], {id(value): value}
     while waiting:
         here = waiting.pop()
         if isinstance(here, LEAVES):
-            found.append(here)
+            leaves.append(here)
             continue
         parts = [part for part in _parts(here) if isinstance(part, LEAVES) or id(part) not in met]
         met.update((id(part), part) for part in parts)
         waiting.extend(reversed(parts))
-    return found
+    return leaves
 
 
 def outputs_of(output: Any) -> list[Tensor]:
@@ -63,8 +63,8 @@ def numbers_of(output: Any) -> list[Tensor]:
     held = held_in(output)
     arrays = [torch.from_numpy(np.array(a)) for a in held if isinstance(a, np.ndarray) and a.dtype.kind in "fciub"]
     numbers = [part for part in held if isinstance(part, float)]
-    told = [torch.tensor(numbers, dtype=torch.float64)] if numbers else []
-    return [*(part for part in held if isinstance(part, Tensor)), *arrays, *told]
+    scalars = [torch.tensor(numbers, dtype=torch.float64)] if numbers else []
+    return [*(part for part in held if isinstance(part, Tensor)), *arrays, *scalars]
 
 
 def with_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -72,26 +72,26 @@ def with_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return _with_tensors(value, function, {})
 
 
-def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], made: dict[int, Any]) -> Any:
+def _with_tensors(value: Any, function: Callable[[Tensor], Tensor], copies: dict[int, Any]) -> Any:
     if isinstance(value, Tensor):
         return function(value)
-    if id(value) in made:
-        return made[id(value)]
+    if id(value) in copies:
+        return copies[id(value)]
     if type(value) is tuple or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        parts = [_with_tensors(part, function, made) for part in value]
+        parts = [_with_tensors(part, function, copies) for part in value]
         return tuple(parts) if type(value) is tuple else type(value)(*parts)
     if not (isinstance(value, list | Mapping) or _is_plain_object(value)):
         return value
     new: Any = copy.copy(value)
-    made[id(value)] = new
+    copies[id(value)] = new
     if isinstance(value, list):
-        new[:] = [_with_tensors(part, function, made) for part in value]
+        new[:] = [_with_tensors(part, function, copies) for part in value]
     elif isinstance(value, Mapping):
         for key in value:
-            new[key] = _with_tensors(value[key], function, made)
+            new[key] = _with_tensors(value[key], function, copies)
     else:
         for name, part in _attributes(value).items():
-            object.__setattr__(new, name, _with_tensors(part, function, made))
+            object.__setattr__(new, name, _with_tensors(part, function, copies))
     return new
 
 
@@ -110,7 +110,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _attributes(value: Any) -> dict[str, Any]:
     slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
-    names = [name for told in slots for name in ((told,) if isinstance(told, str) else told)]
+    names = [name for slot in slots for name in ((slot,) if isinstance(slot, str) else slot)]
     held = {name: getattr(value, name) for name in names if not name.startswith("__") and hasattr(value, name)}
     return {**held, **getattr(value, "__dict__", {})}
 

@@ -28,12 +28,12 @@ def other_ways(model: nn.Module, shown: Pass) -> list[Pass]:
     brief, usual = smaller(shown), operations(model, smaller(shown))
     if usual is None:
         brief, usual = shown, operations(model, shown)
-    found = []
+    differing = []
     for ways, briefly in ((other_numbers(shown), other_numbers(brief)), ([_training(shown)], [_training(brief)])):
         runs = zip(ways, (operations(model, way) for way in briefly), strict=True)
         way, done = next((run for run in runs if run[1] is not None), (shown, usual))
-        found += [way] if done != usual else []
-    return found
+        differing += [way] if done != usual else []
+    return differing
 
 
 def on_other_numbers(model: nn.Module, shown: Pass) -> Pass | None:
@@ -104,10 +104,10 @@ def operations(model: nn.Module, shown: Pass) -> Operations | None:
     """What the model does, operation by operation; None where it fails, or makes no numbers."""
     try:
         with torch.no_grad(), shown.ready(model, boxes=FEW_BOXES), _Noting(model) as noting:
-            given = numbers_of(shown.inputs.run(model))
+            outputs = numbers_of(shown.inputs.run(model))
     except Exception:  # it takes other arguments in training, or no such numbers
         return None
-    numbers = [tensor for tensor in given if tensor.numel()]
+    numbers = [tensor for tensor in outputs if tensor.numel()]
     if any(tensor.is_meta for tensor in numbers):
         return noting.done
     finite = not any(bool(tensor.isnan().any()) for tensor in numbers)

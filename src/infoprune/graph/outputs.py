@@ -50,13 +50,13 @@ def cache_of(graph: Graph) -> list[tuple[int, tuple[Extent, ...]]]:
 
 def require_cache(model: nn.Module, output: Any) -> list[Tensor]:
     """The tensors of the caches that a model gave back; Untraceable where there are none."""
-    found = [tensor for tensor in cached_in(output) if tensor.numel() and tensor.dim() > 1]  # not the counters
-    if not found:
+    caches = [tensor for tensor in cached_in(output) if tensor.numel() and tensor.dim() > 1]  # not the counters
+    if not caches:
         raise Untraceable(
             f"{type(model).__name__} gives back no cache of keys and values; take a decoder of transformers whose "
             "config says use_cache=True, or another budget"
         )
-    return found
+    return caches
 
 
 def _axes(graph: Graph, tensor: Tensor, planes: tuple[Tensor, ...]) -> tuple[Extent, ...]:

@@ -51,7 +51,7 @@ class Use:
         """A tensor in a contraction, whose axes that the output lacks are read; the parameters that it is made of."""
         if tensor not in self.roots:
             return []
-        found = []
+        sources = []
         keys, starts = list(slots), [int(labels[0]) for labels in slots.values()]
         for plane in marks.planes:
             for axis in (d for d in varying(plane) if d < len(letters)):
@@ -60,8 +60,8 @@ class Use:
                 for source in self.sources.get(root, (name,)):
                     self.directions.setdefault((source, place), "out" if letters[axis] in output else "in")
                     self.values.setdefault(source, root)
-                    found.append(source)
-        return found
+                    sources.append(source)
+        return sources
 
     def note_computed(self, tensor: Tensor, inputs: Sequence[Tensor], names: Mapping[Tensor, str]) -> None:
         """`tensor` is made of parameters alone; masks come from buffers, and are no weights."""
@@ -72,7 +72,7 @@ class Use:
 
     def output_axes(self) -> dict[str, int]:
         """Weights that both read and give out: the one axis of what they give out."""
-        made = {name: axis for (name, axis), direction in self.directions.items() if direction == "out"}
-        count = {name: sum(n == name and d == "out" for (n, _), d in self.directions.items()) for name in made}
+        axes = {name: axis for (name, axis), direction in self.directions.items() if direction == "out"}
+        count = {name: sum(n == name and d == "out" for (n, _), d in self.directions.items()) for name in axes}
         reads = {name for (name, _), direction in self.directions.items() if direction == "in"}
-        return {name: axis for name, axis in made.items() if count[name] == 1 and name in reads}
+        return {name: axis for name, axis in axes.items() if count[name] == 1 and name in reads}

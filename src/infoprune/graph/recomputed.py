@@ -28,13 +28,13 @@ def normed_axes(model: nn.Module) -> dict[str, int]:
 
     A slice of zeros has no direction; zero in its gain is enough for it to be nothing.
     """
-    found = {}
+    axes = {}
     for name, module in model.named_modules():
         for hook in (h for h in module._forward_pre_hooks.values() if isinstance(h, WeightNorm)):
-            found[f"{name}.{hook.name}_v".lstrip(".")] = hook.dim
+            axes[f"{name}.{hook.name}_v".lstrip(".")] = hook.dim
         if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], _WeightNorm):
-            found[f"{name}.original1"] = module[0].dim
-    return {name: axis for name, axis in found.items() if axis is not None and axis >= 0}
+            axes[f"{name}.original1"] = module[0].dim
+    return {name: axis for name, axis in axes.items() if axis is not None and axis >= 0}
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ ScoreGroup = Callable[[Any], Any]
 
 def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
     """site -> one score a unit: the mean over its channels. Sites that the importance can't score are left out."""
-    found = {}
+    by_site = {}
     for site in graph.sites:
         group, units = graph.group(site.name)
         scores = _called(importance, graph, group, site.name)
@@ -33,12 +33,12 @@ def score_sites(graph: Graph, importance: ScoreGroup) -> dict[str, np.ndarray]:
         channels = scores.detach().double().cpu().numpy()
         if not np.isfinite(channels).all():
             raise BadWeights(f"the importance of {site.name} holds NaN or infinite values; check that layer's weights")
-        found[site.name] = np.bincount(units, channels, site.size) / np.bincount(units, minlength=site.size)
-    if not found:
+        by_site[site.name] = np.bincount(units, channels, site.size) / np.bincount(units, minlength=site.size)
+    if not by_site:
         raise Untraceable(
             f"{type(importance).__name__} scores none of the {len(graph.sites)} sites; use another importance"
         )
-    return found
+    return by_site
 
 
 def _called(importance: ScoreGroup, graph: Graph, group: Any, site: str) -> Any:

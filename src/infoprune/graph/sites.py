@@ -41,13 +41,13 @@ class Sorting:
         if owners is None:
             return extent.size, ()
         sites, units = owners
-        found = []
+        terms = []
         for site in np.unique(sites[sites >= 0]).tolist():
             counts = np.bincount(units[sites == site], minlength=self.sizes[site])
             if counts.min() != counts.max():
                 raise UnevenSite(site)
-            found.append((site, int(counts[0])))
-        return int((sites < 0).sum()), tuple(found)
+            terms.append((site, int(counts[0])))
+        return int((sites < 0).sum()), tuple(terms)
 
     @cached_property
     def _code(self) -> torch.Tensor:
@@ -94,10 +94,10 @@ class _Label:
 def sort_out(tape: Tape) -> tuple[Sorting, list[tuple[Slot, ...]]]:
     """All candidate sites, in the order in which the network reaches them."""
     where = _label_places(tape)
-    made = _makers(tape, where)
+    has_maker = _makers(tape, where)
     site_of = np.full(tape.ledger.size, STAYS)
     unit_of = np.zeros(tape.ledger.size, dtype=int)
-    groups = [units for units in _by_footprint(tape.ledger.classes(), where) if len(units) > 1 and made(units)]
+    groups = [units for units in _by_footprint(tape.ledger.classes(), where) if len(units) > 1 and has_maker(units)]
     for site, units in enumerate(groups):
         labels = np.concatenate(units)
         site_of[labels] = site
@@ -132,12 +132,12 @@ def _by_footprint(classes: np.ndarray, where: _Label) -> Iterable[list[np.ndarra
     pair = np.flatnonzero((np.diff(owner, prepend=STAYS) != 0) | (np.diff(slot, prepend=STAYS) != 0))
     slots, counts = slot[pair], np.diff(np.append(pair, len(labels)))
     edges = np.searchsorted(pair, np.append(new_class, len(labels)))
-    found: dict[tuple[bytes, bytes], list[np.ndarray]] = defaultdict(list)
+    groups: dict[tuple[bytes, bytes], list[np.ndarray]] = defaultdict(list)
     for place in np.argsort(labels[new_class], kind="stable").tolist():
         low, high = edges[place], edges[place + 1]
         first, last = pair[low], pair[high] if high < len(pair) else len(labels)
-        found[slots[low:high].tobytes(), counts[low:high].tobytes()].append(labels[first:last])
-    return found.values()
+        groups[slots[low:high].tobytes(), counts[low:high].tobytes()].append(labels[first:last])
+    return groups.values()
 
 
 def _slots(labels: np.ndarray, where: _Label, unit_of: np.ndarray, tape: Tape) -> Iterator[Slot]:
@@ -164,7 +164,7 @@ def couplings(model: nn.Module, tape: Tape) -> tuple[Sorting, list[Coupling]]:
             attributes[site].append(attribute)
     statistics = _inexact(tape, sorting)
     names = _names(slots, tape.output_axis)
-    found = [
+    couplings = [
         Coupling(
             Site(names[i], sorting.sizes[i], step=_step(slots[i], names[i], sorting.sizes[i])),
             slots[i],
@@ -173,7 +173,7 @@ def couplings(model: nn.Module, tape: Tape) -> tuple[Sorting, list[Coupling]]:
         )
         for i in range(len(slots))
     ]
-    return sorting, found
+    return sorting, couplings
 
 
 def _step(slots: Sequence[Slot], name: str, size: int) -> int:
@@ -183,16 +183,16 @@ def _step(slots: Sequence[Slot], name: str, size: int) -> int:
 
 
 def _uneven(sorting: Sorting, tape: Tape) -> set[int]:
-    found: set[int] = set()
+    uneven_sites: set[int] = set()
     extents = [extent for product in tape.products for extent in product.extents]
     for extent in extents:
         while True:
             try:
-                sorting.without(sorted(found)).form(extent) if found else sorting.form(extent)
+                sorting.without(sorted(uneven_sites)).form(extent) if uneven_sites else sorting.form(extent)
                 break
             except UnevenSite as uneven:
-                found.add(uneven.site)
-    return found
+                uneven_sites.add(uneven.site)
+    return uneven_sites
 
 
 def _names(slots: Sequence[tuple[Slot, ...]], output_axis: Mapping[str, int]) -> list[str]:
@@ -209,12 +209,12 @@ def _names(slots: Sequence[tuple[Slot, ...]], output_axis: Mapping[str, int]) ->
 
 
 def _inexact(tape: Tape, sorting: Sorting) -> dict[int, set[Inexactness]]:
-    found: dict[int, set[Inexactness]] = defaultdict(set)
+    statistics: dict[int, set[Inexactness]] = defaultdict(set)
     for labels, statistic in tape.ledger.inexact:
         for site in np.unique(sorting.site_of[labels]).tolist():
             if site >= 0:
-                found[site].add(statistic)
-    return found
+                statistics[site].add(statistic)
+    return statistics
 
 
 def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, list[Attribute]]:
@@ -229,30 +229,32 @@ def _attributes(model: nn.Module, tape: Tape, sorting: Sorting) -> dict[int, lis
                 form = _form_or_fixed(sorting, extent)
                 for module in (named.module, *silent[named.module]):
                     sizes[module][extent.size].add(form)
-    found: dict[int, list[Attribute]] = defaultdict(list)
+    attributes: dict[int, list[Attribute]] = defaultdict(list)
     for module, forms in sizes.items():
         for name, position, value in integers(modules[module]):
             if any(word in name for word in (*PLACES, *NUMBERS)):
                 continue
             for site, per_unit in _chosen(forms.get(value, set()), name):
-                found[site].append(Attribute(module, name, position, per_unit))
+                attributes[site].append(Attribute(module, name, position, per_unit))
     for split in tape.named_splits:
         whole = [_form_or_fixed(sorting, piece) for piece in split.pieces]
         for name, position, part in _tuples_equal(modules[split.module], [p.size for p in split.pieces], whole):
             for site, per_unit in part:
                 attribute = Attribute(split.module, name, position, per_unit)
-                if not any(a.module == split.module and (a.name, a.position) == (name, position) for a in found[site]):
-                    found[site].append(attribute)
-    return found
+                if not any(
+                    a.module == split.module and (a.name, a.position) == (name, position) for a in attributes[site]
+                ):
+                    attributes[site].append(attribute)
+    return attributes
 
 
 def _silent_children(modules: Mapping[str, nn.Module], tape: Tape) -> Mapping[str, list[str]]:
     """module -> its children that were never called: what their methods did counts as the module's own code."""
-    found: dict[str, list[str]] = defaultdict(list)
+    children: dict[str, list[str]] = defaultdict(list)
     for name in modules:
         if name and name not in tape.called:
-            found[name.rpartition(".")[0]].append(name)
-    return found
+            children[name.rpartition(".")[0]].append(name)
+    return children
 
 
 def _feature_counts(model: nn.Module, slots: Sequence[tuple[Slot, ...]]) -> Iterator[tuple[int, Attribute]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,11 @@ def _put(container: dict[str, Any], successors: Mapping[int, Tensor]) -> None:
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first tensor is; the CPU if it has none."""
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def sliced(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:

@@ -118,7 +118,7 @@ def gone(size: int, kept: Sequence[int]) -> np.ndarray:
 
 def dropped_indices(slots: Iterable[tuple[Slot, np.ndarray]]) -> Mapping[str, dict[int, np.ndarray]]:
     """tensor -> axis -> the indices that leave, over all (slot, mask of its site's units)."""
-    found: dict[str, dict[int, list[np.ndarray]]] = {}
+    indices: dict[str, dict[int, list[np.ndarray]]] = {}
     for slot, mask in slots:
-        found.setdefault(slot.tensor, {}).setdefault(slot.axis, []).append(slot.dropped(mask))
-    return {t: {a: np.unique(np.concatenate(parts)) for a, parts in axes.items()} for t, axes in found.items()}
+        indices.setdefault(slot.tensor, {}).setdefault(slot.axis, []).append(slot.dropped(mask))
+    return {t: {a: np.unique(np.concatenate(parts)) for a, parts in axes.items()} for t, axes in indices.items()}

@@ -93,11 +93,13 @@ class Tape:
             names[tensor] = name
         layers = {f"{name}.weight".lstrip("."): module for name, module in model.named_modules()}
         kernels = {name for name, module in layers.items() if isinstance(module, nn.modules.conv._ConvNd)}
-        made = {name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)}
+        output_axes = {
+            name: _output_axis(m) for name, m in layers.items() if name in kernels or isinstance(m, nn.Linear)
+        }
         buffers = frozenset(name for name, _ in model.named_buffers())
         tied = streams | multihead(model)
         return cls(
-            names, frozenset(kernels | set(_recomputed(model))), made, buffers, head_dims=head_dims | tied,
+            names, frozenset(kernels | set(_recomputed(model))), output_axes, buffers, head_dims=head_dims | tied,
             streams=dimensions_of(model, tied),
         )  # fmt: skip
 
@@ -117,8 +119,8 @@ class Tape:
     def count_product(self, constant: int, extents: Sequence[tuple[int, Tensor | None, int]]) -> None:
         self.products.append(Product(constant, tuple(Extent(*extent) for extent in extents)))
 
-    def note_read(self, found: Sequence[Tensor]) -> None:
-        self.met.update(self.names[tensor] for tensor in found if tensor in self.names)
+    def note_read(self, tensors: Sequence[Tensor]) -> None:
+        self.met.update(self.names[tensor] for tensor in tensors if tensor in self.names)
 
     def note_in_sight(self, out: Any) -> None:
         """The code of the module that runs holds this tensor, and might hand it to any layer of its own."""

@@ -119,14 +119,14 @@ class Graph:
         tape.settle(model)
         _freeze_ignored(tape, ignored)
         _tie_heads(model, tape, num_heads or {})
-        sorting, found = couplings(model, tape)
-        found = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in found]
+        sorting, coupled = couplings(model, tape)
+        coupled = [replace(c, attributes=attributes_in_use(c.attributes, model)) for c in coupled]
         tried = copied if shapes_alone else model
-        quarantined = _quarantined(tried, tape, sorting, found, passes) if verify and found else {}
-        numbers = {c.site.name: i for i, c in enumerate(found)}
-        kept = {c.site.name: c for c in found if c.site.name not in quarantined}
+        quarantined = _quarantined(tried, tape, sorting, coupled, passes) if verify and coupled else {}
+        numbers = {c.site.name: i for i, c in enumerate(coupled)}
+        kept = {c.site.name: c for c in coupled if c.site.name not in quarantined}
         sorting = sorting.without([numbers[name] for name in quarantined])
-        left = tuple(c for c in found if c.site.name in quarantined)
+        left = tuple(c for c in coupled if c.site.name in quarantined)
         return cls(model, kept, quarantined, tape, sorting, numbers, inputs, streams, shapes_alone, left)
 
     def keeping(self, names: Iterable[str]) -> Graph:
@@ -199,11 +199,11 @@ class Graph:
 
     def owners(self, extent: Extent) -> tuple[tuple[str, int] | None, ...] | None:
         """(site, unit) of every position along the extent, None where it stays; None if it depends on no site."""
-        found = self._sorting.owners(extent)
-        if found is None:
+        owners = self._sorting.owners(extent)
+        if owners is None:
             return None
         names = {number: name for name, number in self._numbers.items() if name in self.couplings}
-        rows = zip(*(row.tolist() for row in found), strict=True)
+        rows = zip(*(row.tolist() for row in owners), strict=True)
         return tuple((names[site], unit) if site in names else None for site, unit in rows)
 
     def price(self, products: Sequence[tuple[float, Sequence[Extent]]]) -> Posynomial:
@@ -248,17 +248,17 @@ def _recorded(
     tape: Tape, model: nn.Module, copied: nn.Module, passes: Sequence[Pass], *, look_further: bool
 ) -> list[Pass]:
     """All passes on the tape, the first priced, and what the model does in training or on other numbers."""
-    found = list(passes)
+    follows = list(passes)
     with Reads(model) as reads:
         _follow(tape, copied, passes[0])
         priced = len(tape.products)
         for shown in passes[1:]:
             _follow(tape, copied, shown)
         ways = other_ways(copied, passes[0]) if look_further else []
-        found += [way for way in ways if _can_follow(tape, copied, way)]
+        follows += [way for way in ways if _can_follow(tape, copied, way)]
     reads.require_none()
     del tape.products[priced:]
-    return found
+    return follows
 
 
 def _follow(tape: Tape, copied: nn.Module, shown: Pass) -> None:
@@ -305,11 +305,11 @@ def _can_follow(tape: Tape, model: nn.Module, shown: Pass) -> bool:
 
 
 def _quarantined(
-    model: nn.Module, tape: Tape, sorting: Sorting, found: Sequence[Coupling], passes: Sequence[Pass]
+    model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence[Coupling], passes: Sequence[Pass]
 ) -> dict[str, str]:
     """Sites that stay because of what no pass has read, and those whose removal was tried and failed."""
-    stay = left_for(model, tape, sorting, found)
-    free = [coupling for coupling in found if coupling.site.name not in stay]
+    stay = left_for(model, tape, sorting, couplings)
+    free = [coupling for coupling in couplings if coupling.site.name not in stay]
     return {**stay, **(Trials(model, passes).quarantine(free) if free else {})}
 
 
@@ -317,7 +317,7 @@ def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:
     """Names of all parameters and buffers that the ignored layers hold."""
     modules, names = dict(model.named_modules()), {id(p): n for n, p in model.named_parameters()}
     known = {id(m): n for n, m in modules.items()}
-    found: set[str] = set()
+    ignored_tensors: set[str] = set()
     there = [*modules, *names.values()]
     for layer in ignored:
         name = layer if isinstance(layer, str) else known.get(id(layer), names.get(id(layer)))
@@ -327,8 +327,8 @@ def _ignored_parameters(model: nn.Module, ignored: Ignored) -> set[str]:
             hint = nearest(str(shown), [n for n in modules if n])
             raise UnknownName(f"ignored_layers names {shown!r}, which is not in the model; {hint}")
         tensors = [*names.values(), *dict(model.named_buffers())]
-        found.update(n for n in tensors if any(n == m or n.startswith(f"{m}.") for m in meant))
-    return found
+        ignored_tensors.update(n for n in tensors if any(n == m or n.startswith(f"{m}.") for m in meant))
+    return ignored_tensors
 
 
 def _freeze_ignored(tape: Tape, ignored: set[str]) -> None:

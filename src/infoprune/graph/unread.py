@@ -48,7 +48,7 @@ def left_for(model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence
     this code has had in its hands. Where neither these nor what was not run itself are as long as what a layer reads,
     it may read several side by side, a part of one, or one with its places flattened into it.
     """
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     held = {module: list(_held(planes, sorting, couplings)) for module, planes in _by_module(tape).items()}
     for module, all_unread in _unread_by_reader(model, tape).items():
         here = held.get(module, [])
@@ -57,8 +57,8 @@ def left_for(model: nn.Module, tape: Tape, sorting: Sorting, couplings: Sequence
         for unread in all_unread:
             fits = _as_long(unread) if unread.reads in known else _composed(unread, _sums(lengths))
             for site in (site for h in here if fits(h.lengths) for site in h.sites):
-                found.setdefault(couplings[site].site.name, _reason(unread.name))
-    return found
+                reasons.setdefault(couplings[site].site.name, _reason(unread.name))
+    return reasons
 
 
 def _reason(name: str) -> str:
@@ -88,10 +88,10 @@ def _sums(lengths: Iterable[int]) -> set[int]:
 
 
 def _by_module(tape: Tape) -> Mapping[str, list[Tensor]]:
-    found: dict[str, list[Tensor]] = defaultdict(list)
+    planes: dict[str, list[Tensor]] = defaultdict(list)
     for (module, *_), labels in tape.in_sight.items():
-        found[module].append(labels)
-    return found
+        planes[module].append(labels)
+    return planes
 
 
 def _held(planes: Iterable[Tensor], sorting: Sorting, couplings: Sequence[Coupling]) -> Iterator[_Held]:
@@ -115,10 +115,10 @@ def _unread(model: nn.Module, tape: Tape) -> Iterator[_Unread]:
 
 
 def _unread_by_reader(model: nn.Module, tape: Tape) -> Mapping[str, list[_Unread]]:
-    found: dict[str, list[_Unread]] = defaultdict(list)
+    by_reader: dict[str, list[_Unread]] = defaultdict(list)
     for unread in _unread(model, tape):
-        found[_reader(tape, unread.name)].append(unread)
-    return found
+        by_reader[_reader(tape, unread.name)].append(unread)
+    return by_reader
 
 
 def _reads(model: nn.Module, name: str, tensor: Tensor) -> int:

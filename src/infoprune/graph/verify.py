@@ -73,13 +73,13 @@ class Trials:
             trial = self.attempt(rest) if rest else Trial(None)
             if trial.reason is None:
                 return bad
-            found = self._culprits(rest, trial)
-            bad.update(found)
-            bad.update(self._likewise([c for c in rest if c.site.name not in bad], found))
+            culprits = self._culprits(rest, trial)
+            bad.update(culprits)
+            bad.update(self._likewise([c for c in rest if c.site.name not in bad], culprits))
 
-    def _likewise(self, rest: list[Coupling], found: Mapping[str, str]) -> dict[str, str]:
+    def _likewise(self, rest: list[Coupling], culprits: Mapping[str, str]) -> dict[str, str]:
         """The culprits' counterparts in other blocks, tried one by one until one of them is innocent."""
-        patterns = {_anonymous(name) for name in found}
+        patterns = {_anonymous(name) for name in culprits}
         bad: dict[str, str] = {}
         for coupling in (c for c in rest if _anonymous(c.site.name) in patterns):
             trial = self.attempt([coupling])
@@ -91,20 +91,20 @@ class Trials:
     def _culprits(self, rest: list[Coupling], trial: Trial) -> dict[str, str]:
         """A smallest part of `rest` that fails: first guessed from where it failed, then by halving."""
         near = [c for c in rest if trial.where and _touches(c, trial.where)]
-        if near and len(near) < len(rest) and (found := self.attempt(near)).reason is not None:
-            return self._halve(near, found)
+        if near and len(near) < len(rest) and (guess := self.attempt(near)).reason is not None:
+            return self._halve(near, guess)
         return self._halve(rest, trial)
 
     def _halve(self, couplings: list[Coupling], trial: Trial) -> dict[str, str]:
         if len(couplings) == 1:
             return {couplings[0].site.name: trial.reason or ""}
         middle = len(couplings) // 2
-        found: dict[str, str] = {}
+        culprits: dict[str, str] = {}
         for half in (couplings[:middle], couplings[middle:]):
             result = self.attempt(half)
             if result.reason is not None:
-                found.update(self._halve(half, result))
-        return found or {c.site.name: f"only together: {trial.reason}" for c in couplings}
+                culprits.update(self._halve(half, result))
+        return culprits or {c.site.name: f"only together: {trial.reason}" for c in couplings}
 
     def attempt(self, couplings: Sequence[Coupling]) -> Trial:
         """Remove a part of each of these sites from a copy, of each another share."""
@@ -130,10 +130,10 @@ class Trials:
         exact.model = stand_in(self.model).double()
         exact.passes, exact.others = _doubled(self.passes), _doubled(self.others)
         try:
-            found = exact._agreement(removal, statistics)
+            agreement = exact._agreement(removal, statistics)
         except Exception:  # code that insists on single precision
             return doubtful
-        return found if found.relative <= DOUBT else replace(found, difference=float("inf"))
+        return agreement if agreement.relative <= DOUBT else replace(agreement, difference=float("inf"))
 
     def _agreement(
         self, removal: Removal, statistics: Sequence[Inexactness], where: list[str] | None = None

@@ -33,9 +33,9 @@ def for_surgery(model: Any) -> nn.Module:
             "the model is wrapped in DistributedDataParallel, which goes on to sum the gradients of the parameters "
             "that it was made with; prune model.module, then wrap it again"
         )
-    found = bare(model)
-    require_whole(found)
-    return found
+    network = bare(model)
+    require_whole(network)
+    return network
 
 
 def require_whole(model: nn.Module) -> None:
@@ -58,10 +58,10 @@ def followable(model: Any) -> nn.Module:
 
     Weights may be on the meta device: shapes are enough to follow the code.
     """
-    found = bare(model)
-    for reason in (*_about_modules(found), *_about_tensors(found)):
+    network = bare(model)
+    for reason in (*_about_modules(network), *_about_tensors(network)):
         raise Untraceable(reason)
-    return found
+    return network
 
 
 def _about_modules(model: nn.Module) -> Iterator[str]:

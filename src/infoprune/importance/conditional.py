@@ -54,8 +54,8 @@ class ConditionalImportance(GroupImportance):
         return self.seen.moments
 
     def judge(self, members: Sequence[Member], roots: Sequence[int]) -> Tensor | None:
-        found = self.elimination(members, roots)
-        return None if found is None else found.losses()[: len(roots)]
+        elimination = self.elimination(members, roots)
+        return None if elimination is None else elimination.losses()[: len(roots)]
 
     def losses(self, model: nn.Module, example_inputs: Any) -> dict[str, np.ndarray]:
         """site -> what its readers lose when k units stay, for k from none to all: shares of output variance, summed.
@@ -116,11 +116,11 @@ def _by_group(member: Member, units: int, columns: int) -> Iterator[Tensor]:
         order = torch.argsort(root, stable=True)
         counts = torch.bincount(root, minlength=units)
         most = int(counts.max()) if len(root) else 1
-        found = torch.full((units, max(1, most)), -1)
+        table = torch.full((units, max(1, most)), -1)
         place = torch.arange(len(order)) - (counts.cumsum(0) - counts)[root[order]]
-        found[root[order], place] = index[order]
-        found[counts < most] = -1
-        yield found
+        table[root[order], place] = index[order]
+        table[counts < most] = -1
+        yield table
 
 
 def _others(members: Sequence[Member], roots: Sequence[int]) -> Tensor:

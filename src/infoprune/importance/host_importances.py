@@ -53,7 +53,7 @@ def _named(name: str, cost: str, *, needs_data: bool = False) -> Callable[[Facto
     return file
 
 
-def _made(kind: Callable[..., Any], **options: Any) -> Any:
+def _host(kind: Callable[..., Any], **options: Any) -> Any:
     """The host says of some options that they are texts, and takes None."""
     return kind(**options)
 
@@ -61,13 +61,13 @@ def _made(kind: Callable[..., Any], **options: Any) -> Any:
 @_named("l1", "one pass over the weights")
 def l1(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Sum of absolute weights."""
-    return _made(tp.importance.MagnitudeImportance, p=1, group_reduction=group_reduction, normalizer=normalizer)
+    return _host(tp.importance.MagnitudeImportance, p=1, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("l2", "one pass over the weights")
 def l2(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Sum of squared weights."""
-    return _made(tp.importance.MagnitudeImportance, p=2, group_reduction=group_reduction, normalizer=normalizer)
+    return _host(tp.importance.MagnitudeImportance, p=2, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("lamp", "one sort of the weights' norms")
@@ -79,13 +79,13 @@ def lamp(*, p: int = 2, group_reduction: Merging = "mean") -> Any:
 @_named("fpgm", "filters^2 x weights of a filter")
 def fpgm(*, p: int = 2, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Distance from the other filters (He et al. 2019)."""
-    return _made(tp.importance.FPGMImportance, p=p, group_reduction=group_reduction, normalizer=normalizer)
+    return _host(tp.importance.FPGMImportance, p=p, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("bn_scale", "none")
 def bn_scale(*, group_reduction: Merging = "mean", normalizer: Scaling = "mean") -> Any:
     """Scales of batch norms (Liu et al. 2017)."""
-    return _made(tp.importance.BNScaleImportance, group_reduction=group_reduction, normalizer=normalizer)
+    return _host(tp.importance.BNScaleImportance, group_reduction=group_reduction, normalizer=normalizer)
 
 
 @_named("taylor", "one pass over data, with gradients", needs_data=True)
@@ -93,7 +93,7 @@ def taylor(
     model: nn.Module, loader: Iterable[Any], *, group_reduction: Merging = "mean", normalizer: Scaling = "mean"
 ) -> Any:
     """First-order change of the cross entropy with the labels (Molchanov et al. 2019)."""
-    host = _made(tp.importance.TaylorImportance, group_reduction=group_reduction, normalizer=normalizer)
+    host = _host(tp.importance.TaylorImportance, group_reduction=group_reduction, normalizer=normalizer)
     return WithGradients(host, model, gradients_of(model, loader))
 
 
@@ -114,7 +114,7 @@ def gradients_of(model: nn.Module, loader: Iterable[Any]) -> dict[str, Tensor]:
     """Of the cross entropy of the model's logits with the labels, summed over batches; the model is left as it was."""
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    found = [torch.zeros_like(parameter) for parameter in parameters]
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
     seen = 0
     with evaluating(model), torch.enable_grad():
         for batch in batches.read(loader):
@@ -126,13 +126,13 @@ def gradients_of(model: nn.Module, loader: Iterable[Any]) -> dict[str, Tensor]:
             labels: Any = batch.labels
             logits = Arguments(batch.args, batch.kwargs).run(model)
             loss = F.cross_entropy(logits, labels, reduction="sum")
-            for total, gradient in zip(found, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            for total, gradient in zip(totals, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if gradient is not None:
                     total += gradient
             seen += len(batch)
     if not seen:
         raise UnusableData("the loader is empty; give at least one batch")
-    return {name: total / seen for name, total in zip(names, found, strict=True)}
+    return {name: total / seen for name, total in zip(names, totals, strict=True)}
 
 
 @contextmanager

@@ -53,13 +53,13 @@ class ResponseImportance(Importance):
     def score(self, member: Member) -> Tensor | None:
         if member.role not in ("out", "depthwise"):
             return None
-        found = self._responses(member)
-        if found is None:
+        responses = self._responses(member)
+        if responses is None:
             return None
         index, counts = self.responses.labels.unique(return_inverse=True, return_counts=True)[1:]
         common = counts[index] >= LEAST
-        wanted = part_of(member.layer).index[member.index].to(found.device)
-        return self.dependence(found[wanted][:, common], index[common]).float()
+        wanted = part_of(member.layer).index[member.index].to(responses.device)
+        return self.dependence(responses[wanted][:, common], index[common]).float()
 
     def _responses(self, member: Member) -> Tensor | None:
         """Channels x samples x numbers, None for a layer that was not called."""

@@ -81,6 +81,6 @@ def report(layer: str, entropies: Tensor, kernels: int) -> None:
     """Log, at level INFO, a layer whose capacity is constant, or saturated in most filters."""
     if not log.isEnabledFor(logging.INFO):
         return
-    found = Saturation.of(layer, entropies, kernels)
-    if found.constant or found.saturated > 0.5:
-        log.info("%s", found)
+    saturation = Saturation.of(layer, entropies, kernels)
+    if saturation.constant or saturation.saturated > 0.5:
+        log.info("%s", saturation)

@@ -88,7 +88,7 @@ class PruneCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.plans = {int(step): Plan.from_json(text) for step, text in state_dict["plans"].items()}
         done = state_dict.get("compensations", {})
-        self.compensations = {int(step): Compensation.from_json(told) for step, told in done.items()}
+        self.compensations = {int(step): Compensation.from_json(entry) for step, entry in done.items()}
 
     def _averages(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[nn.Module]:
         """The averaged copies of the network, wherever they are kept."""

@@ -61,10 +61,10 @@ def _place(shares: Tensor, wanted: Tensor) -> int | None:
 
 def digest_of(model: nn.Module, batches: Iterable[Batch], about: Mapping[str, Any]) -> str:
     """One name for a network with its weights, the samples it was shown, and how it was measured."""
-    found = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     tensors = [value for value in model.state_dict().values() if isinstance(value, Tensor)]
     for name, value in model.state_dict().items():
-        found.update(f"{name} {getattr(value, 'shape', '')}".encode())
+        digest.update(f"{name} {getattr(value, 'shape', '')}".encode())
     for tensor in [*tensors, *(t for batch in batches for t in batch.tensors)]:
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -21,7 +21,7 @@ from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.nested import outputs_of
 from infoprune.graph.site_scores import score_sites
-from infoprune.graph.slicing import Removal, shrink
+from infoprune.graph.slicing import Removal, device_of, shrink
 from infoprune.graph.slots import Site, gone
 from infoprune.graph.wrappers import require_whole
 from infoprune.layerwise.base import LayerImportance
@@ -107,7 +107,7 @@ def curves(
     require_model(model)
     require_whole(model)
     require_importance(importance)
-    batches = _held(loader, samples, next((p.device for p in model.parameters()), torch.device("cpu")))
+    batches = _held(loader, samples, device_of(model))
     us = Processes.now()
     _require_the_same(us, batches)
     few = batches[0].map(lambda tensor: tensor[:2])
@@ -210,13 +210,13 @@ class _Trial:
         shrink(pruned, Removal.of([(coupling.slots, coupling.attributes, mask)]))
         self._reestimate(pruned)
         pairs = zip(self.dense, self._outputs(pruned), strict=True)
-        found = torch.stack([self.divergence(a, b).double().cpu() for a, b in pairs])
-        if not bool(found.isfinite().all()):
+        divergences = torch.stack([self.divergence(a, b).double().cpu() for a, b in pairs])
+        if not bool(divergences.isfinite().all()):
             raise UnusableData(
                 f"with {len(kept)} of {site.size} units of {site.name} the outputs cannot be compared (NaN "
                 "or infinite); check what the model gives out, or pass another divergence"
             )
-        return found
+        return divergences
 
     @torch.no_grad()
     def _outputs(self, model: nn.Module) -> list[Tensor]:
@@ -231,10 +231,10 @@ class _Trial:
 
 
 def _first_output(output: Any) -> Tensor:
-    found = next((t for t in outputs_of(output) if t.is_floating_point()), None)
-    if found is None:
+    tensor = next((t for t in outputs_of(output) if t.is_floating_point()), None)
+    if tensor is None:
         raise UnusableData("the model gives out no floating point tensor, so there is nothing to compare")
-    return found
+    return tensor
 
 
 def _fitting(output: Tensor) -> Divergence:
@@ -244,10 +244,10 @@ def _fitting(output: Tensor) -> Divergence:
 def _held(loader: Iterable[Any], samples: int, device: torch.device) -> list[Arguments]:
     """The arguments of the first `samples` samples, in batches, on the model's device."""
     with kept_randomness():
-        found = [inputs.map(lambda t: t.to(device)) for inputs in arguments_of(loader, samples)]
-    if not found:
+        calls = [inputs.map(lambda t: t.to(device)) for inputs in arguments_of(loader, samples)]
+    if not calls:
         raise UnusableData("the loader is empty; give at least one batch")
-    return found
+    return calls
 
 
 def _require_the_same(us: Processes, batches: Sequence[Arguments]) -> None:

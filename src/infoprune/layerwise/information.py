@@ -133,8 +133,8 @@ class Relevance(LayerImportance):
     def estimate(self, graph: Graph) -> Estimate:
         layers = written(self.seen, graph)
         rows = [*layers.rows, self.seen.companion(self.target)]
-        found = self.seen.estimate(lambda hsic: layers.per_site(nhsic_of(hsic)[..., :-1, -1]), rows)
-        return Estimate(torch.fmax(found.value, found.standard_error).clamp(min=0), found.standard_error)
+        estimate = self.seen.estimate(lambda hsic: layers.per_site(nhsic_of(hsic)[..., :-1, -1]), rows)
+        return Estimate(torch.fmax(estimate.value, estimate.standard_error).clamp(min=0), estimate.standard_error)
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class Bottleneck(LayerImportance):
         rows = [*layers.rows, self.seen.companion("input"), self.seen.companion(self.target)]
 
         def weights(hsic: Tensor) -> Tensor:
-            found = nhsic_of(hsic)
-            between, with_input, with_target = found[..., :-2, :-2], found[..., :-2, -2], found[..., :-2, -1]
+            nhsic = nhsic_of(hsic)
+            between, with_input, with_target = nhsic[..., :-2, :-2], nhsic[..., :-2, -2], nhsic[..., :-2, -1]
             exponent = _with_others(between) + others * (with_input - self.relevance * with_target)
             return _scaled(-beta * exponent, layers, self.scale)
 

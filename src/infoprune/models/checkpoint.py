@@ -63,8 +63,8 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"an object of {found[1]}, which is code" if found else "something that is not plain data"
+        match = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"an object of {match[1]}, which is code" if match else "something that is not plain data"
         raise BadCheckpoint(
             f"{path} holds {what} and is not unpickled; save the weights alone: torch.save(model.state_dict(), path)"
         ) from error
@@ -79,27 +79,27 @@ def _is_safetensors(path: Path) -> bool:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
-def _held(told: Any, path: Path) -> State:
+def _held(content: Any, path: Path) -> State:
     """The tensors, wherever the training put them."""
-    if isinstance(told, Mapping):
-        holders = [key for key in HOLDERS if isinstance(told.get(key), Mapping) and _tensors(told[key])]
+    if isinstance(content, Mapping):
+        holders = [key for key in HOLDERS if isinstance(content.get(key), Mapping) and _tensors(content[key])]
         if holders:
             if len(holders) > 1:
                 log.warning("%s: %s is read, not %s", path, holders[0], ", ".join(holders[1:]))
-            return _tensors(told[holders[0]])
-        if found := _tensors(told):
-            return found
-    kind = f"a dictionary of {list(told)[:NAMED]}" if isinstance(told, Mapping) else type(told).__name__
+            return _tensors(content[holders[0]])
+        if state := _tensors(content):
+            return state
+    kind = f"a dictionary of {list(content)[:NAMED]}" if isinstance(content, Mapping) else type(content).__name__
     raise BadCheckpoint(f"{path} holds {kind:.200} and no weights; known entries are {', '.join(HOLDERS)}")
 
 
-def _tensors(told: Mapping[Any, Any]) -> State:
-    return {str(name): value for name, value in told.items() if isinstance(value, Tensor)}
+def _tensors(entries: Mapping[Any, Any]) -> State:
+    return {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}
 
 
 def _fitted(state: State, model: nn.Module, path: Path) -> State:
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    best = max(_unwrapped(state), key=lambda found: len(found.keys() & own.keys()))
+    best = max(_unwrapped(state), key=lambda candidate: len(candidate.keys() & own.keys()))
     best |= {name: value for name, value in own.items() if name.endswith(COUNTER) and name not in best}
     missing = [name for name in own if name not in best]
     foreign = [name for name in best if name not in own]
@@ -117,7 +117,7 @@ def _unwrapped(state: State) -> Iterator[State]:
     Entries beside those, such as a loss function's beside a network's, are kept if they have no such front themselves.
     """
     yield dict(state)
-    whole = {found[0] for name in state if (found := WRAPPED.match(name))}
+    whole = {match[0] for name in state if (match := WRAPPED.match(name))}
     fronts = {front[: at + 1] for front in whole for at, letter in enumerate(front) if letter == "."}
     for front in sorted(fronts, key=len):
         inside = {name.removeprefix(front): value for name, value in state.items() if name.startswith(front)}
@@ -145,5 +145,7 @@ def _sizes(odd: Mapping[str, tuple[torch.Size, torch.Size]]) -> str:
             f"was trained for {there} classes and the model is built for {here} ({head}); "
             f"give num_classes={there} (--num-classes {there})"
         )
-    told = "; ".join(f"{name} is {list(a)} in it and {list(b)} in the model" for name, (a, b) in list(odd.items())[:3])
-    return f"does not hold this model's weights: {told}; build the model that was trained"
+    differences = "; ".join(
+        f"{name} is {list(a)} in it and {list(b)} in the model" for name, (a, b) in list(odd.items())[:3]
+    )
+    return f"does not hold this model's weights: {differences}; build the model that was trained"

@@ -162,15 +162,15 @@ class Yolact(nn.Module):
 
     def postprocess_detections(self, heads: Heads, anchors: Tensor, size: tuple[int, int]) -> list[dict[str, Tensor]]:
         """Boxes that survive fast non-maximum suppression, with their masks."""
-        found = []
+        detections = []
         for deltas, logits, coefficients, prototypes in zip(*heads, strict=True):
             boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, anchors), size)
             scores = logits.softmax(-1)[:, 1:]
             chosen = fast_nms(boxes, scores, self.score_thresh, self.nms_thresh, self.detections_per_img)
             kept = boxes[chosen.rows]
             masks = assembled(prototypes, coefficients[chosen.rows], kept, size)
-            found.append({"boxes": kept, "labels": chosen.columns + 1, "scores": chosen.scores, "masks": masks})
-        return found
+            detections.append({"boxes": kept, "labels": chosen.columns + 1, "scores": chosen.scores, "masks": masks})
+        return detections
 
 
 class RawHeads(nn.Module):

@@ -29,9 +29,9 @@ def losses(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Each term over the number of matched anchors of the batch."""
     matcher = Matcher(MATCHED, UNMATCHED, allow_low_quality_matches=True)
-    found = [_matched(matcher, target, anchors) for target in targets]
-    count = max(1, sum(int((match >= 0).sum()) for match in found))
-    rows = zip(found, targets, deltas, logits, coefficients, prototypes, strict=True)
+    matches = [_matched(matcher, target, anchors) for target in targets]
+    count = max(1, sum(int((match >= 0).sum()) for match in matches))
+    rows = zip(matches, targets, deltas, logits, coefficients, prototypes, strict=True)
     terms = [_of_image(match, target, anchors, *heads) for match, target, *heads in rows]
     total = {name: reduce(torch.add, (term[name] for term in terms)) for name in WEIGHTS}
     return {name: weight * total[name] / count for name, weight in WEIGHTS.items()}

@@ -47,11 +47,11 @@ class Darknet53(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        given, x = [], self.stem(x)
+        outputs, x = [], self.stem(x)
         for stage in self.stages:
             x = stage(x)
-            given.append(x)
-        return given[4], given[3], given[2]
+            outputs.append(x)
+        return outputs[4], outputs[3], outputs[2]
 
 
 class TinyBackbone(nn.Module):

@@ -83,19 +83,19 @@ def losses(
             wanted[level][picture, anchor, row, column] = 1
     pairs = zip(maps, wanted, strict=True)
     objects = reduce(torch.add, (F.binary_cross_entropy_with_logits(t[..., 4], w, reduction="sum") for t, w in pairs))
-    told = {"loss_box": box, "loss_object": objects, "loss_class": classes}
-    return {name: value / len(targets) for name, value in told.items()}
+    terms = {"loss_box": box, "loss_object": objects, "loss_class": classes}
+    return {name: value / len(targets) for name, value in terms.items()}
 
 
 def _best(corners: Tensor, scales: Sequence[Scale]) -> tuple[int, int]:
     """The scale and anchor whose shape overlaps most with the box's, both at one corner."""
     size = corners[2:] - corners[:2]
-    best, found = -1.0, (0, 0)
+    best, place = -1.0, (0, 0)
     for level, scale in enumerate(scales):
         for number, anchor in enumerate(scale.anchors):
             shape = size.new_tensor(anchor)
             shared = torch.minimum(size, shape).prod()
             ratio = float(shared / (size.prod() + shape.prod() - shared))
             if ratio > best:
-                best, found = ratio, (level, number)
-    return found
+                best, place = ratio, (level, number)
+    return place

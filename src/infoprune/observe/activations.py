@@ -43,7 +43,7 @@ class Followed(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         operation = func.overloadpacket.__name__.removesuffix("_")
-        read = [name for name, map_ in self.open.items() if any(map_ is given for given in outputs_of(args))]
+        read = [name for name, map_ in self.open.items() if any(map_ is tensor for tensor in outputs_of(args))]
         if operation not in ACTIVATIONS | PASSED:
             self.close(read)  # before it may work in place
         result = func(*args, **(kwargs or {}))

@@ -50,15 +50,15 @@ class Batch:
 
 
 def read(loader: Iterable[Any]) -> Iterator[Batch]:
-    for batch in loader:
-        found = _batch_of(batch)
-        if not found.tensors or not (found.args or found.kwargs):
-            raise UnusableData(f"a batch is {type(batch).__name__} without tensors; give tensors or (inputs, labels)")
-        sizes = {len(t) if t.dim() else 0 for t in found.tensors}
+    for raw in loader:
+        batch = _batch_of(raw)
+        if not batch.tensors or not (batch.args or batch.kwargs):
+            raise UnusableData(f"a batch is {type(raw).__name__} without tensors; give tensors or (inputs, labels)")
+        sizes = {len(t) if t.dim() else 0 for t in batch.tensors}
         if len(sizes) > 1 or 0 in sizes:
-            shapes = [tuple(t.shape) for t in found.tensors]
+            shapes = [tuple(t.shape) for t in batch.tensors]
             raise UnusableData(f"a batch holds tensors of shapes {shapes}; the first axis of each counts the samples")
-        yield found
+        yield batch
 
 
 def arguments_of(loader: Iterable[Any], samples: int | None) -> Iterator[Arguments]:

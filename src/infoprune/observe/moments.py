@@ -70,14 +70,14 @@ class Moments:
 
 
 def _read(kind: str, shapes: Mapping[str, list[int]], tensor: Callable[[str], Tensor]) -> dict[str, Comoments]:
-    found = {}
+    moments = {}
     for name, (groups, columns) in shapes.items():
         seen = Comoments(*(tensor(f"{kind}.{name}.{each.name}") for each in fields(Comoments)))
         expected = [(), (groups, columns), (groups, columns), (groups, columns, columns)]
         if [tuple(getattr(seen, each.name).shape) for each in fields(Comoments)] != expected:
             raise ValueError(f"{kind} of {name} don't fit {groups} groups of {columns} columns")
-        found[str(name)] = seen
-    return found
+        moments[str(name)] = seen
+    return moments
 
 
 class Reading:

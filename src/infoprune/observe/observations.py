@@ -63,10 +63,10 @@ class Observations:
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> Observations:
         """Merged over all processes of an initialised process group, in the order of their ranks."""
-        found: list[Any] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(found, self, group)
-        merged = found[0]
-        for other in found[1:]:
+        parts: list[Any] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(parts, self, group)
+        merged = parts[0]
+        for other in parts[1:]:
             merged = merged.merge(other)
         return merged
 
@@ -157,9 +157,9 @@ class Observations:
 
     def __str__(self) -> str:
         batches = int(self.statistic.batches.batches)
-        told = f"{len(self.layers)} layers with {', '.join(self.companions)}, "
-        told += f"{self.samples} samples in {batches} blocks"
-        return told + (f"; {len(self.silent)} layers without evidence" if self.silent else "")
+        text = f"{len(self.layers)} layers with {', '.join(self.companions)}, "
+        text += f"{self.samples} samples in {batches} blocks"
+        return text + (f"; {len(self.silent)} layers without evidence" if self.silent else "")
 
     def _require_variation(self, rows: Sequence[int]) -> None:
         names = [*self.layers, *(f"the {name}" for name in self.companions)]
@@ -172,17 +172,14 @@ class Observations:
             )
 
 
-def _kernel(told: Any) -> Kernel | None:
-    if told is not None and told not in get_args(Kernel):
-        raise ValueError(f"there is no kernel {told!r}")
-    return told
+def _kernel(name: Any) -> Kernel | None:
+    if name is not None and name not in get_args(Kernel):
+        raise ValueError(f"there is no kernel {name!r}")
+    return name
 
 
 def weight_shape(module: nn.Module) -> tuple[int, ...]:
     if isinstance(module, nn.MultiheadAttention):
-        return (
-            3 * module.embed_dim if module.in_proj_weight is None else len(module.in_proj_weight),
-            module.embed_dim,
-        )
+        return (3 * module.embed_dim if module.in_proj_weight is None else len(module.in_proj_weight), module.embed_dim)
     weight = getattr(module, "weight", None)
     return tuple(weight.shape) if isinstance(weight, Tensor) else ()

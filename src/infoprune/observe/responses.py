@@ -71,12 +71,12 @@ class Responses:
     def read(cls, shapes: Mapping[str, list[int]], tensor: Callable[[str], Tensor]) -> Responses:
         """What `shapes` and `tensors` said; raises ValueError if they contradict each other."""
         layers = {str(name): (int(channels), int(numbers)) for name, (channels, numbers) in shapes.items()}
-        found = {name: tensor(f"responses.{name}") for name in TENSORS}
-        n, width = len(found["keys"]), sum(channels * numbers for channels, numbers in layers.values())
+        tensors = {name: tensor(f"responses.{name}") for name in TENSORS}
+        n, width = len(tensors["keys"]), sum(channels * numbers for channels, numbers in layers.values())
         expected = {"features": (n, width), "labels": (n,), "keys": (n,), "seen": ()}
-        if n > CAPACITY or any(found[name].shape != shape for name, shape in expected.items()):
-            raise ValueError(f"responses of shapes {[tuple(t.shape) for t in found.values()]} don't fit {layers}")
-        return cls(layers, FeatureSample(**found, capacity=CAPACITY))
+        if n > CAPACITY or any(tensors[name].shape != shape for name, shape in expected.items()):
+            raise ValueError(f"responses of shapes {[tuple(t.shape) for t in tensors.values()]} don't fit {layers}")
+        return cls(layers, FeatureSample(**tensors, capacity=CAPACITY))
 
 
 @dataclass

@@ -82,15 +82,15 @@ class TaskObservations:
         if task is None and len(self.tasks) > 1:
             raise ValueError(f"tasks {', '.join(self.tasks)} were observed; name one, or give each a weight")
         if task is None or isinstance(task, str):
-            given = {next(iter(self.tasks)) if task is None else task: 1.0}
+            shares = {next(iter(self.tasks)) if task is None else task: 1.0}
         else:
-            given = dict(task)
-        for name in given:
+            shares = dict(task)
+        for name in shares:
             if name not in self.tasks:
                 raise UnknownName(f"task {name!r} was not observed; {nearest(name, list(self.tasks))}")
-        if min(given.values(), default=0) < 0 or sum(given.values()) <= 0:
-            raise ValueError(f"task weights are {given}; they must be positive, or zero for some")
-        weights = torch.tensor([float(given.get(name, 0)) for name in self.tasks], dtype=torch.float64)
+        if min(shares.values(), default=0) < 0 or sum(shares.values()) <= 0:
+            raise ValueError(f"task weights are {shares}; they must be positive, or zero for some")
+        weights = torch.tensor([float(shares.get(name, 0)) for name in self.tasks], dtype=torch.float64)
         return weights / weights.sum()
 
     def require_channels(self, name: str, now: int) -> None:
@@ -203,8 +203,8 @@ class _Taps:
                 if not bool(tensor.isfinite().all()):
                     raise UnusableData(f"{name} gave out NaN or infinite numbers; check the weights and the inputs")
                 if len(tensor) != len(batch) and name in outputs:
-                    found = f"gave {len(tensor)} outputs for {len(batch)} images"
-                    raise UnusableData(f"task {name!r} {found}; pass outputs= that gives one for each image")
+                    amount = f"gave {len(tensor)} outputs for {len(batch)} images"
+                    raise UnusableData(f"task {name!r} {amount}; pass outputs= that gives one for each image")
             yield Seen(len(batch), self.now, {task: output.float() for task, output in outputs.items()})
 
 
@@ -272,8 +272,8 @@ class _Counting:
             patches, grid = patches_of(features, taps.modules[name], self.size)
             if grid not in labels:
                 points = {task: corresponding(seen.outputs[task], grid, self.cells) for task in self.tasks}
-                told = [mi.nearest_centre(each, self.centres[task, grid]) for task, each in points.items()]
-                labels[grid] = torch.stack(told)
+                nearest = [mi.nearest_centre(each, self.centres[task, grid]) for task, each in points.items()]
+                labels[grid] = torch.stack(nearest)
             maps = by_channel(features, taps.modules[name]).float()
             layers[name] = layers[name].update(patches, labels[grid], maps)
         return replace(self, layers=layers, samples=self.samples + seen.images)
@@ -294,9 +294,9 @@ def _clustered(task: str, points: Tensor, clusters: int, seed: int) -> Tensor:
 def _require_tasks(tasks: tuple[str, ...], seen: Seen) -> None:
     missing = [task for task in tasks if task not in seen.outputs]
     if missing:
-        given = ", ".join(map(repr, seen.outputs)) or "nothing"
+        names = ", ".join(map(repr, seen.outputs)) or "nothing"
         raise UnusableData(
-            f"task {missing[0]!r} is missing in a later batch, which gave {given}; give all tasks each time"
+            f"task {missing[0]!r} is missing in a later batch, which gave {names}; give all tasks each time"
         )
 
 
@@ -312,12 +312,12 @@ def _names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
 
 
 def _as_tasks(output: Any) -> Mapping[str, Tensor]:
-    found = output if isinstance(output, Mapping) else {"output": output}
-    odd = [task for task, each in found.items() if not isinstance(each, Tensor)]
+    by_task = output if isinstance(output, Mapping) else {"output": output}
+    odd = [task for task, each in by_task.items() if not isinstance(each, Tensor)]
     if odd:
-        kind = type(found[odd[0]]).__name__
+        kind = type(by_task[odd[0]]).__name__
         raise UnusableData(f"the model's output {odd[0]!r} is {kind}; pass outputs= to make tensors by task of it")
-    return found
+    return by_task
 
 
 def _until(seen: Iterator[Seen], images: int) -> Iterator[Seen]:

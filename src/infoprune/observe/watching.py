@@ -85,8 +85,8 @@ def observe(
 
 def _together(batches: Iterator[Batch]) -> Iterator[Batch]:
     """All samples in one batch; nothing where there are none."""
-    given = list(batches)
-    return iter([reduce(Batch.joined, given)] if given else [])
+    parts = list(batches)
+    return iter([reduce(Batch.joined, parts)] if parts else [])
 
 
 class _Watch:
@@ -144,16 +144,16 @@ class _Watch:
 
     def _hook(self, name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: Any, output: Any) -> None:
-            found = next((t for t in outputs_of(output) if t.is_floating_point()), None)
-            if found is None or by_sample(found, self.samples) is None:
+            tensor = next((t for t in outputs_of(output) if t.is_floating_point()), None)
+            if tensor is None or by_sample(tensor, self.samples) is None:
                 self.silent[name] = NOTHING
                 return
             if self.labels is not None:
-                self._respond(name, found)
+                self._respond(name, tensor)
             if self.followed:
-                self.followed.begin(name, found)
+                self.followed.begin(name, tensor)
             else:
-                self._keep(name, found)
+                self._keep(name, tensor)
 
         return note
 
@@ -201,7 +201,7 @@ class _Watch:
             "output": [t for t in whole if t is not None],
             "labels": [] if batch.labels is None else [batch.labels],
         }
-        found: dict[str, list[Any]] = {
+        sums: dict[str, list[Any]] = {
             name: [sum(similarity(t[block]) for t in tensors) for block in self.blocks]
             for name, tensors in parts.items()
             if tensors
@@ -209,7 +209,7 @@ class _Watch:
         own = {"labels"}  # have a kernel of their own
         return {
             name: grams if name in own else [with_kernel(gram, self.printed) for gram in grams]
-            for name, grams in found.items()
+            for name, grams in sums.items()
         }
 
     def _nothing_yet(self, layers: Mapping[str, Any], companions: tuple) -> Observations:

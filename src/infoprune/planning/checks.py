@@ -29,6 +29,15 @@ def check(model: nn.Module, example_inputs: Any, importance: Any, terms: Mapping
             raise TypeError(f"{name} is {terms[name]!r:.60}; give an infoprune.{maker} or leave it out")
 
 
+def listed(budgets: Budget | Iterable[Budget]) -> list[Budget]:
+    """One budget or several as a list; TypeError for anything else in it."""
+    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    odd = next((b for b in wanted if not isinstance(b, Budget)), None)
+    if odd is not None:
+        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
+    return wanted
+
+
 def _check_importance(model: nn.Module, importance: Any) -> None:
     require_importance(importance)
     if isinstance(importance, OF_GRADIENTS) and all(parameter.grad is None for parameter in model.parameters()):

@@ -11,7 +11,7 @@ from torch import nn
 from infoprune.budgets import Budget
 from infoprune.graph.site_scores import ScoreGroup
 from infoprune.graph.wrappers import followable
-from infoprune.planning.checks import check
+from infoprune.planning.checks import check, listed
 from infoprune.planning.scored import LayerImportance, Planned, Scored, Terms
 from infoprune.planning.shares import LEAST, Rounding, by_name
 from infoprune.planning.ties import Tied
@@ -142,22 +142,19 @@ def _refined(
     place = next((i for i, budget in enumerate(budgets) if budget.refine), None)
     if place is None:
         return allocated(budgets)
-    made, measured = refined(
+    planned, measured = refined(
         model,
         inputs,
         budgets[place],
         make=lambda budget: allocated([*budgets[:place], budget, *budgets[place + 1 :]]),
         plan_of=lambda candidate: candidate.plan,
     )
-    notes = {**made.plan.made_by, "latency": str(measured), "latency_verdict": measured.verdict}
-    return replace(made, plan=replace(made.plan, made_by=notes))
+    notes = {**planned.plan.made_by, "latency": str(measured), "latency_verdict": measured.verdict}
+    return replace(planned, plan=replace(planned.plan, made_by=notes))
 
 
 def _checked_budgets(budgets: Budget | Sequence[Budget], rates: Any) -> list[Budget]:
-    wanted = [budgets] if isinstance(budgets, Budget) else list(budgets)
-    odd = next((b for b in wanted if not isinstance(b, Budget)), None)
-    if odd is not None:
-        raise TypeError(f"budgets holds {odd!r}; make budgets with infoprune.budgets.macs(keep=0.5) and the like")
+    wanted = listed(budgets)
     if bool(wanted) == (rates is not None):
         raise ValueError("give either budgets=[...] or rates=, not both" if wanted else "give budgets=[...] or rates=")
     return wanted

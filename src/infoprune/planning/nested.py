@@ -19,14 +19,14 @@ def nested(scored: Scored, sizes: Sequence[Sequence[Budget]]) -> list[Planned]:
     are those of networks inside the one before. Raises ValueError unless budgets fall.
     """
     _require_falling(scored, sizes)
-    found: list[Planned] = []
+    plans: list[Planned] = []
     for budgets in sizes:
-        made = decided(replace(scored, terms=replace(scored.terms, budgets=budgets, rates=None)))
-        assert made.allocation is not None, "budgets are allocated"
-        counts = dict(zip(scored.scores, made.allocation.counts.tolist(), strict=True))
+        planned = decided(replace(scored, terms=replace(scored.terms, budgets=budgets, rates=None)))
+        assert planned.allocation is not None, "budgets are allocated"
+        counts = dict(zip(scored.scores, planned.allocation.counts.tolist(), strict=True))
         scored = replace(scored, ceiling=counts, notes={**scored.notes, "inside": [str(budget) for budget in budgets]})
-        found.append(made)
-    return found
+        plans.append(planned)
+    return plans
 
 
 def _require_falling(scored: Scored, sizes: Sequence[Sequence[Budget]]) -> None:
@@ -35,5 +35,5 @@ def _require_falling(scored: Scored, sizes: Sequence[Sequence[Budget]]) -> None:
     limits = [[budget.limit(budget.cost(scored.graph)(whole)) for budget in budgets] for budgets in sizes]
     for before, after, budgets in zip(limits, limits[1:], sizes[1:], strict=False):
         if after == before or any(b > a for a, b in zip(before, after, strict=True)):
-            told = ", ".join(map(str, budgets))
-            raise ValueError(f"{told} allows no less than the budget before it; give sizes that fall, each once")
+            words = ", ".join(map(str, budgets))
+            raise ValueError(f"{words} allows no less than the budget before it; give sizes that fall, each once")

@@ -21,39 +21,39 @@ Rounding = Literal["up", "down"]
 Value = TypeVar("Value")
 
 
-def by_name(model: nn.Module, told: Any, what: str) -> Any:
+def by_name(model: nn.Module, shares: Any, what: str) -> Any:
     """The same with the names of modules in the place of modules; TypeError for keys of any other kind."""
-    if not isinstance(told, Mapping):
-        return told
+    if not isinstance(shares, Mapping):
+        return shares
     names = {id(module): name for name, module in model.named_modules()}
-    found = {}
-    for key, value in told.items():
+    values = {}
+    for key, value in shares.items():
         name = key if isinstance(key, str) else names.get(id(key))
         if name is None:
             kind = type(key).__name__
             raise TypeError(f"{what} names a {kind} that is not in the model; give its modules, names or globs")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def per_site(
-    graph: Graph, told: Mapping[str, Value], what: str, *, among: Container[str] | None = None
+    graph: Graph, shares: Mapping[str, Value], what: str, *, among: Container[str] | None = None
 ) -> dict[str, Value]:
     """site -> what the last key that means it says, of all sites or those `among`; absent where no key means it.
 
     A key means the site of that name, or else all sites to which layers write whose names it matches as a glob, or that
     lie in the subtree of that name. A key that means none is an error.
     """
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     sites = [site.name for site in graph.sites if among is None or site.name in among]
     layers = {site: [site, *writers_of(graph, site)] for site in sites}
-    for key, value in told.items():
+    for key, value in shares.items():
         meant = [key] if key in layers else [s for s, names in layers.items() if any(matches(n, key) for n in names)]
         if not meant:
             known = [*layers, *(name for names in layers.values() for name in names)]
             raise UnknownName(f"{what} names {key!r}, which is not a site; {nearest(key, list(dict.fromkeys(known)))}")
-        found |= dict.fromkeys(meant, value)
-    return found
+        values |= dict.fromkeys(meant, value)
+    return values
 
 
 def matches(name: str, key: str) -> bool:
@@ -77,7 +77,7 @@ def usual(floor: Shares) -> Share:
     return floor if isinstance(floor, float | int) else LEAST
 
 
-def told_floors(graph: Graph, floor: Shares) -> Mapping[str, Share]:
+def floors_by_site(graph: Graph, floor: Shares) -> Mapping[str, Share]:
     """site -> its floor, where one was told of it in particular."""
     if callable(floor):
         return floor(graph)
@@ -86,8 +86,8 @@ def told_floors(graph: Graph, floor: Shares) -> Mapping[str, Share]:
 
 def floors(graph: Graph, floor: Shares) -> dict[str, int]:
     """site -> the least number of units that stays; `LEAST` of them where a mapping says nothing."""
-    told = told_floors(graph, floor)
-    return {site.name: least(told.get(site.name, usual(floor)), site) for site in graph.sites}
+    own_floors = floors_by_site(graph, floor)
+    return {site.name: least(own_floors.get(site.name, usual(floor)), site) for site in graph.sites}
 
 
 def least(floor: Share, site: Site) -> int:

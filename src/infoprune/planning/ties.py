@@ -38,15 +38,15 @@ def ties_of(graph: Graph, tied: Tied, among: Sequence[str]) -> list[list[int]]:
         roles: dict[str, list[int]] = {}
         for place, site in enumerate(among):
             roles.setdefault(role_of(site), []).append(place)
-        found = list(roles.values())
+        groups = list(roles.values())
     else:
-        found = [_meant(graph, [one] if isinstance(one, str) else one, among) for one in tied or ()]
+        groups = [_meant(graph, [one] if isinstance(one, str) else one, among) for one in tied or ()]
     met: set[int] = set()
-    for group in found:
+    for group in groups:
         if twice := met & set(group):
             raise ValueError(f"tied means {among[min(twice)]} twice; put globs that meet in one list: they are one tie")
         met |= set(group)
-    return [group for group in found if len(group) > 1]
+    return [group for group in groups if len(group) > 1]
 
 
 def _meant(graph: Graph, globs: Sequence[str], among: Sequence[str]) -> list[int]:

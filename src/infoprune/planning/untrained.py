@@ -35,8 +35,8 @@ def tell_if_untrained(model: nn.Module) -> None:
 
 def looks_untrained(model: nn.Module) -> bool:
     """Whether there are norm layers, and no step of training or no data has changed any of them."""
-    found = [fresh for layer in model.modules() if (fresh := _as_made(layer)) is not None]
-    return bool(found) and all(found)
+    states = [fresh for layer in model.modules() if (fresh := _as_made(layer)) is not None]
+    return bool(states) and all(states)
 
 
 def _as_made(layer: nn.Module) -> bool | None:

@@ -28,19 +28,19 @@ def check_kind(recipe: Recipe, task: Task) -> None:
 
 def check_classes(recipe: Recipe, task: Task, model: nn.Module, x: Tensor) -> None:
     """Raise Infeasible where the network names fewer classes than the data hold."""
-    found = _classes(task, model, x)
-    if found is not None and found < task.classes:
+    count = _classes(task, model, x)
+    if count is not None and count < task.classes:
         raise Infeasible(
-            f"model.{recipe.model.name} has {found} classes and the data {task.classes}; set "
+            f"model.{recipe.model.name} has {count} classes and the data {task.classes}; set "
             f"model.num_classes: {task.classes}"
         )
 
 
 def check_width(place: object, model: nn.Module, task: Task) -> None:
     """Raise Infeasible where a network that is there already names fewer classes than the data hold."""
-    found = _classes(task, model, torch.zeros(1, *task.shape))
-    if found is not None and found < task.classes:
-        raise Infeasible(f"{place} has {found} classes and the data {task.classes}; give the data that it was made for")
+    count = _classes(task, model, torch.zeros(1, *task.shape))
+    if count is not None and count < task.classes:
+        raise Infeasible(f"{place} has {count} classes and the data {task.classes}; give the data that it was made for")
 
 
 def _classes(task: Task, model: nn.Module, x: Tensor) -> int | None:
@@ -48,5 +48,5 @@ def _classes(task: Task, model: nn.Module, x: Tensor) -> int | None:
     if not KINDS[task.kind].named:
         return None
     with torch.no_grad():
-        found = copy.copy(model).eval()(x)
-    return found.shape[1] if isinstance(found, Tensor) and found.dim() == 2 else None
+        output = copy.copy(model).eval()(x)
+    return output.shape[1] if isinstance(output, Tensor) and output.dim() == 2 else None

@@ -35,7 +35,7 @@ class Evidence:
     def importance(self) -> Callable[[Any], Any]:
         section = self.recipe.importance
         factory = rankings[section.name]
-        return factory(**self._given(factory, ("seen", "model", "loader"), quick=True), **section.options)
+        return factory(**self._evidence_for(factory, ("seen", "model", "loader"), quick=True), **section.options)
 
     @cached_property
     def layers(self) -> Any:
@@ -53,7 +53,7 @@ class Evidence:
         known = inspect.signature(factory).parameters
         options = {name: value for name, value in usual.items() if name in known} | dict(section.options)
         try:
-            return factory(**self._given(factory, OFFERED), **options)
+            return factory(**self._evidence_for(factory, OFFERED), **options)
         except _Asked:
             return None  # it took its options and would measure now
 
@@ -62,17 +62,19 @@ class Evidence:
         """One pass; processes share the batches and merge what they saw."""
         us = Processes.now()
         moments = rankings[self.recipe.importance.name].about.needs_moments
-        found = observe(self.basis.model, self.loader(us.rank, us.world), progress=self.basis.progress, moments=moments)
-        return found.all_reduce() if us.world > 1 else found
+        observations = observe(
+            self.basis.model, self.loader(us.rank, us.world), progress=self.basis.progress, moments=moments
+        )
+        return observations.all_reduce() if us.world > 1 else observations
 
     @cached_property
     def tasks_seen(self) -> TaskObservations:
         """One pass that sets layers beside what the network gives out; all processes see all pictures."""
         outputs, seed = KINDS[self.basis.task.kind].outputs, self.recipe.seed
         first = self._first()
-        told: Any = {"samples": first.total, "progress": self.basis.progress}
+        options: Any = {"samples": first.total, "progress": self.basis.progress}
         with kept_randomness():
-            return observe_tasks(self.basis.model, pictures(first), outputs=outputs, seed=seed, **told)
+            return observe_tasks(self.basis.model, pictures(first), outputs=outputs, seed=seed, **options)
 
     def loader(self, rank: int = 0, world: int = 1) -> Iterable[Any]:
         """This process's share of the calibration pictures, with their labels where these are classes."""
@@ -81,7 +83,9 @@ class Evidence:
     def _first(self, rank: int = 0, world: int = 1) -> First:
         return first_of(self.recipe, self.basis.task, self.recipe.data.calibration, rank, world)
 
-    def _given(self, factory: Callable[..., Any], offered: Iterable[str], *, quick: bool = False) -> dict[str, Any]:
+    def _evidence_for(
+        self, factory: Callable[..., Any], offered: Iterable[str], *, quick: bool = False
+    ) -> dict[str, Any]:
         """The evidence that the factory has parameters for; in a rehearsal only what is `quick` reads the noise."""
         wanted = evidence_of(factory)
         give: Mapping[str, Callable[[], Any]] = {

@@ -44,10 +44,10 @@ def run_family(recipe: Recipe, out: str | Path, *, display: Display | None = Non
         _check(recipe, members, out)
         with alone(processes, out):
             Folder.opened(out, recipe)
-            found = _look(recipe, members, out, display)
+            runs = _look(recipe, members, out, display)
             reports = {name: run(one, out / name, display=display) for name, one in members.items()}
             if processes.first:
-                _keep(found, reports, out)
+                _keep(runs, reports, out)
             processes.wait()
             return reports
 
@@ -69,35 +69,35 @@ def _look(recipe: Recipe, members: dict[str, Recipe], out: Path, display: Displa
     name, first = next(iter(members.items()))
     with begun(first, out / name, display) as phases:
         phases.dense()
-        found = {name: phases.results}
+        runs = {name: phases.results}
         for other, one in list(members.items())[1:]:
             lend(out / name, out / other, one)
             cuts = cuts_of(one, phases.results.dense(), phases.results.x)
             folder = Folder.opened(out / other, one)
-            found[other] = replace(phases.results, recipe=one, cuts=cuts, folder=folder)
-        _decide(recipe, phases, found, display)
-        _compensate(phases, found, display)
-    return found
+            runs[other] = replace(phases.results, recipe=one, cuts=cuts, folder=folder)
+        _decide(recipe, phases, runs, display)
+        _compensate(phases, runs, display)
+    return runs
 
 
-def _decide(recipe: Recipe, phases: Phases, found: dict[str, Results], display: Display) -> None:
-    missing = [name for name, results in found.items() if results.folder.plan(results.cuts[0].name) is None]
+def _decide(recipe: Recipe, phases: Phases, runs: dict[str, Results], display: Display) -> None:
+    missing = [name for name, results in runs.items() if results.folder.plan(results.cuts[0].name) is None]
     if not missing:
         return
     phases.pause()
-    display.say(f"observing and scoring once, planning {len(found)} networks inside each other")
+    display.say(f"observing and scoring once, planning {len(runs)} networks inside each other")
     cut = width_of(phases.results.cuts)
     basis = phases.results.basis(cut, progress=display.counts)
     decisions = cut.decide_family(basis, [*sizes_of(recipe).values()])
-    for (name, results), made in zip(found.items(), decisions, strict=True):
+    for (name, results), decision in zip(runs.items(), decisions, strict=True):
         if name in missing:
-            phases.of(results).note(results.cuts[0], basis, made)
+            phases.of(results).note(results.cuts[0], basis, decision)
 
 
-def _compensate(phases: Phases, found: dict[str, Results], display: Display) -> None:
+def _compensate(phases: Phases, runs: dict[str, Results], display: Display) -> None:
     """Refit what is not refitted yet, beside one pass of the dense network."""
     section = phases.recipe.compensate
-    missing = {name: results for name, results in found.items() if results.compensation(results.cuts[0].name) is None}
+    missing = {name: results for name, results in runs.items() if results.compensation(results.cuts[0].name) is None}
     if section is None or not missing:
         return
     phases.pause()
@@ -106,15 +106,15 @@ def _compensate(phases: Phases, found: dict[str, Results], display: Display) -> 
     plans = {name: results.plan(results.cuts[0].name) for name, results in missing.items()}
     networks = [(prune_(phases.results.dense(), basis.x, plan, certify=False), plan) for plan in plans.values()]
     done = compensate(basis, section.samples, networks)
-    for (name, results), (model, _), told in zip(missing.items(), networks, done, strict=True):
-        display.say(f"{name}: {told.in_short()}")
-        results.write_compensation(results.cuts[0].name, model, told)
+    for (name, results), (model, _), compensation in zip(missing.items(), networks, done, strict=True):
+        display.say(f"{name}: {compensation.in_short()}")
+        results.write_compensation(results.cuts[0].name, model, compensation)
 
 
-def _keep(found: dict[str, Results], reports: dict[str, Report], out: Path) -> None:
+def _keep(runs: dict[str, Results], reports: dict[str, Report], out: Path) -> None:
     """All members in one artefact, and the page of them."""
     if not (out / ARTEFACT / CONFIG).is_file():
-        save(out / ARTEFACT, Family(tuple(_member(name, results) for name, results in found.items())))
+        save(out / ARTEFACT, Family(tuple(_member(name, results) for name, results in runs.items())))
     page.write(page.curve_of_runs(out.resolve().name, reports, str(out / ARTEFACT)), out)
 
 

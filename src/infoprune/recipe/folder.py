@@ -75,13 +75,13 @@ class Folder:
 
 def as_begun(path: Path, recipe: Recipe) -> Recipe:
     """The recipe; a run that was begun before there were some keys goes on as runs went then."""
-    told = read(path / RECIPE) if (path / RECIPE).is_file() else None
-    if told is None:
+    sections = read(path / RECIPE) if (path / RECIPE).is_file() else None
+    if sections is None:
         return recipe
     tuning = recipe.finetune
-    if "norms" not in (told.get("finetune") or {}):
+    if "norms" not in (sections.get("finetune") or {}):
         tuning = replace(tuning, norms="moving")
-    return replace(recipe, finetune=tuning, compensate=recipe.compensate if "compensate" in told else None)
+    return replace(recipe, finetune=tuning, compensate=recipe.compensate if "compensate" in sections else None)
 
 
 class Metrics:

@@ -60,21 +60,21 @@ def judged_names(model: nn.Module, task: Task, *, batch: int, precision: Precisi
 def judged_maps(model: nn.Module, task: Task, *, batch: int, precision: Precision, workers: int = 0) -> Scores:
     """Every task's score; processes share the pictures."""
     us, device, metrics = Processes.now(), next(model.parameters()).device, metrics_of(task.classes)
-    found: dict[int, dict[str, Tensor]] = {}
+    statistics: dict[int, dict[str, Tensor]] = {}
     with evaluating(model), autocast(device, precision):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
             if place % us.world == us.rank:
                 maps: Any = targets  # one a task, by name
                 outputs = model(images.to(device, memory_format=torch.channels_last))
-                found[place] = {
+                statistics[place] = {
                     name: metric.statistics(outputs[name].float().cpu(), maps[name]) for name, metric in metrics.items()
                 }
-    return Scores(tuple(scores_of(metrics, in_order(us.gathered(found)))))
+    return Scores(tuple(scores_of(metrics, in_order(us.gathered(statistics)))))
 
 
 def in_order(parts: Iterable[Mapping[int, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
     """What processes found of single batches, by name, in the order of the pictures."""
-    places = {place: found for part in parts for place, found in part.items()}
+    places = {place: statistics for part in parts for place, statistics in part.items()}
     ordered = [places[place] for place in sorted(places)]
     return {name: torch.cat([one[name] for one in ordered]) for name in ordered[0]}
 
@@ -95,8 +95,8 @@ def judged_objects(model: nn.Module, task: Task, **_: object) -> Scores:
         return AtSize(model, (examples.size, examples.size))([picture.to(device) for picture in pictures])
 
     with evaluating(model):
-        found = results(detect, examples.pictures)
-    told = precisions(examples.pictures, found, groups_of(len(examples)))
+        detections = results(detect, examples.pictures)
+    by_kind = precisions(examples.pictures, detections, groups_of(len(examples)))
     return Scores(
-        tuple(Judged(kind, "AP", "higher", value, tuple(without)) for kind, (value, *without) in told.items())
+        tuple(Judged(kind, "AP", "higher", value, tuple(without)) for kind, (value, *without) in by_kind.items())
     )

@@ -54,15 +54,15 @@ def build_network(
         seed: Of new weights.
         classes: Of the data, for networks that take a number of classes and were told none.
     """
-    told: dict[str, Any] = {**(options or {}), **({} if num_classes is None else {"num_classes": num_classes})}
+    arguments: dict[str, Any] = {**(options or {}), **({} if num_classes is None else {"num_classes": num_classes})}
     torch.manual_seed(seed)
     if file is not None:
         if pretrained:
             raise UnknownName(f"{name} has no published weights; give its weights as a file")
-        model = own_network(Path(file), name, told, classes=classes)
+        model = own_network(Path(file), name, arguments, classes=classes)
     else:
         extra = {} if classes is None else {"num_classes": classes}
-        model = _registered(*check_name(name), {**extra, **told}, pretrained=pretrained)
+        model = _registered(*check_name(name), {**extra, **arguments}, pretrained=pretrained)
     if weights is not None:
         load_weights(model, weights)
     return model.eval()
@@ -71,7 +71,7 @@ def build_network(
 def network_of(recipe: Recipe, classes: int | None, *, published: bool = True) -> nn.Module:
     """The dense network before any training; its architecture alone without the `published` weights."""
     section = recipe.model
-    given = section.pretrained or section.weights is not None
+    has_weights = section.pretrained or section.weights is not None
     return build_network(
         section.name,
         file=section.file,
@@ -80,15 +80,15 @@ def network_of(recipe: Recipe, classes: int | None, *, published: bool = True) -
         weights=Path(section.weights) if published and section.weights else None,
         pretrained=published and section.pretrained,
         seed=recipe.seed,
-        classes=None if given and section.file is None else classes,
+        classes=None if has_weights and section.file is None else classes,
     )
 
 
 def input_shape(section: ModelSection) -> tuple[int, int, int] | None:
     """Of the picture that the network was made for, channels first; None for own networks that say nothing of it."""
     view, channels = view_of(section), int(section.options.get("in_chans", 3))
-    if section.file is None and (made := _made_for(section)) is not None:
-        return made
+    if section.file is None and (shape := _made_for(section)) is not None:
+        return shape
     if view is None or view.size is None:
         return None if section.file is not None else (channels, 224, 224)
     return channels, view.size, view.size

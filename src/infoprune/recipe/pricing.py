@@ -77,12 +77,12 @@ def price_family(recipe: Recipe) -> dict[str, Priced]:
     noise = task_of_noise(first)
     task = noise or task_of(first)
     model, x, cuts = _dense(first, task)
-    dense, found = measure(model, x), dict[str, Priced]()
+    dense, prices = measure(model, x), dict[str, Priced]()
     networks = rehearsed_family(first, model, task, width_of(cuts), [*sizes_of(recipe).values()])
     for (name, one), network in zip(members.items(), networks, strict=True):
         own = cuts_of(one, model, x)
-        found[name] = _priced(one, own, dense, measure(network, x), read=noise is None)
-    return found
+        prices[name] = _priced(one, own, dense, measure(network, x), read=noise is None)
+    return prices
 
 
 def _dense(recipe: Recipe, task: Task) -> tuple[nn.Module, Tensor, list[Cut]]:
@@ -107,8 +107,8 @@ def _priced(
         tried = 1 + len(FACTORS) * recipe.finetune.probe
         trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0) + cut.trial_epochs
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
-    told = tuple(cut.words() for cut in cuts)
-    return Priced(dense.params, dense.macs, told, after.params, after.macs, trained, unsure, read, reach or {})
+    words = tuple(cut.words() for cut in cuts)
+    return Priced(dense.params, dense.macs, words, after.params, after.macs, trained, unsure, read, reach or {})
 
 
 def _reach(recipe: Recipe, model: nn.Module, task: Task, cuts: Sequence[Cut]) -> dict[str, tuple[int, int]]:
@@ -119,8 +119,8 @@ def _reach(recipe: Recipe, model: nn.Module, task: Task, cuts: Sequence[Cut]) ->
     finals = [
         rehearsed(recipe, left, task, cuts[last + 1 :]) for left in rehearsed_ends(recipe, model, task, cuts[last])
     ]
-    found = [measure(final, example(task)) for final in finals]
+    measurements = [measure(final, example(task)) for final in finals]
     return {
-        "macs": (min(m.macs for m in found), max(m.macs for m in found)),
-        "params": (min(m.params for m in found), max(m.params for m in found)),
+        "macs": (min(m.macs for m in measurements), max(m.macs for m in measurements)),
+        "params": (min(m.params for m in measurements), max(m.params for m in measurements)),
     }

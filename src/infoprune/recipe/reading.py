@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from infoprune.deprecated import renamed_keyword
 from infoprune.errors import BadRecipe
 from infoprune.recipe import sections as s
 from infoprune.recipe.section_readers import READERS
@@ -24,22 +25,22 @@ def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> s.Recipe:
 
     Code of the user's own runs where `changes` name its file, or where it lies beside or under the recipe.
     """
-    told = told_by(Path(path), changes)
-    if "vary" in told:
+    sections = sections_in(Path(path), changes)
+    if "vary" in sections:
         raise BadRecipe(f"vary: is for several runs side by side; use infoprune bench {path}")
-    return recipe_of(told)
+    return recipe_of(sections)
 
 
-def told_by(path: Path, changes: Sequence[str]) -> dict[str, Any]:
+def sections_in(path: Path, changes: Sequence[str]) -> dict[str, Any]:
     """The sections in a YAML file as they are written, with `changes` on top."""
-    told = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(path).items()}
+    sections = {key: dict(value) if isinstance(value, Mapping) else value for key, value in read(path).items()}
     named = {change.partition("=")[0] for change in changes}
     for part in WITH_CODE:
         if f"{part}.file" not in named:
-            _place(told.get(part), path.parent, f"{part}.file")
+            _place(sections.get(part), path.parent, f"{part}.file")
     for change in changes:
-        set_in(told, change)
-    return told
+        set_in(sections, change)
+    return sections
 
 
 def kept_recipe(path: Path) -> s.Recipe:
@@ -60,57 +61,58 @@ def _place(part: Any, folder: Path, key: str) -> None:
     part["file"] = str(file)
 
 
-def recipe_of(told: Mapping[str, Any]) -> s.Recipe:
+@renamed_keyword("told", "sections")
+def recipe_of(sections: Mapping[str, Any]) -> s.Recipe:
     """The recipe that a mapping of sections describes; BadRecipe names the key that is wrong."""
     names = [f.name for f in fields(s.Recipe)]
-    for key in told:
+    for key in sections:
         if key not in (*names, "schema"):
             raise BadRecipe(f"{key} is not a section; {nearest(str(key), [*names, 'schema'])}")
-    if "schema" not in told:
+    if "schema" not in sections:
         raise BadRecipe(f"schema is missing; begin the recipe with schema: {s.SCHEMA}")
-    if told["schema"] != s.SCHEMA or isinstance(told["schema"], bool):
-        refuse("schema", told["schema"], f"{s.SCHEMA}, which this release reads")
+    if sections["schema"] != s.SCHEMA or isinstance(sections["schema"], bool):
+        refuse("schema", sections["schema"], f"{s.SCHEMA}, which this release reads")
     for needed in ("model", "data"):
-        if needed not in told:
+        if needed not in sections:
             raise BadRecipe(f"{needed} is missing; add a section {needed}: with a name:")
-    given = {key: READERS[key](value, key) for key, value in told.items() if key in READERS and value is not None}
-    recipe = s.Recipe(**given)
+    values = {key: READERS[key](value, key) for key, value in sections.items() if key in READERS and value is not None}
+    recipe = s.Recipe(**values)
     _check_together(recipe)
     return recipe
 
 
 def to_yaml(recipe: s.Recipe) -> str:
     """The resolved recipe, with every default written out; reads back as the same."""
-    told: dict[str, Any] = {"schema": s.SCHEMA}
+    sections: dict[str, Any] = {"schema": s.SCHEMA}
     for f in fields(s.Recipe):
         value = getattr(recipe, f.name)
         if value is not None:
-            told[f.name] = value if isinstance(value, int) else _plain(value)
+            sections[f.name] = value if isinstance(value, int) else _plain(value)
         elif f.default is not None:
-            told[f.name] = False  # left out, where saying nothing would mean the default
-    return yaml.safe_dump(told, sort_keys=False)
+            sections[f.name] = False  # left out, where saying nothing would mean the default
+    return yaml.safe_dump(sections, sort_keys=False)
 
 
 def _plain(part: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for f in fields(part):
         value = getattr(part, f.name)
         if f.name in ("options", "limits") and not isinstance(part, s.ModelSection):
-            found |= {name: list(one) if isinstance(one, tuple) else one for name, one in value.items()}
+            entries |= {name: list(one) if isinstance(one, tuple) else one for name, one in value.items()}
         elif isinstance(value, Mapping):
-            found |= {f.name: dict(value)} if value else {}
+            entries |= {f.name: dict(value)} if value else {}
         elif value is not None:
-            found[f.name] = list(value) if isinstance(value, tuple) else value
-    return found
+            entries[f.name] = list(value) if isinstance(value, tuple) else value
+    return entries
 
 
-def set_in(told: dict[str, Any], change: str) -> None:
+def set_in(recipe: dict[str, Any], change: str) -> None:
     """Change the sections as "section.key=value" says."""
     path, equals, text = change.partition("=")
     *sections, key = path.split(".")
     if not equals or not all([*sections, key]) or sections[1:] not in ([], ["options"]):
         raise BadRecipe(f"--set {change!r:.80} is not of the form section.key=value; write e.g. --set finetune.lr=0.1")
-    part = told
+    part = recipe
     for i, name in enumerate(sections):
         if part.get(name) is None:
             part[name] = {}

@@ -58,9 +58,9 @@ def compensate(basis: Basis, samples: int, networks: Sequence[tuple[nn.Module, P
     """Let what stayed in networks that plans left of the basis's say what left; in place, processes together."""
     us, kind = Processes.now(), KINDS[basis.task.kind]
     loader = kind.calibration(first_of(basis.recipe, basis.task, samples, us.rank, us.world))
-    told = [(model, [plan]) for model, plan in networks]
+    pairs = [(model, [plan]) for model, plan in networks]
     with kept_randomness():
-        return compensate_together_(told, basis.model, loader, samples, progress=basis.progress)
+        return compensate_together_(pairs, basis.model, loader, samples, progress=basis.progress)
 
 
 def match(basis: Basis, section: MatchSection, model: nn.Module, plan: Plan, around: Surroundings) -> Matching:

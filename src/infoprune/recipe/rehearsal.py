@@ -43,8 +43,8 @@ def rehearsed_family(
     basis = _noisy(recipe, copy.deepcopy(dense), task)
     with _said_of(cut):
         decisions = cut.decide_family(basis, sizes)
-    for made in decisions:
-        yield prune_(copy.deepcopy(dense), basis.x, made.plan, certify=False)
+    for decision in decisions:
+        yield prune_(copy.deepcopy(dense), basis.x, decision.plan, certify=False)
 
 
 def rehearsed_ends(recipe: Recipe, dense: nn.Module, task: Task, cut: Cut) -> Sequence[nn.Module]:

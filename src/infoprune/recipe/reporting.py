@@ -45,12 +45,12 @@ SURGERY, COMPENSATED, MATCHED = "surgery", "compensated", "matched"  # phases of
 def report_of(run: Results, started: float) -> Report:
     """Written as report.json and report.html; the one that is there when the run was finished before."""
     if Processes.now().first and not run.folder.has(FILE):
-        page.write(_made(run, started), run.folder.path)
+        page.write(_report_of(run, started), run.folder.path)
     Processes.now().wait()
     return Report.of_run(run.folder.path)
 
 
-def _made(run: Results, started: float) -> Report:
+def _report_of(run: Results, started: float) -> Report:
     dense, pruned = run.dense().cpu(), run.final().cpu()
     before, after, last = measure(dense, run.x), measure(pruned, run.x), run.cuts[-1]
     timing = run.recipe.report.latency and any(cut.timed for cut in run.cuts)
@@ -71,7 +71,7 @@ def _made(run: Results, started: float) -> Report:
         certificate="; ".join(dict.fromkeys(run.certificates())),
         allocation=run.decision(last).allocation,
         latency_ratio=None if timed is None else _inverse(timed),
-        budgets={words: found.verdict if found else "cannot tell" for words, found in held.items()},
+        budgets={words: comparison.verdict if comparison else "cannot tell" for words, comparison in held.items()},
         baselines=tuple(_baselines(run)),
         ours=tuple(_ours(run)),
         sweep=_sweep(run),
@@ -90,8 +90,8 @@ def _held(run: Results, dense: nn.Module, pruned: nn.Module, timing: bool) -> di
     return {words: b.compare(dense, pruned, (run.x,)) if sure[words] else None for words, b in wanted.items()}
 
 
-def _timed(found: Iterable[Comparison | None]) -> LatencyComparison | None:
-    return next((one for one in found if isinstance(one, LatencyComparison)), None)
+def _timed(comparisons: Iterable[Comparison | None]) -> LatencyComparison | None:
+    return next((one for one in comparisons if isinstance(one, LatencyComparison)), None)
 
 
 def _bytes(model: nn.Module) -> int:
@@ -113,23 +113,23 @@ def _inverse(timed: LatencyComparison) -> Interval:
 
 
 def _state(run: Results, phase: str, counted: Measurement, model: nn.Module, latency: Interval | None) -> State:
-    found = run.quality(phase)
-    return State(counted.params, counted.macs, _bytes(model), latency, found.accuracy, found.scores)
+    quality = run.quality(phase)
+    return State(counted.params, counted.macs, _bytes(model), latency, quality.accuracy, quality.scores)
 
 
 def _sites(run: Results) -> list[SiteChange]:
     """Blocks as they were before the first cut, then what the other plans leave of their sites."""
     gone = {name for cut in run.cuts for name in _blocks(run, cut)}
-    found: dict[tuple[str, str], SiteChange] = {}
+    changes: dict[tuple[str, str], SiteChange] = {}
     for cut in run.cuts:
-        told, plan = run.decision(cut).sites, run.folder.plan(cut.name)
+        sites, plan = run.decision(cut).sites, run.folder.plan(cut.name)
         edits = [e for e in plan.edits if e.site.kind != "block"] if plan else []
-        for site in told or [SiteChange(e.site.name, e.site.kind, e.site.size, e.keeps) for e in edits]:
+        for site in sites or [SiteChange(e.site.name, e.site.kind, e.site.size, e.keeps) for e in edits]:
             if site.kind == "block":
-                found.setdefault((site.kind, site.name), replace(site, keeps=int(site.name not in gone)))
+                changes.setdefault((site.kind, site.name), replace(site, keeps=int(site.name not in gone)))
             else:
-                found[site.kind, site.name] = site
-    return list(found.values())
+                changes[site.kind, site.name] = site
+    return list(changes.values())
 
 
 def _blocks(run: Results, cut: Cut) -> list[str]:
@@ -139,14 +139,14 @@ def _blocks(run: Results, cut: Cut) -> list[str]:
 
 def _steps(run: Results) -> list[Step]:
     """Images are counted on from stage to stage."""
-    found, before = [], 0
+    steps, before = [], 0
     for stage, phase in enumerate(("dense", *(cut.name for cut in run.cuts))):
         images = 0
         for row in run.metrics.of(phase):
             images = row.get("images", images)
-            found.append(Step(stage, before + images, row.get("loss"), row.get("accuracy")))
+            steps.append(Step(stage, before + images, row.get("loss"), row.get("accuracy")))
         before += images
-    return found
+    return steps
 
 
 def _recoveries(run: Results) -> Iterator[Recovery]:
@@ -160,8 +160,8 @@ def _recoveries(run: Results) -> Iterator[Recovery]:
             yield Recovery(cut.name, tuple(moments), done)
 
 
-def _moment(name: str, found: Quality) -> Moment:
-    return Moment(name, found.accuracy, found.scores)
+def _moment(name: str, quality: Quality) -> Moment:
+    return Moment(name, quality.accuracy, quality.scores)
 
 
 def _norms(run: Results) -> str:
@@ -182,13 +182,13 @@ def _baselines(run: Results) -> list[Baseline]:
 
 def _ours(run: Results) -> list[Score]:
     """What every compared cut itself reaches after the tuning of its rivals."""
-    found = []
+    scores = []
     for cut in run.cuts:
         quality = run.quality(cut.ours) if cut.rivals else None
         if quality is not None and quality.accuracy is not None:
-            found.append(Score("accuracy", "", "higher", quality.accuracy))
-        found.extend(quality.scores if quality is not None else ())
-    return found
+            scores.append(Score("accuracy", "", "higher", quality.accuracy))
+        scores.extend(quality.scores if quality is not None else ())
+    return scores
 
 
 def _sweep(run: Results) -> Sweep | None:

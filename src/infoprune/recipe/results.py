@@ -25,7 +25,7 @@ from infoprune.recipe.task_kinds import KINDS
 from infoprune.report.model import Allocation, Interval, Sent, SiteChange
 from infoprune.surgery import Plan, prune_
 
-DENSE, WEIGHTS, TOLD = "dense.safetensors", "weights.safetensors", "told.json"
+DENSE, WEIGHTS, NOTES = "dense.safetensors", "weights.safetensors", "told.json"
 SENT = "sweep.json"
 DOMAIN, COMPENSATION, COMPENSATED = "dense/domain.json", "compensation.json", "compensated.safetensors"
 PASSED_ON = "matched.safetensors"  # what blocks pass on is matched
@@ -79,38 +79,38 @@ class Results:
         return Basis(self.recipe, self.before(cut), self.placed_x, self.task, progress, stop=stop)
 
     def plan(self, phase: str) -> Plan:
-        found = self.folder.plan(phase)
-        if found is None:
+        plan = self.folder.plan(phase)
+        if plan is None:
             raise InfopruneError(f"{self.folder.path / phase} has no plan.json; remove that folder and run again")
-        return found
+        return plan
 
     def plans(self) -> list[Plan]:
         return [self.plan(cut.name) for cut in self.cuts]
 
     def decision(self, cut: Cut) -> Decision:
         """The plan of a cut with what was noted when it was made."""
-        told = self.folder.read_json(f"{cut.name}/{TOLD}")
-        sites = tuple(SiteChange(**{**site, "weight": _interval(site["weight"])}) for site in told["sites"])
-        allocation = None if told["allocation"] is None else Allocation(**told["allocation"])
+        notes = self.folder.read_json(f"{cut.name}/{NOTES}")
+        sites = tuple(SiteChange(**{**site, "weight": _interval(site["weight"])}) for site in notes["sites"])
+        allocation = None if notes["allocation"] is None else Allocation(**notes["allocation"])
         return Decision(self.plan(cut.name), sites, allocation)
 
     def certificates(self) -> list[str]:
-        return [self.folder.read_json(f"{cut.name}/{TOLD}")["certificate"] for cut in self.cuts]
+        return [self.folder.read_json(f"{cut.name}/{NOTES}")["certificate"] for cut in self.cuts]
 
-    def write_decision(self, cut: Cut, made: Decision, certificate: str) -> None:
+    def write_decision(self, cut: Cut, decision: Decision, certificate: str) -> None:
         """The plan last, which says that the rest is there."""
-        told = {
+        notes = {
             "kind": cut.kind,
-            "sites": [asdict(site) for site in made.sites],
-            "allocation": None if made.allocation is None else asdict(made.allocation),
+            "sites": [asdict(site) for site in decision.sites],
+            "allocation": None if decision.allocation is None else asdict(decision.allocation),
             "certificate": certificate,
         }
-        self.folder.write_json(f"{cut.name}/{TOLD}", told)
-        self.write_rivals(cut, made)
-        self.folder.write(f"{cut.name}/plan.json", made.plan.to_json())
+        self.folder.write_json(f"{cut.name}/{NOTES}", notes)
+        self.write_rivals(cut, decision)
+        self.folder.write(f"{cut.name}/plan.json", decision.plan.to_json())
 
-    def write_rivals(self, cut: Cut, made: Decision) -> None:
-        for rival, plan in made.rivals.items():
+    def write_rivals(self, cut: Cut, decision: Decision) -> None:
+        for rival, plan in decision.rivals.items():
             self.folder.write(f"{cut.phase_of(rival)}/plan.json", plan.to_json())
 
     # ------------------------------------------------------------------------------------------------- recovery
@@ -153,7 +153,7 @@ class Results:
 
     def sent(self) -> list[Sent]:
         """What was found of single ways of sending."""
-        return [Sent(**told) for told in self.folder.read_json(SENT)["sent"]] if self.folder.has(SENT) else []
+        return [Sent(**point) for point in self.folder.read_json(SENT)["sent"]] if self.folder.has(SENT) else []
 
     def swept(self) -> bool:
         return self.folder.has(SENT) and self.folder.read_json(SENT)["done"]
@@ -164,10 +164,10 @@ class Results:
     def judged(self, phase: str) -> bool:
         return self.folder.has(self._file(phase))
 
-    def judge(self, phase: str, found: Callable[[], Quality]) -> Quality:
+    def judge(self, phase: str, judgement: Callable[[], Quality]) -> Quality:
         """How well the network of a phase does; found once."""
         if not self.judged(phase):
-            self.folder.write_json(self._file(phase), found().kept())
+            self.folder.write_json(self._file(phase), judgement().kept())
         return self.quality(phase)
 
     def quality(self, phase: str) -> Quality:
@@ -177,5 +177,5 @@ class Results:
         return f"{phase}/{KINDS[self.task.kind].quality.file}"
 
 
-def _interval(told: dict[str, float] | None) -> Interval | None:
-    return None if told is None else Interval(**told)
+def _interval(ends: dict[str, float] | None) -> Interval | None:
+    return None if ends is None else Interval(**ends)

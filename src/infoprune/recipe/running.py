@@ -125,16 +125,16 @@ class Phases:
         basis = self.results.basis(cut, progress=self.display.counts, stop=lambda: self.wish.stop)
         self.note(cut, basis, cut.decide(basis))
 
-    def note(self, cut: Cut, basis: Basis, made: Decision) -> None:
+    def note(self, cut: Cut, basis: Basis, decision: Decision) -> None:
         """Keep what was decided of a cut, once its plan is certified."""
-        certificate = certificate_of(basis.model, basis.x, made.plan)
+        certificate = certificate_of(basis.model, basis.x, decision.plan)
         if certificate.verdict == "failed":
             raise InfopruneError(f"the plan's certificate failed ({certificate}); put suspect layers in ignored_layers")
-        told = str(certificate)
-        if empty := made.plan.made_by.get("saturated"):
+        sentence = str(certificate)
+        if empty := decision.plan.made_by.get("saturated"):
             self.display.say(f"{cut.name}: {empty}")
-            told = f"{told}; {empty}"
-        self.results.write_decision(cut, made, told)
+            sentence = f"{sentence}; {empty}"
+        self.results.write_decision(cut, decision, sentence)
 
     def _compensate(self, cut: Cut) -> None:
         """How well the cut network does as surgery leaves it, and once what left is said by what stays."""
@@ -187,13 +187,13 @@ class Phases:
         split, sweep = self.recipe.split, self.recipe.sweep
         if split is None or sweep is None or self.results.swept():
             return
-        found, basis = self.results.sent(), self.results.basis(self.results.cuts[-1])
+        points, basis = self.results.sent(), self.results.basis(self.results.cuts[-1])
         self.display.say(f"sweep: comparing every ranking at {len(ways_of(sweep))} ways of sending")
-        for one in swept(basis, split, sweep, tuple(found)):
-            found.append(one)
-            self.results.write_sent(found)
+        for one in swept(basis, split, sweep, tuple(points)):
+            points.append(one)
+            self.results.write_sent(points)
             self.pause()
-        self.results.write_sent(found, done=True)
+        self.results.write_sent(points, done=True)
 
     # ------------------------------------------------------------------------------------------------- networks
 
@@ -231,10 +231,10 @@ class Phases:
     def _matched(self, cut: Cut, phase: str, section: MatchSection, model: nn.Module) -> nn.Module:
         self.pause()
         self.display.say(f"{phase}: matching blocks in {section.steps:,} steps")
-        told = match(
+        matching = match(
             self.results.basis(cut), section, model, self._plan_of(cut, phase), self._around(f"{phase}-{MATCHED}")
         )
-        self.display.say(f"{phase}: {told}")
+        self.display.say(f"{phase}: {matching}")
         self.folder.write_tensors(f"{phase}/{PASSED_ON}", model.state_dict())
         return model
 
@@ -281,9 +281,9 @@ class Phases:
         self.display.progress(phase, progress)
 
     def _judge(self, phase: str, model: Callable[[], nn.Module]) -> None:
-        found = self.results.judge(phase, lambda: self._quality(phase, model()))
-        self.results.metrics.add({"phase": phase, **found.numbers})
-        self.display.say(f"{phase}: {found.words}")
+        quality = self.results.judge(phase, lambda: self._quality(phase, model()))
+        self.results.metrics.add({"phase": phase, **quality.numbers})
+        self.display.say(f"{phase}: {quality.words}")
 
     def _quality(self, phase: str, model: nn.Module) -> Quality:
         """At a split, of what travels by the phase's plan; all features travel as floats where it says nothing."""

@@ -103,24 +103,24 @@ class BudgetSection:
     @property
     def budgets(self) -> dict[str, Budget]:
         """Each under the words that name it here, such as "macs 0.5"; of a family, those of all members."""
-        words = ((name, told, told if isinstance(told, str) else f"{told:g}") for name, told in self._told())
-        return {f"{name} {word}": self._budget(name, told) for name, told, word in words}
+        words = ((name, limit, limit if isinstance(limit, str) else f"{limit:g}") for name, limit in self._each_limit())
+        return {f"{name} {word}": self._budget(name, limit) for name, limit, word in words}
 
     @property
     def sizes(self) -> dict[str, BudgetSection]:
         """Of a family the section of each member by its name, largest first; empty where no limit is a list."""
-        listed = next((name for name, told in self.limits.items() if isinstance(told, tuple)), None)
-        told = self.limits[listed] if listed is not None else ()
-        assert isinstance(told, tuple)
-        return {member_name(one): replace(self, limits={**self.limits, listed: one}) for one in told}
+        listed = next((name for name, limit in self.limits.items() if isinstance(limit, tuple)), None)
+        sizes = self.limits[listed] if listed is not None else ()
+        assert isinstance(sizes, tuple)
+        return {member_name(one): replace(self, limits={**self.limits, listed: one}) for one in sizes}
 
-    def _told(self) -> Iterator[tuple[str, float | str]]:
-        for name, told in self.limits.items():
-            yield from ((name, one) for one in (told if isinstance(told, tuple) else (told,)))
+    def _each_limit(self) -> Iterator[tuple[str, float | str]]:
+        for name, limit in self.limits.items():
+            yield from ((name, one) for one in (limit if isinstance(limit, tuple) else (limit,)))
 
-    def _budget(self, name: str, told: float | str) -> Budget:
-        found = budgets[name].parse(told)
-        return replace(found, batch=self.batch) if isinstance(found, Latency) and self.batch is not None else found
+    def _budget(self, name: str, limit: float | str) -> Budget:
+        budget = budgets[name].parse(limit)
+        return replace(budget, batch=self.batch) if isinstance(budget, Latency) and self.batch is not None else budget
 
 
 @dataclass(frozen=True)

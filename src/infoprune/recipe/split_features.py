@@ -52,8 +52,8 @@ def orders_of(recipe: Recipe, split: SplitSection, model: nn.Module, task: Task)
     share = tied_share(seen, weights, estimate=split.estimate)
     if share <= TIED:
         return orders, ""
-    told = f"information ({split.estimate}, patches of {split.patch}) is the same for {share:.0%} of the features"
-    return orders, f"{told}: their order is that of their indices"
+    reason = f"information ({split.estimate}, patches of {split.patch}) is the same for {share:.0%} of the features"
+    return orders, f"{reason}: their order is that of their indices"
 
 
 def selection_of(split: SplitSection, order: Tensor) -> Selection:
@@ -78,7 +78,7 @@ def sent(plan: Plan | None) -> Selection | None:
 def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selection | None, *, batch: int) -> Scores:
     """Every task's score and the bytes an image, when features travel as `selection` says; as floats without it."""
     us, split, metrics = Processes.now(), SplitModel(model, at=at), metrics_of(task.classes)
-    device, found = next(model.parameters()).device, {}
+    device, batches = next(model.parameters()).device, {}
     with evaluating(model):
         for place, (images, targets) in enumerate(InOrder(task.held_out, batch)):
             if place % us.world == us.rank:
@@ -86,8 +86,8 @@ def judged_over_the_wire(model: nn.Module, task: Task, at: str, selection: Selec
                 maps: Any = targets  # one a task, by name
                 got = evaluate(split, [features], [maps], metrics, selection)
                 lengths = torch.stack([got.bytes_per_image, torch.ones_like(got.bytes_per_image)], 1)
-                found[place] = {**got.statistics, "sent": lengths}
-    joined = in_order(us.gathered(found))
+                batches[place] = {**got.statistics, "sent": lengths}
+    joined = in_order(us.gathered(batches))
     mean, *without = with_and_without(joined["sent"], lambda total: total[0] / total[1])
     length = Judged("traffic", "bytes an image", "lower", mean, tuple(without))
     return Scores((*scores_of(metrics, joined), length))

@@ -69,9 +69,9 @@ def orders_by_ranking(basis: Basis, split: SplitSection) -> dict[tuple[str, str]
     """
     seen, recipe = seen_at(basis.recipe, split, basis.model, basis.task), basis.recipe
     about: Mapping[str, Any] = {**{task: task for task in seen.tasks}, ALL: dict.fromkeys(seen.tasks, 1.0)}
-    found = {("information", name): rank(seen, t, estimate=split.estimate, tied=1) for name, t in about.items()}
-    found |= {(name, ""): rank(seen, by=score) for name, score in BLIND.items()}
-    return {**found, ("random", ""): random_order(seen.layer().channels, seed=recipe.seed)}
+    orders = {("information", name): rank(seen, t, estimate=split.estimate, tied=1) for name, t in about.items()}
+    orders |= {(name, ""): rank(seen, by=score) for name, score in BLIND.items()}
+    return {**orders, ("random", ""): random_order(seen.layer().channels, seed=recipe.seed)}
 
 
 @torch.no_grad()
@@ -86,9 +86,9 @@ def swept(basis: Basis, split: SplitSection, sweep: SweepSection, known: Sequenc
             if (ranking, task, way.share, way.qp, way.encoder) in done:
                 continue
             order = orders.get((ranking, task), next(iter(orders.values())))
-            found = evaluate(halves, features, targets, metrics, way.selection(order))
-            scores = {name: found.score(name, metric) for name, metric in metrics.items()}
-            yield Sent(ranking, task, way.share, float(found.bytes_per_image.mean()), scores, way.qp, way.encoder)
+            evaluation = evaluate(halves, features, targets, metrics, way.selection(order))
+            scores = {name: evaluation.score(name, metric) for name, metric in metrics.items()}
+            yield Sent(ranking, task, way.share, float(evaluation.bytes_per_image.mean()), scores, way.qp, way.encoder)
 
 
 def sweep_of(sent: list[Sent], classes: int, pictures: int) -> Sweep:

@@ -14,8 +14,8 @@ def task_of(recipe: Recipe) -> Task:
     """What to train on and what to judge by."""
     data, seed = recipe.data, recipe.seed
     if data.file is not None:
-        told = {"size": data.size, "view": view_of(recipe.model), "options": data.options}
-        return own_task(Path(data.file), data.name, data.root, seed=seed, **told)
+        arguments = {"size": data.size, "view": view_of(recipe.model), "options": data.options}
+        return own_task(Path(data.file), data.name, data.root, seed=seed, **arguments)
     view = _view(recipe)
     seen = {} if view is None else {"view": view}
     return datasets[data.name](data.root, size=data.size, seed=seed, **seen, **data.options)

@@ -23,24 +23,27 @@ class ThreeMaps(Goal):
     """
 
     def loss(self, forward: Callable[..., Any], images: Tensor, targets: Any, dense: Any, training: Training) -> Tensor:
-        found = forward(images)
-        hard = three_errors(found, targets["segmentation"], targets["disparity"], targets["reconstruction"])
+        outputs = forward(images)
+        hard = three_errors(outputs, targets["segmentation"], targets["disparity"], targets["reconstruction"])
         if dense is None:
             return hard
         soft = three_errors(
-            found, dense["segmentation"].float().softmax(1), dense["disparity"].float(), dense["reconstruction"].float()
+            outputs,
+            dense["segmentation"].float().softmax(1),
+            dense["disparity"].float(),
+            dense["reconstruction"].float(),
         )
         return (1 - training.distill) * hard + training.distill * soft
 
 
-def three_errors(found: Any, classes: Tensor, disparity: Tensor, picture: Tensor) -> Tensor:
+def three_errors(outputs: Any, classes: Tensor, disparity: Tensor, picture: Tensor) -> Tensor:
     """`classes` are labels n x h x w, or probabilities n x c x h x w."""
     known = disparity > 0
-    near = F.smooth_l1_loss(found["disparity"].float()[known], disparity[known], reduction="sum")
+    near = F.smooth_l1_loss(outputs["disparity"].float()[known], disparity[known], reduction="sum")
     return (
-        _class_error(found["segmentation"].float(), classes)
+        _class_error(outputs["segmentation"].float(), classes)
         + DISPARITY * near / known.sum().clamp(min=1)
-        + RECONSTRUCTION * F.l1_loss(found["reconstruction"].float(), picture)
+        + RECONSTRUCTION * F.l1_loss(outputs["reconstruction"].float(), picture)
     )
 
 

@@ -20,15 +20,15 @@ def converted(value: Any, kind: Any, path: str) -> Any:
 
 
 def section(
-    kind: Any, given: Any, path: str, more: Mapping[str, Any] | None = None
+    kind: Any, content: Any, path: str, more: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of the dataclass `kind` in `given`, and the further keys of the types in `more`, converted."""
     assert is_dataclass(kind)
-    if not isinstance(given, Mapping):
-        refuse(path, given, f"a section with keys such as {fields(kind)[0].name}:")
+    if not isinstance(content, Mapping):
+        refuse(path, content, f"a section with keys such as {fields(kind)[0].name}:")
     hints = typing.get_type_hints(kind)
     own = {f.name: hints[f.name] for f in fields(kind) if f.name not in ("options", "limits")}
-    values = _READER.members(given, {**(more or {}), **own}, path)
+    values = _READER.members(content, {**(more or {}), **own}, path)
     lacking = missing(kind, values)
     if lacking in own:
         raise BadRecipe(f"{path}.{lacking} is missing; add it under {path}:")

@@ -18,7 +18,7 @@ from infoprune.errors import BadRecipe
 from infoprune.finetune import Processes
 from infoprune.recipe.display import Display
 from infoprune.recipe.folder import Folder
-from infoprune.recipe.reading import recipe_of, set_in, told_by
+from infoprune.recipe.reading import recipe_of, sections_in, set_in
 from infoprune.recipe.results import DENSE
 from infoprune.recipe.running import run
 from infoprune.recipe.sections import Recipe
@@ -42,32 +42,32 @@ class Variant:
 
 def read_variants(path: str | Path, changes: Sequence[str] = ()) -> list[Variant]:
     """The variants that a YAML file describes, with `changes` such as "finetune.epochs=1" in all of them."""
-    told = told_by(Path(path), changes)
-    vary = told.pop(VARY, None)
+    sections = sections_in(Path(path), changes)
+    vary = sections.pop(VARY, None)
     if not isinstance(vary, Mapping) or not vary or not all(isinstance(v, list) and v for v in vary.values()):
         raise BadRecipe(f"vary is {vary!r:.80}; give keys with lists of values: {{layer_importance.beta: [0, 1, 4]}}")
-    return list(_variants(told, vary))
+    return list(_variants(sections, vary))
 
 
-def _variants(told: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> Iterator[Variant]:
+def _variants(sections: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> Iterator[Variant]:
     for key, values in vary.items():
         for value in values:
-            one = copy.deepcopy(dict(told))
+            one = copy.deepcopy(dict(sections))
             set_in(one, f"{key}={value}")
             yield Variant(key, value, recipe_of(one))
 
 
 def run_variants(variants: Sequence[Variant], out: Path, display: Display) -> list[Varied]:
     """Carry out each in a folder of its own under `out`; the same call goes on after an interruption."""
-    found: list[Varied] = []
+    runs: list[Varied] = []
     for variant in variants:
         place = out / variant.name
         lender = next((v for v in variants if _same_dense(v.recipe, variant.recipe)), variant)
         if lender is not variant:
             lend(out / lender.name, place, variant.recipe)
         display.say(f"{variant.name}: {place}")
-        found.append(Varied(variant.key, variant.value, run(variant.recipe, place, display=display)))
-    return found
+        runs.append(Varied(variant.key, variant.value, run(variant.recipe, place, display=display)))
+    return runs
 
 
 def _same_dense(first: Recipe, second: Recipe) -> bool:

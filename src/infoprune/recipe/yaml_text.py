@@ -64,9 +64,9 @@ def read(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > LARGEST:
         raise BadRecipe(f"{path} has {path.stat().st_size} bytes; recipes have at most {LARGEST}")
     try:
-        found = parsed(path.read_text(), str(path))
+        sections = parsed(path.read_text(), str(path))
     except UnicodeDecodeError as error:
         raise BadRecipe(f"{path} is not text in UTF-8 ({error.reason}); give a YAML file") from error
-    if not isinstance(found, Mapping):
-        raise BadRecipe(f"{path} holds {type(found).__name__}, not sections such as model: and data:; see recipes/")
-    return found
+    if not isinstance(sections, Mapping):
+        raise BadRecipe(f"{path} holds {type(sections).__name__}, not sections such as model: and data:; see recipes/")
+    return sections

@@ -38,9 +38,11 @@ def comparison(reports: Sequence[Report], varied: Sequence[Varied] = ()) -> str:
         _picture(ends, "MACs", lambda s: float(s.macs)),
         _picture(ends, "latency in ms", lambda s: s.latency_ms.value if s.latency_ms else None),
     ]
-    told = "".join(_by_key(key, [v for v in varied if v.key == key]) for key in dict.fromkeys(v.key for v in varied))
-    told += f'<div class="pair">{"".join(pictures)}</div>{_table(reports)}{_caveat(reports)}'
-    body = f"<h1>{len(reports)} runs</h1>{told}"
+    sections = "".join(
+        _by_key(key, [v for v in varied if v.key == key]) for key in dict.fromkeys(v.key for v in varied)
+    )
+    sections += f'<div class="pair">{"".join(pictures)}</div>{_table(reports)}{_caveat(reports)}'
+    body = f"<h1>{len(reports)} runs</h1>{sections}"
     return document(f"{len(reports)} runs", body)
 
 
@@ -117,7 +119,7 @@ def _table(reports: Sequence[Report]) -> str:
             svg.number(r.after.params),
             f"{r.latency_ratio.value:.2f}×" if r.latency_ratio else "–",
             f"{r.after.accuracy.value:.2%}" if r.after.accuracy else "–",
-            f"{r.after.accuracy.low:.1%} to {r.after.accuracy.high:.1%}" if r.after.accuracy else "–",
+            r.after.accuracy.ends() if r.after.accuracy else "–",
             escape(_beaten_by(r, reports) or "nobody"),
         )
         for r in reports
@@ -126,10 +128,10 @@ def _table(reports: Sequence[Report]) -> str:
 
 
 def _caveat(reports: Sequence[Report]) -> str:
-    told = "A run is beaten where another one has no more MACs and its interval of accuracy lies wholly above."
+    text = "A run is beaten where another one has no more MACs and its interval of accuracy lies wholly above."
     places = {r.environment.get("processor", "") for r in reports}
     if len(places) > 1:
-        told += " The runs were timed on different machines, so that their latencies can't be compared."
+        text += " The runs were timed on different machines, so that their latencies can't be compared."
     if len({r.data for r in reports}) > 1:
-        told += " The runs are on different data, so that their accuracies can't be compared."
-    return f'<p class="soft">{told}</p>'
+        text += " The runs are on different data, so that their accuracies can't be compared."
+    return f'<p class="soft">{text}</p>'

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from infoprune.deprecated import renamed_keyword
 from infoprune.depth import DepthAndWidth, Energy
 from infoprune.estimators.kmeans import kmeans_1d
 from infoprune.report.figures import empty, open_axes
+from infoprune.report.svg import AFTER, COLOURS, coloured
 from infoprune.surgery.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-TRIED, CHOSEN = "#8a94a3", "#1f5fa8"
 
 
 def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
@@ -43,24 +43,25 @@ def energies(seen: Mapping[str, Energy], plan: Plan, clusters: int) -> Figure:
     margin = 0.005 * np.ptp(values)
     for k in range(clusters):
         own = values[labels == k]
-        right.axhspan(own.min() - margin, own.max() + margin, color=f"C{k % 10}", alpha=0.2)
+        right.axhspan(own.min() - margin, own.max() + margin, color=coloured(k), alpha=0.2)
     _points(right, np.zeros(len(values)), values, labels, stays)
     right.set_xticks([])
     right.set_xlabel(f"{clusters} clusters on the line")
     return figure
 
 
-def trade_off(found: DepthAndWidth) -> Figure:
+@renamed_keyword("found", "choice")
+def trade_off(choice: DepthAndWidth) -> Figure:
     """What each number of blocks is worth, and how many channels the budgets leave it; the chosen one is ringed.
 
     Depths that no width brings within the budgets are crosses on the axis.
     """
     figure = empty(9, 3.6)
     left, right = figure.subplots(1, 2)
-    units = [depth.units for depth in found.depths]
-    _path(left, found, units, [depth.worth for depth in found.depths])
-    left.set_ylabel("worth: " + ("utility of the widths" if found.measure == "utility" else "what the probe measured"))
-    _path(right, found, units, [100 * depth.width for depth in found.depths])
+    units = [depth.units for depth in choice.depths]
+    _path(left, choice, units, [depth.worth for depth in choice.depths])
+    left.set_ylabel("worth: " + ("utility of the widths" if choice.measure == "utility" else "what the probe measured"))
+    _path(right, choice, units, [100 * depth.width for depth in choice.depths])
     right.set_ylabel("channels that stay in them, %")
     for axes in (left, right):
         axes.set_xlabel("skip units that stay")
@@ -73,25 +74,25 @@ def trade_off(found: DepthAndWidth) -> Figure:
 
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, stays: np.ndarray) -> None:
-    colours = np.array([f"C{k % 10}" for k in labels])
+    colours = np.array([coloured(k) for k in labels])
     axes.scatter(x[~stays], y[~stays], s=40, facecolors="white", edgecolors=colours[~stays].tolist(), zorder=2)
     axes.scatter(x[stays], y[stays], s=60, c=colours[stays], zorder=2)
 
 
-def _path(axes: Axes, found: DepthAndWidth, units: list[int], values: list[float]) -> None:
-    axes.plot(units, values, marker="o", color=TRIED, zorder=1)
-    chosen = next(i for i, depth in enumerate(found.depths) if depth.plan is found.plan)
+def _path(axes: Axes, choice: DepthAndWidth, units: list[int], values: list[float]) -> None:
+    axes.plot(units, values, marker="o", color=COLOURS[5], zorder=1)
+    chosen = next(i for i, depth in enumerate(choice.depths) if depth.plan is choice.plan)
     axes.scatter(
         units[chosen],
         values[chosen],
         s=150,
         facecolors="none",
-        edgecolors=CHOSEN,
+        edgecolors=AFTER,
         linewidths=2,
         zorder=3,
         label="chosen",
     )
     axes.legend(frameon=False)
     axes.margins(x=0.08, y=0.15)
-    for count in found.unreachable:
+    for count in choice.unreachable:
         axes.plot(count, 0, marker="x", color="black", transform=axes.get_xaxis_transform(), clip_on=False)

@@ -69,15 +69,15 @@ def curve_of(
     sizes = [_whole(measure(dense, example_inputs), accuracy and accuracy(dense), timed=latency)]
     for member in family:
         timed = compare_latency(dense, member.model, example_inputs) if latency else None
-        found, steps = measure(member.model, example_inputs), member.compensations
+        cost, steps = measure(member.model, example_inputs), member.compensations
         share = None if timed is None else Interval(timed.ratio, *timed.ratio_interval)
         off = min(steps[-1].outputs.values()) if steps else None
-        sizes.append(Size(member.name, found.macs, found.params, share, accuracy and accuracy(member.model), off))
+        sizes.append(Size(member.name, cost.macs, cost.params, share, accuracy and accuracy(member.model), off))
     return Curve(title, tuple(sizes))
 
 
-def _whole(found: Measurement, accuracy: Interval | None, *, timed: bool) -> Size:
-    return Size(DENSE, found.macs, found.params, Interval(1.0, 1.0, 1.0) if timed else None, accuracy, 0.0)
+def _whole(cost: Measurement, accuracy: Interval | None, *, timed: bool) -> Size:
+    return Size(DENSE, cost.macs, cost.params, Interval(1.0, 1.0, 1.0) if timed else None, accuracy, 0.0)
 
 
 def curve_of_runs(title: str, reports: Mapping[str, Report], artefact: str) -> Curve:
@@ -109,14 +109,14 @@ def write(curve: Curve, directory: str | Path) -> Path:
 def page(curve: Curve) -> str:
     """The whole page."""
     smallest, dense = curve.sizes[-1], curve.sizes[0]
-    told = f"{len(curve.sizes) - 1} networks inside each other, down to {smallest.macs / dense.macs:.1%} of the MACs"
+    summary = f"{len(curve.sizes) - 1} networks inside each other, down to {smallest.macs / dense.macs:.1%} of the MACs"
     pictures = [
         _picture(curve, "MACs", lambda size: float(size.macs), svg.number),
         _picture(curve, "latency, as a share of the dense network's", _latency, svg.percent),
     ]
     body = [
         f"<h1>{escape(curve.title)}</h1>",
-        f'<p class="soft">{told}</p>',
+        f'<p class="soft">{summary}</p>',
         f'<div class="pair">{"".join(pictures)}</div>',
         f"<h2>All members</h2>{_table(curve)}",
         code("Load a member", curve.load),
@@ -154,9 +154,9 @@ def _table(curve: Curve) -> str:
         ("MACs", lambda s: svg.number(s.macs)),
         ("parameters", lambda s: svg.number(s.params)),
         ("latency kept", lambda s: s.latency and f"{s.latency.value:.1%}"),
-        ("99.5 % interval", lambda s: s.latency and f"{s.latency.low:.1%} to {s.latency.high:.1%}"),
+        ("99.5 % interval", lambda s: s.latency and s.latency.ends()),
         ("accuracy", lambda s: s.accuracy and f"{s.accuracy.value:.2%}"),
-        ("95 % interval", lambda s: s.accuracy and f"{s.accuracy.low:.1%} to {s.accuracy.high:.1%}"),
+        ("95 % interval", lambda s: s.accuracy and s.accuracy.ends()),
         ("outputs off by", lambda s: None if s.off is None else f"{s.off:.3g}"),
     ]
     shown = [(head, cell) for head, cell in columns if any(cell(size) for size in curve.sizes)]

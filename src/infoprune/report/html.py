@@ -16,8 +16,8 @@ def document(title: str, body: str) -> str:
     )
 
 
-def card(title: str, value: str, told: str, kind: str = "") -> str:
-    return f'<div class="card"><span>{title}</span><b class="{kind}">{value}</b><span>{told}</span></div>'
+def card(title: str, value: str, note: str, kind: str = "") -> str:
+    return f'<div class="card"><span>{title}</span><b class="{kind}">{value}</b><span>{note}</span></div>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

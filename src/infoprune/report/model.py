@@ -28,6 +28,10 @@ class Interval:
     low: float
     high: float
 
+    def ends(self, style: str = ".1%") -> str:
+        """As text: "95.3% to 98.7%"."""
+        return f"{self.low:{style}} to {self.high:{style}}"
+
     @classmethod
     def of_share(cls, hits: int, n: int) -> Interval:
         """Wilson's interval for a share of n independent trials, such as accuracy on n pictures."""

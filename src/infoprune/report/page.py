@@ -75,10 +75,10 @@ def _latency(report: Report) -> str:
     if ratio is None:
         return card("latency", "not timed", "")
     verdict, kind = ("faster", "good") if ratio.low > 1 else ("slower", "bad") if ratio.high < 1 else ("", "doubt")
-    told = f"{verdict or 'no difference shown'}: {_range(ratio, '.2f')} times"
+    note = f"{verdict or 'no difference shown'}: {ratio.ends('.2f')} times"
     if before and after:
-        told += f"; {before.value:.3g} to {after.value:.3g} ms"
-    return card("speed", f"{ratio.value:.2f}×", told, kind)
+        note += f"; {before.value:.3g} to {after.value:.3g} ms"
+    return card("speed", f"{ratio.value:.2f}×", note, kind)
 
 
 def _quality(before: State, after: State) -> list[str]:
@@ -88,8 +88,8 @@ def _quality(before: State, after: State) -> list[str]:
 
 
 def _score(was: Score, now: Score) -> str:
-    told = f"{now.unit}, was {svg.number(was.value.value)}; 95 % interval {_numbers(now.value)}"
-    return card(escape(now.name), svg.number(now.value.value), f"{escape(told)} ({now.better} is better)")
+    note = f"{now.unit}, was {svg.number(was.value.value)}; 95 % interval {_numbers(now.value)}"
+    return card(escape(now.name), svg.number(now.value.value), f"{escape(note)} ({now.better} is better)")
 
 
 def _numbers(interval: Interval) -> str:
@@ -100,18 +100,14 @@ def _accuracy(before: State, after: State) -> str:
     if before.accuracy is None or after.accuracy is None:
         return card("accuracy", "not measured", "")
     change = 100 * (after.accuracy.value - before.accuracy.value)
-    told = f"was {before.accuracy.value:.2%} ({change:+.2f} points); 95 % interval {_range(after.accuracy, '.1%')}"
-    return card("accuracy", f"{after.accuracy.value:.2%}", told)
-
-
-def _range(interval: Interval, style: str) -> str:
-    return f"{interval.low:{style}} to {interval.high:{style}}"
+    note = f"was {before.accuracy.value:.2%} ({change:+.2f} points); 95 % interval {after.accuracy.ends()}"
+    return card("accuracy", f"{after.accuracy.value:.2%}", note)
 
 
 def _budgets(report: Report) -> str:
     kinds = {"met": "good", "not met": "bad", "cannot tell": "doubt"}
-    told = [f'{escape(unit)} <b class="{kinds[v]}">{v}</b>' for unit, v in report.budgets.items()]
-    return f"<p>Budgets: {', '.join(told)}.</p>" if told else ""
+    verdicts = [f'{escape(unit)} <b class="{kinds[v]}">{v}</b>' for unit, v in report.budgets.items()]
+    return f"<p>Budgets: {', '.join(verdicts)}.</p>" if verdicts else ""
 
 
 # -------------------------------------------------------------------------------------------------------- the plan
@@ -123,10 +119,10 @@ def _plan(report: Report) -> str:
     blocks, units = _by_kind(report.sites)
     pictures = [*_strip(blocks), *_weights(blocks, KNOWN), *_widths(units), *_shares(units), *_weights(units, WEIGHTS)]
     removed = ", ".join(map(escape, report.blocks_removed))
-    told = f"<p>Blocks removed: {removed}.</p>" if removed else ""
-    told += "".join(_travelling(s) for s in units if s.kind == "features")
+    text = f"<p>Blocks removed: {removed}.</p>" if removed else ""
+    text += "".join(_travelling(s) for s in units if s.kind == "features")
     table = folded(f"All {len(report.sites)} sites", _sites(report.sites)) if len(report.sites) > 1 else ""
-    return f'<h2>What went</h2>{told}<div class="pair">{"".join(pictures)}</div>{table}'
+    return f'<h2>What went</h2>{text}<div class="pair">{"".join(pictures)}</div>{table}'
 
 
 def _by_kind(sites: Sequence[SiteChange]) -> tuple[list[SiteChange], list[SiteChange]]:
@@ -202,24 +198,27 @@ def _training(report: Report) -> str:
                 within=report.after.accuracy,
             )
         )
-    told = '<p class="soft">Dashed lines are prunings.</p>' if breaks else ""
-    return f'<h2>Training</h2><div class="pair">{"".join(pictures)}</div>{told}' if pictures else ""
+    note = '<p class="soft">Dashed lines are prunings.</p>' if breaks else ""
+    return f'<h2>Training</h2><div class="pair">{"".join(pictures)}</div>{note}' if pictures else ""
 
 
 def _baselines(report: Report) -> str:
     if not report.baselines:
         return ""
-    rows = [(f"ours{f' in {escape(s.name)}' if s.unit else ''}", *_told(s.value, s.unit), "") for s in report.ours]
-    rows += [(escape(b.label), *_told(b.accuracy, b.unit), _gain(b)) for b in report.baselines]
+    rows = [
+        (f"ours{f' in {escape(s.name)}' if s.unit else ''}", *_value_and_interval(s.value, s.unit), "")
+        for s in report.ours
+    ]
+    rows += [(escape(b.label), *_value_and_interval(b.accuracy, b.unit), _gain(b)) for b in report.baselines]
     alike, reached = ("same count", "score") if report.after.scores else ("same widths", "accuracy")
     head = (f"importance, {alike}", reached, "95 % interval", "ours is better by")
     return f"<h2>Against simpler choices</h2>{table(head, rows)}<p>{sentence(report)}</p>"
 
 
-def _told(reached: Interval, unit: str) -> tuple[str, str]:
+def _value_and_interval(reached: Interval, unit: str) -> tuple[str, str]:
     """A share of the pictures, or a score in its unit, with its interval."""
     if not unit:
-        return f"{reached.value:.2%}", _range(reached, ".1%")
+        return f"{reached.value:.2%}", reached.ends()
     return f"{svg.number(reached.value)} {escape(unit)}", _numbers(reached)
 
 
@@ -237,8 +236,8 @@ def gained(baseline: Baseline) -> str:
 
 
 def _ends(baseline: Baseline) -> str:
-    scale, style = (1.0, "+.4g") if baseline.unit else (100.0, "+.2f")
-    return f"{scale * baseline.gain.low:{style}} to {scale * baseline.gain.high:{style}}"
+    gain = baseline.gain
+    return gain.ends("+.4g") if baseline.unit else f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
 
 
 def sentence(report: Report) -> str:
@@ -246,11 +245,11 @@ def sentence(report: Report) -> str:
     beaten = _named(b for b in report.baselines if b.gain.low > 0)
     lost = _named(b for b in report.baselines if b.gain.high < 0)
     open_ = _named(b for b in report.baselines if b.gain.low <= 0 <= b.gain.high)
-    told = [f"Better than {_listed(beaten)}."] if beaten else []
-    told += [f"Worse than {_listed(lost)}."] if lost else []
-    told += [f"There is no evidence of a gain over {_listed(open_)}."] if open_ else []
+    sentences = [f"Better than {_listed(beaten)}."] if beaten else []
+    sentences += [f"Worse than {_listed(lost)}."] if lost else []
+    sentences += [f"There is no evidence of a gain over {_listed(open_)}."] if open_ else []
     after = f"All after {report.tuning}." if report.tuning else ""
-    return escape(" ".join([*told, after]).strip())
+    return escape(" ".join([*sentences, after]).strip())
 
 
 def _named(baselines: Iterable[Baseline]) -> list[str]:

@@ -13,13 +13,13 @@ import numpy as np
 from infoprune.deprecated import renamed_keyword
 from infoprune.graph import Graph
 from infoprune.report.figures import empty, open_axes
+from infoprune.report.svg import AFTER, BEFORE, shortened
 from infoprune.surgery.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DENSE, PLANNED = "#c9ced6", "#1f5fa8"
 LABELS = 40  # more site names than this do not fit beside each other
 LINES = 16  # a plot of lines is as wide as bars of so many sites
 LETTERS = 22  # nor longer ones below the bars
@@ -42,7 +42,7 @@ def layer_importance(weights: Mapping[str, float], errors: Mapping[str, float] |
     total = values.sum()
     figure, axes = _wide(len(names))
     positions = np.arange(len(names))
-    axes.bar(positions, values / total, color=PLANNED, width=0.7)
+    axes.bar(positions, values / total, color=AFTER, width=0.7)
     if errors is not None:
         spread = np.array([errors[name] for name in names]) / total
         known = np.isfinite(spread)
@@ -64,7 +64,7 @@ def losses(curves: Mapping[str, Sequence[float]]) -> Figure:
     for place, (name, lost) in enumerate(curves.items()):
         shade = 0.25 + 0.65 * place / max(1, len(curves) - 1)
         ends = name if place in (0, len(curves) - 1) else None
-        axes.plot(np.linspace(0, 1, len(lost)), lost, color=(0.12, 0.37, 0.66, shade), linewidth=1, label=ends)
+        axes.plot(np.linspace(0, 1, len(lost)), lost, color=AFTER, alpha=shade, linewidth=1, label=ends)
     axes.set_yscale("log")
     axes.set_xlim(0, 1)
     axes.legend(frameon=False, loc="lower left")
@@ -116,16 +116,16 @@ def _wide(sites: int) -> tuple[Figure, Axes]:
 
 def _before_and_after(axes: Axes, before: np.ndarray, after: np.ndarray) -> None:
     positions = np.arange(len(before))
-    axes.bar(positions, before, color=DENSE, width=0.86, label="dense")
-    axes.bar(positions, after, color=PLANNED, width=0.5, label="planned")
+    axes.bar(positions, before, color=BEFORE, width=0.86, label="dense")
+    axes.bar(positions, after, color=AFTER, width=0.5, label="planned")
     axes.legend(frameon=False, loc="upper left", ncols=2)
     axes.set_ylim(0, 1.18 * max(before.max(), after.max()))
 
 
 def _name_sites(axes: Axes, names: Sequence[str]) -> None:
-    """Every name where there is room, else every n-th; long ones by their end."""
+    """Every name where there is room, else every n-th; long ones shortened."""
     step = -(-len(names) // LABELS)
-    shown = [name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}" for name in names[::step]]
+    shown = [shortened(name, LETTERS) for name in names[::step]]
     upright = 0 if max(map(len, shown)) <= 3 else 90
     axes.set_xticks(range(0, len(names), step), shown, rotation=upright, fontsize="x-small")
     axes.set_xlabel("site")

@@ -27,8 +27,8 @@ def way_back(report: Report) -> str:
 def summary(report: Report) -> Iterator[str]:
     """A line a cut, as text."""
     for way in report.recoveries:
-        told = ", ".join(f"{_words(moment)} {moment.name}" for moment in way.moments)
-        yield f"{way.cut}: {told}"
+        line = ", ".join(f"{_words(moment)} {moment.name}" for moment in way.moments)
+        yield f"{way.cut}: {line}"
 
 
 def _words(moment: Moment) -> str:
@@ -40,27 +40,20 @@ def _words(moment: Moment) -> str:
 def _reached(moment: Moment) -> str:
     if moment.accuracy is None:
         return escape(_words(moment))
-    low, high = moment.accuracy.low, moment.accuracy.high
-    return f'{_words(moment)} <span class="soft">({low:.1%} to {high:.1%})</span>'
+    return f'{_words(moment)} <span class="soft">({moment.accuracy.ends()})</span>'
 
 
 def _readers(way: Recovery) -> str:
     """The table of readers, folded, with what the squared errors are."""
     done = way.compensation
-    told = f"<p>{escape(way.cut)}: {escape(done.in_short())}.</p>"
+    text = f"<p>{escape(way.cut)}: {escape(done.in_short())}.</p>"
     alone = "".join(f"<p>{escape(name)} was left alone: {escape(why)}.</p>" for name, why in done.alone.items())
     rows = [_row(row) for row in done.rows]
     return (
-        told + folded(f"All {len(rows)} readers of {way.cut}", table(READERS, rows) + alone) if rows else told + alone
+        text + folded(f"All {len(rows)} readers of {way.cut}", table(READERS, rows) + alone) if rows else text + alone
     )
 
 
 def _row(row: Row) -> Sequence[str]:
     kept = "" if row.taken else "keeps its slice"
-    return (
-        escape(row.reader),
-        f"{row.kept:,} of {row.columns:,}",
-        f"{row.plain:.4f}",
-        f"{row.refitted:.4f}",
-        kept,
-    )
+    return (escape(row.reader), f"{row.kept:,} of {row.columns:,}", f"{row.plain:.4f}", f"{row.refitted:.4f}", kept)

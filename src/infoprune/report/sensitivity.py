@@ -9,7 +9,7 @@ from html import escape
 from infoprune.report import svg
 from infoprune.report.html import document, table
 
-SHOWN = 8  # layers with lines of their own: more can't be told apart
+SHOWN = len(svg.COLOURS)  # layers with lines of their own: more can't be told apart
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,9 @@ class Moved:
 def page(title: str, measure: str, moved: Sequence[Moved]) -> str:
     """The most sensitive layers as lines, all of them as a table."""
     most = sorted(moved, key=lambda one: -one.worst)
-    shares = sorted({share for one in moved for share, _ in one.points})
-    x = svg.spanning([*shares, 1.0], svg.LEFT, svg.WIDTH - svg.RIGHT)
-    y = svg.spanning([one.worst for one in moved], svg.HEIGHT - svg.BOTTOM, svg.TOP, zero=True)
-    lines = [svg.line([(x(a), y(d)) for a, d in (*one.points, (1.0, 0.0))], "curve") for one in most[:SHOWN]]
-    dots = [
-        svg.dot(x(a), y(d), "after", f"{one.site}: {d:.4g} at {a:.0%} of {one.units}", 3)
-        for one in most[:SHOWN]
-        for a, d in one.points
-    ]
-    axes = svg.axes(x, y, x_name="share of the layer's units that stays", y_name=measure, x_text=svg.percent)
-    told = f"the {min(SHOWN, len(most))} layers that move the output most"
-    picture = svg.chart(axes + "".join(lines + dots), title=told, described=f"{told}: {most[0].site} first")
+    curves = {one.site: [*((100 * share, d) for share, d in one.points), (100.0, 0.0)] for one in most[:SHOWN]}
+    caption = f"the {len(curves)} layers that move the output most"
+    picture = svg.lines(curves, title=caption, x_name="units of the layer that stay, %", y_name=measure)
     head = ["layer", "units", *(f"{measure} at about {level}" for level in levels_of(moved))]
     rows = [[escape(o.site), str(o.units), *(f"{d:.4g}" for _, d in o.points)] for o in most]
     return document(title, f"<h1>{escape(title)}</h1>{picture}<h2>Every layer</h2>{table(head, rows)}")

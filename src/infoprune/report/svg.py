@@ -12,8 +12,10 @@ from infoprune.report.model import Interval
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 92, 14, 14, 44  # at the left the axis' name and numbers of ten letters
 PER_ROW = 18  # squares of a strip
-HUES, KEY = 8, 16  # colours of lines, and the height of a row of their names
+KEY = 16  # height of a row of lines' names
 LETTER = 6.6  # width of a letter at the page's font size, for deciding whether a label fits
+BEFORE, AFTER = "#c3cad8", "#2f66c9"  # the light mode's, which figures on paper share
+COLOURS = (AFTER, "#d1495b", "#c98a00", "#3f8f6b", "#8a5fa8", "#7d8899", "#0f8b9d", "#e0733a")  # of lines, in order
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,19 @@ def line(points: Sequence[tuple[float, float]], kind: str) -> str:
     return f'<polyline class="{kind}" points="{path}"/>'
 
 
-def dot(x: float, y: float, kind: str, told: str, radius: float = 4) -> str:
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"><title>{escape(told)}</title></circle>'
+def dot(x: float, y: float, kind: str, label: str, radius: float = 4) -> str:
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"><title>{escape(label)}</title></circle>'
 
 
 def whisker(x: float, low: float, high: float) -> str:
     return f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
 
 
-def bar(x: float, width: float, top: float, bottom: float, kind: str, told: str) -> str:
+def bar(x: float, width: float, top: float, bottom: float, kind: str, label: str) -> str:
     height = max(0.0, bottom - top)
     return (
         f'<rect class="{kind}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}">'
-        f"<title>{escape(told)}</title></rect>"
+        f"<title>{escape(label)}</title></rect>"
     )
 
 
@@ -106,6 +108,16 @@ def percent(value: float) -> str:
     return f"{100 * value:.4g}%"
 
 
+def shortened(name: str, letters: int) -> str:
+    """A long name by its start and its end: names of layers differ at either."""
+    half = letters // 2
+    return name if len(name) <= letters else f"{name[: letters - half - 1]}…{name[-half:]}"
+
+
+def coloured(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
 # ------------------------------------------------------------------------------------------------- whole charts
 
 
@@ -117,9 +129,9 @@ def paired_bars(names: Sequence[str], before: Sequence[float], after: Sequence[f
     step = x(1) - x(0)
     bars = []
     for i, (name, was, now) in enumerate(zip(names, before, after, strict=True)):
-        told = f"{name}: {shown(was)} before, {shown(now)} after"
-        bars.append(bar(x(i) + 0.08 * step, 0.84 * step, y(was), y(0), "before", told))
-        bars.append(bar(x(i) + 0.24 * step, 0.52 * step, y(now), y(0), "after", told))
+        label = f"{name}: {shown(was)} before, {shown(now)} after"
+        bars.append(bar(x(i) + 0.08 * step, 0.84 * step, y(was), y(0), "before", label))
+        bars.append(bar(x(i) + 0.24 * step, 0.52 * step, y(now), y(0), "after", label))
     body = axes(x, y, x_name="sites in order", y_name=y_name, y_text=shown) + "".join(bars)
     return chart(body, title=title, described=f"{title}: {len(names)} pairs of bars, before and after")
 
@@ -132,11 +144,11 @@ def strip(names: Sequence[str], stays: Sequence[bool], *, title: str) -> str:
     squares = []
     for i, (name, stay) in enumerate(zip(names, stays, strict=True)):
         row, column = divmod(i, columns)
-        told = f"{name} {'stays' if stay else 'is removed'}"
+        label = f"{name} {'stays' if stay else 'is removed'}"
         squares.append(
             f'<rect class="{"after" if stay else "gone"}" x="{RIGHT + column * side + 2:.1f}" '
             f'y="{RIGHT + row * side + 2:.1f}" width="{side - 4:.1f}" height="{side - 4:.1f}">'
-            f"<title>{escape(told)}</title></rect>"
+            f"<title>{escape(label)}</title></rect>"
         )
     described = f"{title}: {sum(stays)} squares of {len(names)} filled"
     return chart("".join(squares), title=title, described=described, height=height)
@@ -181,9 +193,11 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_
     y = spanning([p[1] for p in every], HEIGHT - BOTTOM, TOP)
     body, names = axes(x, y, x_name=x_name, y_name=y_name, x_text=number), [*curves, *alone]
     for i, (name, points) in enumerate((*curves.items(), *alone.items())):
-        told = [dot(x(a), y(b), "", f"{name}: {number(a)}, {number(b)}", 3 if name in curves else 5) for a, b in points]
+        marks = [
+            dot(x(a), y(b), "", f"{name}: {number(a)}, {number(b)}", 3 if name in curves else 5) for a, b in points
+        ]
         along = line([(x(a), y(b)) for a, b in points], "line") if name in curves else ""
-        body += f'<g class="hue{i % HUES}">{along}{"".join(told)}</g>'
+        body += f'<g class="hue" color="{coloured(i)}">{along}{"".join(marks)}</g>'
     key = "".join(_key(i, name) for i, name in enumerate(names))
     height = HEIGHT + KEY * math.ceil(len(names) / 2)
     return chart(body + key, title=title, described=f"{title}: {', '.join(names)}", height=height)
@@ -194,7 +208,8 @@ def _key(place: int, name: str) -> str:
     row, column = divmod(place, 2)
     x, y = LEFT + column * (WIDTH - LEFT) / 2, HEIGHT + KEY * row + 6
     mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    return f'<g class="hue{place % HUES}">{mark}</g>{text(x + 10, y + 4, name)}'
+    room = int((WIDTH - LEFT) / 2 / LETTER) - 2
+    return f'<g class="hue" color="{coloured(place)}">{mark}</g>{text(x + 10, y + 4, shortened(name, room))}'
 
 
 def triangle(points: Sequence[tuple[tuple[float, float, float], bool]], names: Sequence[str], *, title: str) -> str:
@@ -205,14 +220,16 @@ def triangle(points: Sequence[tuple[tuple[float, float, float], bool]], names: S
 
     def mark(weights: tuple[float, float, float], filled: bool) -> str:
         x, y = (sum(w * corner[axis] for w, corner in zip(weights, corners, strict=True)) for axis in (0, 1))
-        told = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
-        return dot(x, y, "after" if filled else "before", told)
+        label = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
+        return dot(x, y, "after" if filled else "before", label)
 
     marks = [mark(*point) for point in points]
     places = ((WIDTH / 2, top - 9), (left, bottom + 18), (left + side, bottom + 18))
-    told = [text(a, b, name, "middle", "name") for (a, b), name in zip(places, names, strict=True)]
+    corner_names = [text(a, b, name, "middle", "name") for (a, b), name in zip(places, names, strict=True)]
     share = sum(filled for _, filled in points) / len(points)
-    return chart("".join(marks + told), title=title, described=f"{title}: {share:.0%} filled", height=bottom + 28)
+    return chart(
+        "".join(marks + corner_names), title=title, described=f"{title}: {share:.0%} filled", height=bottom + 28
+    )
 
 
 def scatter(points: Sequence[tuple[str, float, Interval, str]], *, title: str, x_name: str, y_name: str,

@@ -23,10 +23,10 @@ def sweep_section(report: Report) -> str:
     bases = sorted({one.share for one in sweep.sent if one.qp is not None}, reverse=True)
     parts = [_pair(_by_share(sweep, task) for task in sweep.units)]
     parts += [_pair(_by_bytes(sweep, task, base) for task in sweep.units) for base in bases]
-    won = {name: found for name, found in _maps(sweep, bases).items() if found is not None}
-    parts += [_pair(_triangle(name, found) for name, found in won.items()), _shares(won)]
-    told = f"On {sweep.pictures} pictures. Information is that about the task whose score is drawn."
-    return f'<h2>Rankings beside each other</h2><p class="soft">{told}</p>{"".join(parts)}'
+    won = {name: contest for name, contest in _maps(sweep, bases).items() if contest is not None}
+    parts += [_pair(_triangle(name, contest) for name, contest in won.items()), _shares(won)]
+    note = f"On {sweep.pictures} pictures. Information is that about the task whose score is drawn."
+    return f'<h2>Rankings beside each other</h2><p class="soft">{note}</p>{"".join(parts)}'
 
 
 def _pair(pictures: Iterable[str]) -> str:
@@ -40,8 +40,8 @@ def _by_share(sweep: Sweep, task: str) -> str:
     """Hard selection at several shares (fig. 5)."""
     whole = _whole(sweep).scores[task]
     curves = {
-        name: sorted([(100.0, whole), *((100 * one.share, one.scores[task]) for one in found if one.qp is None)])
-        for name, found in _rankings(sweep, task).items()
+        name: sorted([(100.0, whole), *((100 * one.share, one.scores[task]) for one in ways if one.qp is None)])
+        for name, ways in _rankings(sweep, task).items()
     }
     title = f"{task} by the share of features that travel"
     return svg.lines(curves, title=title, x_name="features, %", y_name=_unit(sweep, task))
@@ -51,10 +51,10 @@ def _by_bytes(sweep: Sweep, task: str, base: float) -> str:
     """Soft selection at several qualities, a line an encoder; dots are hard selection at the same share (fig. 7)."""
     curves: dict[str, Points] = {}
     dots: dict[str, Points] = {"all features": [_at(_whole(sweep), task)]}
-    for name, found in _rankings(sweep, task).items():
+    for name, ways in _rankings(sweep, task).items():
         if name not in (OWN, RIVAL):
             continue
-        here = [one for one in found if one.share == base]
+        here = [one for one in ways if one.share == base]
         for encoder in dict.fromkeys(one.encoder for one in here if one.encoder):
             curves[f"{name}, {encoder}"] = sorted(_at(one, task) for one in here if one.encoder == encoder)
         dots[f"{name}, hard"] = [_at(one, task) for one in here if one.qp is None]
@@ -72,13 +72,13 @@ def _unit(sweep: Sweep, task: str) -> str:
 
 def _rankings(sweep: Sweep, task: str) -> dict[str, list[Sent]]:
     """Each ranking's ways of sending; of those by information the one about this task, and the one about all."""
-    found: dict[str, list[Sent]] = {}
+    ways: dict[str, list[Sent]] = {}
     for one in sweep.sent:
         if one is _whole(sweep) or (one.task and one.task in sweep.units and one.task != task):
             continue
         name = one.ranking if not one.task or one.task == task else f"{one.ranking}, {one.task}"
-        found.setdefault(name, []).append(one)
-    return found
+        ways.setdefault(name, []).append(one)
+    return ways
 
 
 def _whole(sweep: Sweep) -> Sent:
@@ -98,8 +98,8 @@ def _maps(sweep: Sweep, bases: Sequence[float]) -> dict[str, WinnerMap | None]:
 def _map(sweep: Sweep, base: float, soft: bool) -> WinnerMap | None:
     if len(sweep.units) != 3:
         return None
-    found = [{task: _distortion(sweep, task, name, base, soft) for task in sweep.units} for name in (OWN, RIVAL)]
-    return winner_map(found[0], found[1], steps=24)
+    distortions = [{task: _distortion(sweep, task, name, base, soft) for task in sweep.units} for name in (OWN, RIVAL)]
+    return winner_map(distortions[0], distortions[1], steps=24)
 
 
 def _distortion(sweep: Sweep, task: str, ranking: str, base: float, soft: bool) -> float:
@@ -107,13 +107,14 @@ def _distortion(sweep: Sweep, task: str, ranking: str, base: float, soft: bool) 
     return fmean(task_distortion(_whole(sweep).scores[task], one.scores[task]) for one in here)
 
 
-def _triangle(name: str, found: WinnerMap) -> str:
+def _triangle(name: str, contest: WinnerMap) -> str:
     points = [
-        ((a, b, c), bool(margin > 0)) for (a, b, c), margin in zip(found.weights.tolist(), found.margin, strict=True)
+        ((a, b, c), bool(margin > 0))
+        for (a, b, c), margin in zip(contest.weights.tolist(), contest.margin, strict=True)
     ]
-    return svg.triangle(points, found.tasks, title=f"{name}: {OWN} (filled) beats {RIVAL} on {found.share:.0%}")
+    return svg.triangle(points, contest.tasks, title=f"{name}: {OWN} (filled) beats {RIVAL} on {contest.share:.0%}")
 
 
 def _shares(won: dict[str, WinnerMap]) -> str:
-    rows = [(escape(name), f"{found.share:.1%}") for name, found in won.items()]
+    rows = [(escape(name), f"{contest.share:.1%}") for name, contest in won.items()]
     return table(("selection", f"weights of the tasks for which {OWN} loses less than {RIVAL}"), rows) if rows else ""

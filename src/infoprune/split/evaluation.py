@@ -24,13 +24,13 @@ class Evaluation:
 
     def score(self, task: str, metric: Metric) -> float:
         """The task's score over all images; raises `UnusableData` where these hold nothing to score."""
-        found = float(metric.score(self.statistics[task].sum(0)))
-        if math.isnan(found):
+        value = float(metric.score(self.statistics[task].sum(0)))
+        if math.isnan(value):
             images = len(self.bytes_per_image)
             raise UnusableData(
                 f"{task} has no {metric.unit}: none of the {images} images has a target that counts; add some that do"
             )
-        return found
+        return value
 
     def resampled(self, task: str, metric: Metric, *, draws: int = 1000, seed: int = 0) -> Tensor:
         """The score of random draws of the images with replacement; NaN for a draw that holds nothing to score.
@@ -148,8 +148,8 @@ def accuracy_against_share(
         order: Features, best first.
         shares: Of the features that travel.
     """
-    found = ((s, evaluate(split, features, targets, metrics, hard_selection(order, s))) for s in shares)
-    return tuple(point(evaluation, metrics, share=share) for share, evaluation in found)
+    evaluations = ((s, evaluate(split, features, targets, metrics, hard_selection(order, s))) for s in shares)
+    return tuple(point(evaluation, metrics, share=share) for share, evaluation in evaluations)
 
 
 def accuracy_against_bytes(
@@ -173,5 +173,5 @@ def accuracy_against_bytes(
         share: Of the features that travel as 8-bit levels.
     """
     ways = ((qp, soft_selection(order, share, codec)) for qp, codec in codecs.items())
-    found = ((qp, evaluate(split, features, targets, metrics, selection)) for qp, selection in ways)
-    return tuple(point(evaluation, metrics, share=share, qp=qp) for qp, evaluation in found)
+    evaluations = ((qp, evaluate(split, features, targets, metrics, selection)) for qp, selection in ways)
+    return tuple(point(evaluation, metrics, share=share, qp=qp) for qp, evaluation in evaluations)

@@ -164,11 +164,11 @@ class CloudHalf(nn.Module):
         return point
 
     def _prepared(self, inputs: tuple, copy: Copy) -> SplitPoint:
-        key, found = _key(inputs), copy.points.get(_key(inputs))
-        if found is None:
-            found = split_point_at(copy.model, self.at, inputs)
-            remember(copy.points, key, found)
-        return found
+        key, point = _key(inputs), copy.points.get(_key(inputs))
+        if point is None:
+            point = split_point_at(copy.model, self.at, inputs)
+            remember(copy.points, key, point)
+        return point
 
 
 class Behind(nn.Module):

@@ -40,13 +40,13 @@ def program_of(half: nn.Module, examples: Sequence[tuple], wanted: Sequence[Any]
 def _require_same(program: ExportedProgram, example: tuple, wanted: Any, name: str) -> None:
     shapes = [tuple(t.shape) for t in tree_leaves(example) if isinstance(t, Tensor)]
     try:
-        found = tree_leaves(program.module()(*example))
+        outputs = tree_leaves(program.module()(*example))
     except Exception as error:
         raise ExportFailed(
             f"the exported {name} half does not take {shapes} ({first_line(error):.200}); give larger examples, "
             "or export for each size by itself"
         ) from error
-    off = [_off(a, b) for a, b in zip(found, tree_leaves(wanted), strict=True)]
+    off = [_off(a, b) for a, b in zip(outputs, tree_leaves(wanted), strict=True)]
     odd = [each for each in off if not each <= TOLERANCE]  # NaN is no agreement
     if odd:
         raise ExportFailed(
@@ -56,16 +56,16 @@ def _require_same(program: ExportedProgram, example: tuple, wanted: Any, name: s
         )
 
 
-def _off(found: Any, wanted: Any) -> float:
+def _off(output: Any, wanted: Any) -> float:
     """The largest difference as a fraction of the largest value; infinite for another shape."""
     if not isinstance(wanted, Tensor):
-        return 0.0 if found == wanted else float("inf")
-    if found.shape != wanted.shape:
+        return 0.0 if output == wanted else float("inf")
+    if output.shape != wanted.shape:
         return float("inf")
     if not wanted.numel():
         return 0.0
     scale = float(wanted.abs().max())
-    return float((found - wanted).abs().max()) / (scale or 1.0)
+    return float((output - wanted).abs().max()) / (scale or 1.0)
 
 
 def _size(example: tuple) -> int:
@@ -81,8 +81,8 @@ def _free_axes(examples: Sequence[tuple]) -> tuple | None:
             for same in zip(*tensors, strict=True)]  # fmt: skip
     if not any(axes):
         return None
-    told = iter(axes)
-    return tuple(_axes_of(each, told) for each in examples[0])
+    rest = iter(axes)
+    return tuple(_axes_of(each, rest) for each in examples[0])
 
 
 def _axes_of(inputs: Any, axes: Any) -> Any:

@@ -43,12 +43,12 @@ def plan_without(model: nn.Module, example_inputs: Any, *, at: str, unneeded: Co
 
 
 def _checked(unneeded: Collection[int], count: int) -> frozenset[int]:
-    found = frozenset(int(i) for i in unneeded)
-    if found and not (min(found) >= 0 and max(found) < count):
-        raise ValueError(f"unneeded names feature {max(found)}; the layer gives out {count}, from 0 to {count - 1}")
-    if len(found) == count:
+    places = frozenset(int(i) for i in unneeded)
+    if places and not (min(places) >= 0 and max(places) < count):
+        raise ValueError(f"unneeded names feature {max(places)}; the layer gives out {count}, from 0 to {count - 1}")
+    if len(places) == count:
         raise ValueError(f"all {count} features are unneeded, so that nothing would cross; keep at least one")
-    return found
+    return places
 
 
 def _leaving(output: Output, unneeded: Collection[int]) -> dict[str, set[int]]:
@@ -57,11 +57,11 @@ def _leaving(output: Output, unneeded: Collection[int]) -> dict[str, set[int]]:
     for feature, owner in enumerate(output.owners):
         if owner is not None:
             features[owner].append(feature)
-    found: dict[str, set[int]] = defaultdict(set)
+    units: dict[str, set[int]] = defaultdict(set)
     for (site, unit), owned in features.items():
         if set(owned) <= set(unneeded):
-            found[site].add(unit)
-    return found
+            units[site].add(unit)
+    return units
 
 
 def _kept(size: int, leaving: set[int]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from infoprune.errors import NotACut
+from infoprune.graph.slicing import device_of
 
 
 class Reached(BaseException):
@@ -62,15 +63,15 @@ class SplitPoint:
 def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
     """Run the model on shapes until the layer speaks."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     with mode:
         fakes = tree_map_only(Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype, device=place), inputs)
     done: dict[str, list[Any]] = {}
-    found: list[Any] = []
+    outputs: list[Any] = []
 
     def finished(name: str, _: nn.Module, __: Any, output: Any) -> None:
         if name == at:
-            found.append(output)
+            outputs.append(output)
             raise Reached
         for inner in [other for other in done if other.startswith(f"{name}.")]:
             del done[inner]
@@ -83,10 +84,10 @@ def split_point_at(model: nn.Module, at: str, inputs: tuple) -> SplitPoint:
             pass
         except DataDependentOutputException as error:
             raise NotACut(f"what runs before {at!r} depends on numbers, not on shapes alone ({error})") from error
-    if not found or not isinstance(found[0], Tensor):
-        given = type(found[0]).__name__ if found else "nothing"
-        raise NotACut(f"{at!r} gives out {given} for these inputs; name a layer that gives out one tensor")
-    return SplitPoint(at, inputs, fakes, done, found[0].shape, found[0].dtype)
+    if not outputs or not isinstance(outputs[0], Tensor):
+        kind = type(outputs[0]).__name__ if outputs else "nothing"
+        raise NotACut(f"{at!r} gives out {kind} for these inputs; name a layer that gives out one tensor")
+    return SplitPoint(at, inputs, fakes, done, outputs[0].shape, outputs[0].dtype)
 
 
 @torch.no_grad()

@@ -184,14 +184,14 @@ def _times_zero(_: nn.Module, __: Any, out: Any) -> Any:
 
 def _lost(unit: SkipUnit, model: nn.Module) -> dict[str, tuple[int, ...]]:
     """What the state holds under the replaced modules, less what a shortcut keeps."""
-    found = {}
+    lost = {}
     for spec in (*unit.stand_ins, *((unit.whole,) if unit.whole else ())):
         kept = [f"{spec.module}.{step.name}." for step in spec.steps if step.kind == "module"]
         for name, value in model.get_submodule(spec.module).state_dict(keep_vars=True).items():
             full = f"{spec.module}.{name}"
             if isinstance(value, Tensor) and not any(full.startswith(k) for k in kept):
-                found[full] = tuple(value.shape)
-    return found
+                lost[full] = tuple(value.shape)
+    return lost
 
 
 def _lost_from(data: Any) -> tuple[str, tuple[int, ...]]:

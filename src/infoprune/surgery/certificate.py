@@ -65,10 +65,10 @@ class Certificate:
         if not self.compared:
             return "; ".join(filter(None, (f"{self.verdict}: {self.reason}", self.price)))
         gap = f"max |pruned - masked| = {self.difference:.2e} at outputs up to {self.scale:.2e} ({self.dtype})"
-        told = f"{self.verdict}: {gap}"
+        text = f"{self.verdict}: {gap}"
         if self.statistics:
-            told = f"{told}, with statistics over the kept channels on both sides: {', '.join(self.statistics)}"
-        return "; ".join(filter(None, (told, self.reason, self.price)))
+            text = f"{text}, with statistics over the kept channels on both sides: {', '.join(self.statistics)}"
+        return "; ".join(filter(None, (text, self.reason, self.price)))
 
 
 def masked_original(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
@@ -154,11 +154,11 @@ def _elsewhere(
     """How they agree on other numbers than the example's; None where the original makes nothing of any."""
     for way in other_numbers(shown):
         try:
-            found = compare(pruned, masked, removal, way, statistics)
+            agreement = compare(pruned, masked, removal, way, statistics)
         except Exception:  # of the original as well, or of the pruned network alone
             if operations(masked, way) is None:
                 continue
             return Agreement(float("inf"), 1.0)
-        if found.compared:
-            return found
+        if agreement.compared:
+            return agreement
     return None

@@ -57,14 +57,14 @@ class KeepChannels(Edit):
 
     def check(self, model: nn.Module) -> None:
         for slot in self.coupling.slots:
-            tensor = found_in(model, slot.tensor)
+            tensor = part_at(model, slot.tensor)
             if not isinstance(tensor, Tensor):
                 raise StalePlan(f"the model has no tensor {slot.tensor}, which the plan shrinks; plan() it again")
             shape = tensor.shape
             if slot.axis >= len(shape) or shape[slot.axis] != slot.size:
                 raise stale(f"axis {slot.axis} of {slot.tensor}", tuple(shape), f"{slot.size} long")
         for attribute in self.coupling.attributes:
-            _check_attribute(attribute, found_in(model, attribute.module), self.site.size - len(self.kept))
+            _check_attribute(attribute, part_at(model, attribute.module), self.site.size - len(self.kept))
 
     def merged(self, other: Edit) -> KeepChannels:
         if not isinstance(other, KeepChannels) or other.coupling.slots != self.coupling.slots:
@@ -78,14 +78,14 @@ class KeepChannels(Edit):
 
     def host_ratios(self, model: nn.Module) -> dict[nn.Module, float]:
         """Half a channel is added, since int(C * (1 - ratio)) would lose one to rounding."""
-        layers = [(slot, found_in(model, slot.tensor.rpartition(".")[0])) for slot in self.coupling.slots]
+        layers = [(slot, part_at(model, slot.tensor.rpartition(".")[0])) for slot in self.coupling.slots]
         groups = {1, *(getattr(layer, "groups", 1) for _, layer in layers)}
-        found = {}
+        ratios = {}
         for slot, layer in layers:
             if slot.tensor.endswith(".weight") and isinstance(layer, nn.Module) and _makes(layer, slot.axis):
                 self._require_host_units(slot, groups)
-                found[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
-        return found
+                ratios[layer] = 1 - (len(self.kept) + 0.5) / self.site.size
+        return ratios
 
     def _require_host_units(self, slot: Slot, groups: set[int]) -> None:
         """The host knows whole layers whose units are channels, or the same channel of every group."""
@@ -113,7 +113,7 @@ def _makes(layer: nn.Module, axis: int) -> bool:
     return isinstance(layer, nn.Linear) and axis == 0
 
 
-def found_in(model: nn.Module, path: str) -> nn.Module | Tensor | None:
+def part_at(model: nn.Module, path: str) -> nn.Module | Tensor | None:
     """The submodule, parameter or buffer with this name; None if there is none."""
     here: nn.Module | Tensor | None = model
     for name in path.split(".") if path else ():

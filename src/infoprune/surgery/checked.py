@@ -20,9 +20,9 @@ def mapping(data: Any, what: str) -> Mapping[str, Any]:
 
 
 def keys(data: Any, what: str, expected: set[str]) -> Mapping[str, Any]:
-    found = set(mapping(data, what))
-    if found != expected:
-        odd, gone = sorted(found - expected)[:5], sorted(expected - found)
+    names = set(mapping(data, what))
+    if names != expected:
+        odd, gone = sorted(names - expected)[:5], sorted(expected - names)
         raise BadArtifact(
             f"{what} has unknown keys {odd} and lacks {gone}" if gone else f"{what} has unknown keys {odd}"
         )

@@ -40,7 +40,7 @@ def coupling_from(fields: Mapping[str, Any], *, smallest: int = 1) -> Coupling:
 def _slot(data: Any, units: int) -> Slot:
     tensor, axis, size, runs = fields_of(data, "slot", 4)
     size = integer(size, "slot size", 1, LONGEST_AXIS)
-    found, end = [], 0
+    stretches, end = [], 0
     for item in sequence(runs, "runs", size):
         start, unit, count, repeat = fields_of(item, "run", 4)
         run = Run(
@@ -52,10 +52,10 @@ def _slot(data: Any, units: int) -> Slot:
         end = run.start + run.count * run.repeat
         if end > size or run.unit + run.count > units:
             raise BadArtifact(f"a run of {tensor!r:.60} reaches past its axis of {size} or its {units} units")
-        found.append(run)
-    if not found:
+        stretches.append(run)
+    if not stretches:
         raise BadArtifact(f"a slot of {tensor!r:.60} holds no runs")
-    return Slot(name_of(tensor), integer(axis, "axis", 0, 7), size, tuple(found))
+    return Slot(name_of(tensor), integer(axis, "axis", 0, 7), size, tuple(stretches))
 
 
 def attribute_from(data: Any) -> Attribute:

@@ -99,8 +99,8 @@ class Edit(ABC):
 edits: Registry[type[Edit]] = Registry("edit")
 
 
-def stale(name: str, found: object, needed: object) -> StalePlan:
+def stale(name: str, actual: object, needed: object) -> StalePlan:
     return StalePlan(
-        f"{name} is {found} in this model and {needed} in the plan; plan() the model at hand, or load the one "
+        f"{name} is {actual} in this model and {needed} in the plan; plan() the model at hand, or load the one "
         "that the plan was made for"
     )

@@ -108,9 +108,9 @@ class PassSent:
     kept: tuple[int, ...]
 
     def __call__(self, _: nn.Module, __: Any, features: Any) -> Tensor:
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[1] != self.size:
-            raise stale(f"the output of {self.layer}", found, f"maps [B, {self.size}, H, W]")
+            raise stale(f"the output of {self.layer}", shape, f"maps [B, {self.size}, H, W]")
         kept = torch.tensor(self.kept, device=features.device)
         return torch.zeros_like(features).index_copy(1, kept, features.index_select(1, kept))
 

@@ -53,23 +53,23 @@ def described(inputs: Arguments) -> InputSpec:
 
 def reproducible(inputs: InputSpec) -> bool:
     """Whether the call can be made again: no argument is an object that plain data does not tell."""
-    return all(_reproducible(told) for told in inputs)
+    return all(_reproducible(spec) for spec in inputs)
 
 
 def shapes(inputs: InputSpec) -> InputSpec:
     """The same arguments without the values of their tensors: what two calls share that cost the same."""
-    return tuple(_shape(told) for told in inputs)
+    return tuple(_shape(spec) for spec in inputs)
 
 
-def _shape(told: Described) -> Described:
-    inner, kind = told[:2]
+def _shape(spec: Described) -> Described:
+    inner, kind = spec[:2]
     if kind in (DICT, KEYWORDS):
         return tuple((key, _shape(value)) for key, value in inner), kind
     return (shapes(inner), kind) if kind in (LIST, TUPLE) else (inner, kind)
 
 
-def _reproducible(told: Described) -> bool:
-    inner, kind = told[:2]
+def _reproducible(spec: Described) -> bool:
+    inner, kind = spec[:2]
     if kind in (DICT, KEYWORDS):
         return all(_reproducible(value) for _, value in inner)
     return reproducible(inner) if kind in (LIST, TUPLE) else kind != OBJECT
@@ -99,15 +99,15 @@ def _is_short(value: Any) -> bool:
 def _tensor(tensor: Tensor) -> Described:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         return type(tensor).__name__, OBJECT
-    told = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    form = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
     if tensor.is_complex() or tensor.is_meta or not tensor.numel():
-        return told
+        return form
     low, high = (float(bound) if tensor.is_floating_point() else int(bound) for bound in _bounds(tensor))
     if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
         text = packed(tensor)
         exact_only = text is None and tensor.is_floating_point()
-        return (type(tensor).__name__, OBJECT) if exact_only else (*told, (low, high) if text is None else text)
-    return told if low < 0 or high == 0 else (*told, (low, high))
+        return (type(tensor).__name__, OBJECT) if exact_only else (*form, (low, high) if text is None else text)
+    return form if low < 0 or high == 0 else (*form, (low, high))
 
 
 def _bounds(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,9 +141,9 @@ def unpacked(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def inputs_from(data: Any) -> InputSpec:
     """Positional arguments, then keyword arguments if there are any."""
-    told = sequence(data, "inputs", MOST_PARTS + 1)
-    last = told[-1:] if told and _is_of(told[-1], KEYWORDS) else []
-    positional = tuple(_argument(item) for item in told[: len(told) - len(last)])
+    items = sequence(data, "inputs", MOST_PARTS + 1)
+    last = items[-1:] if items and _is_of(items[-1], KEYWORDS) else []
+    positional = tuple(_argument(item) for item in items[: len(items) - len(last)])
     return (*positional, *((_items_from(item[0]), KEYWORDS) for item in last))
 
 

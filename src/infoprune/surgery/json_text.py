@@ -22,8 +22,8 @@ def parsed(text: str | bytes, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        told = str(error).partition(";")[0]  # after it Python says how to lift its limits
-        raise BadArtifact(f"{what} is not JSON ({told:.100}); write it again with infoprune") from error
+        message = str(error).partition(";")[0]  # after it Python says how to lift its limits
+        raise BadArtifact(f"{what} is not JSON ({message:.100}); write it again with infoprune") from error
 
 
 def _count(text: str | bytes, marks: str) -> int:

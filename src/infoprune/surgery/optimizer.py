@@ -46,9 +46,9 @@ def rebuild_optimizer(optimizer: torch.optim.Optimizer, plan: Plan, model: nn.Mo
     Parameters that left the model are dropped; those that an edit made of them join their group, without state.
     Calling it twice does no harm. Returns the optimizer.
     """
-    for name, given, kind in (("optimizer", optimizer, torch.optim.Optimizer), ("plan", plan, Plan)):
-        if not isinstance(given, kind):
-            raise TypeError(f"{name} is a {type(given).__name__}; call rebuild_optimizer(optimizer, plan, model)")
+    for name, value, kind in (("optimizer", optimizer, torch.optim.Optimizer), ("plan", plan, Plan)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is a {type(value).__name__}; call rebuild_optimizer(optimizer, plan, model)")
     removal = removal_of(plan.edits)
     names = {id(parameter): name for name, parameter in bare(model).named_parameters()}
     for group in optimizer.param_groups:

@@ -154,9 +154,9 @@ def _edits(data: Any) -> Iterator[Edit]:
     seen: set[tuple[str, str]] = set()
     for item in sequence(data, "edits"):
         edit = _edit(item)
-        if (told := (edit.kind, edit.site.name)) in seen:
+        if (key := (edit.kind, edit.site.name)) in seen:
             raise BadArtifact(f"the plan cuts {edit.site.name} twice; write it with Plan.to_json()")
-        seen.add(told)
+        seen.add(key)
         yield edit
 
 

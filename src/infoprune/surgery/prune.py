@@ -44,7 +44,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     require_seen()
     if certify:
         require_numbers(model, Arguments.of(example_inputs).tensors)
-    given, model = model, for_surgery(model)
+    outer, model = model, for_surgery(model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
     macs = _macs(model, example_inputs, plan) if certify else 0
@@ -55,7 +55,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
             _require(_certified(model, model, masked, plan, example_inputs, macs))
     remember(replaced, heirs_of(before, model, plan.edits))
     note_plan(model, plan)
-    return given
+    return outer
 
 
 def _require(certificate: Certificate) -> None:
@@ -70,8 +70,8 @@ def _require(certificate: Certificate) -> None:
             "model is unchanged; put the sites you suspect in ignored_layers and report the architecture"
         )
     if not certificate.compared:
-        told = f"the pruned network was compared with nothing ({certificate.reason}); check it on inputs of your own"
-        warnings.warn(told, NotCompared, stacklevel=3)
+        warning = f"the pruned network was compared with nothing ({certificate.reason}); check it on inputs of your own"
+        warnings.warn(warning, NotCompared, stacklevel=3)
     if certificate.price:
         warnings.warn(f"{certificate.price}; count it on inputs of your own", NotCompared, stacklevel=3)
 
@@ -81,13 +81,13 @@ def _priced(certificate: Certificate, pruned: nn.Module, example_inputs: Any, pl
     inputs, planned = Arguments.of(example_inputs), plan.prices.get("macs")
     if planned is None or shapes(described(inputs)) != shapes(plan.inputs):
         return certificate
-    found = counted(pruned, inputs)
-    if found.total == planned.after:
+    count = counted(pruned, inputs)
+    if count.total == planned.after:
         return certificate
-    price = f"the pruned network costs {found.total:,} MACs and the plan says {planned.after:,}"
-    if not found.by_value:
+    price = f"the pruned network costs {count.total:,} MACs and the plan says {planned.after:,}"
+    if not count.by_value:
         return replace(certificate, verdict="failed", price=price)
-    chosen = ", ".join(sorted(found.by_value))
+    chosen = ", ".join(sorted(count.by_value))
     return replace(certificate, price=f"{price}, since values decide how much is computed ({chosen})")
 
 
@@ -110,11 +110,11 @@ def _certified(
     sides, reads = (stand_in(pruned), stand_in(masked)), Reads(model, pruned, masked)
     try:
         with reads:
-            found = certify(*sides, plan.edits, Arguments.of(example_inputs), macs=macs)
+            certificate = certify(*sides, plan.edits, Arguments.of(example_inputs), macs=macs)
         reads.require_none()
     except Exception as error:
         raise _cannot_run(_fault(sides[1], example_inputs, reads) or error) from error
-    return _priced(found, pruned, example_inputs, plan)
+    return _priced(certificate, pruned, example_inputs, plan)
 
 
 def _fault(masked: nn.Module, example_inputs: Any, reads: Reads) -> Exception | None:

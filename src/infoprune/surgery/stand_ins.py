@@ -106,8 +106,8 @@ def stand_in_from(data: Any) -> StandIn:
     module, kind, outputs, steps = fields_of(data, "stand_in", 4)
     if kind not in ("pass", "zero", "empty", "shortcut"):
         raise BadArtifact(f"{kind!r:.60} is not a stand-in")
-    found = tuple(_step(item) for item in sequence(steps, "steps", 64))
-    return StandIn(name_of(module), kind, integer(outputs, "outputs", 0, 64), found)
+    parts = tuple(_step(item) for item in sequence(steps, "steps", 64))
+    return StandIn(name_of(module), kind, integer(outputs, "outputs", 0, 64), parts)
 
 
 def _step(data: Any) -> Step:

@@ -13,7 +13,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.labels import Inexactness
 from infoprune.graph.slicing import SitePart
 from infoprune.graph.slots import Attribute, Site, Slot, gone
-from infoprune.surgery.channels import found_in
+from infoprune.surgery.channels import part_at
 from infoprune.surgery.checked import LONGEST_AXIS, fields_of, integer, keys, name_of, sequence
 from infoprune.surgery.couplings import attribute_from
 from infoprune.surgery.edit import Edit, edits, stale
@@ -85,12 +85,12 @@ class KeepWidths(Edit):
 
     def check(self, model: nn.Module) -> None:
         for cut in self.axes:
-            tensor = found_in(model, cut.tensor)
+            tensor = part_at(model, cut.tensor)
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else None
             if shape is None or cut.axis >= len(shape) or shape[cut.axis] != cut.before:
                 raise stale(f"axis {cut.axis} of {cut.tensor}", shape, f"{cut.before} long")
         for number in self.numbers:
-            if (value := value_of(found_in(model, number.module), number)) != number.before:
+            if (value := value_of(part_at(model, number.module), number)) != number.before:
                 raise stale(f"{number.module}.{number.name}", value, number.before)
 
     def parts(self) -> Iterable[SitePart]:
@@ -110,8 +110,12 @@ class KeepWidths(Edit):
         raise ValueError("these widths come from another pruner; run that one again with the ratios it had")
 
     def to_json(self) -> dict[str, Any]:
-        told = {"layer": self.layer, "axes": [list(a) for a in self.axes], "numbers": [list(n) for n in self.numbers]}
-        return {**told, "kept": [list(kept) for kept in self.kept]} if self.kept else told
+        entries = {
+            "layer": self.layer,
+            "axes": [list(a) for a in self.axes],
+            "numbers": [list(n) for n in self.numbers],
+        }
+        return {**entries, "kept": [list(kept) for kept in self.kept]} if self.kept else entries
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KeepWidths:
@@ -145,5 +149,5 @@ def _axis(data: Any) -> Axis:
 
 def _number(data: Any) -> Number:
     module, attribute, position, *values = fields_of(data, "number", 5)
-    told = attribute_from([module, attribute, position, 1])
-    return Number(told.module, told.name, told.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))
+    place = attribute_from([module, attribute, position, 1])
+    return Number(place.module, place.name, place.position, *(integer(v, "number", 1, LONGEST_AXIS) for v in values))

@@ -194,10 +194,10 @@ class Stages:
 
     def _price_of_score(self, edit: KeepTokens, budget: Counted) -> float:
         """The block with its choice of tokens, less the block that gets as many without choosing."""
-        choosing, given = structural_copy(self.model), structural_copy(self.model)
+        choosing, plain = structural_copy(self.model), structural_copy(self.model)
         carry_out(choosing, [edit])
         images, _, width = self.arriving.shape
-        sizes = ((choosing, edit.arriving), (given, edit.leaving))
+        sizes = ((choosing, edit.arriving), (plain, edit.leaving))
         with_score, without = (
             budget.measure(_alone(model, edit.block), (self.arriving.new_zeros(images, edit.prefix + n, width),))
             for model, n in sizes

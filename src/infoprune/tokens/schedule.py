@@ -52,8 +52,8 @@ def sparsify_(
     """
     layout = token_layout(bare(model))
     transformer = bare(model).get_submodule(layout.transformer)
-    made = plan(transformer, schedule=schedule, budget=budget, score=score, fuse=fuse)
-    prune_(transformer, _image(transformer, layout), made)
+    thinning = plan(transformer, schedule=schedule, budget=budget, score=score, fuse=fuse)
+    prune_(transformer, _image(transformer, layout), thinning)
     return model
 
 
@@ -92,9 +92,9 @@ def plan(
     params = sum(p.numel() for p in model.parameters())
     prices = {"macs": Price(counter.macs(()), counter.macs(edits)), "params": Price(params, params)}
     inputs = (((1, *layout.image), "float32"),) if not layout.transformer else ()
-    made = Plan(tuple(edits), notes, prices, inputs)
-    check_all(model, made)
-    return made
+    thinning = Plan(tuple(edits), notes, prices, inputs)
+    check_all(model, thinning)
+    return thinning
 
 
 def edits_for(keep: Mapping[str, float], layout: TokenLayout, *, score: str, fuse: bool = False) -> list[KeepTokens]:
@@ -116,15 +116,15 @@ def edits_for(keep: Mapping[str, float], layout: TokenLayout, *, score: str, fus
 def _by_block(schedule: Schedule, layout: TokenLayout) -> dict[str, float]:
     if not isinstance(schedule, Mapping) or not schedule:
         raise ValueError(f"schedule is {schedule!r}; give block -> keep ratio, such as {{3: 0.7, 6: 0.7, 9: 0.7}}")
-    found: dict[str, float] = {}
+    keeps: dict[str, float] = {}
     for block, keep in schedule.items():
         name = block_name(block, layout)
         if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
             raise ValueError(f"{name}: keep is {keep!r}; it is the fraction that remains, above 0 and at most 1")
-        if name in found:
+        if name in keeps:
             raise ValueError(f"the schedule names {name} twice; give it one keep ratio")
-        found[name] = float(keep)
-    return found
+        keeps[name] = float(keep)
+    return keeps
 
 
 def block_name(block: int | str, layout: TokenLayout) -> str:

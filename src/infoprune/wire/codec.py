@@ -89,9 +89,9 @@ def inflate(data: bytes, size: int) -> bytes:
     """The `size` bytes that were deflated; no more than one beyond is ever unpacked."""
     machine = zlib.decompressobj()
     try:
-        found = machine.decompress(data, size + 1)
+        content = machine.decompress(data, size + 1)
     except zlib.error as error:
         raise BadStream(f"deflated bytes can't be read ({error}); ask for the stream again") from error
-    if len(found) != size or not machine.eof or machine.unused_data:
+    if len(content) != size or not machine.eof or machine.unused_data:
         raise BadStream(f"deflated bytes do not hold the {size} that were announced; ask for the stream again")
-    return found
+    return content

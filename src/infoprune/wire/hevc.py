@@ -111,16 +111,16 @@ def decode_hevc(data: bytes, height: int, width: int, qp: int | None = None) -> 
     The headers are read first, so that a decoder never sees a size that was not asked for. By PyAV, or by an ffmpeg
     binary in a process of its own where PyAV is not installed.
     """
-    found = read_headers(data)
-    if (found.height, found.width) != (_coded(height), _coded(width)):
+    headers = read_headers(data)
+    if (headers.height, headers.width) != (_coded(height), _coded(width)):
         raise BadStream(
-            f"the HEVC picture is {found.height} x {found.width} and was announced as {height} x {width}; "
+            f"the HEVC picture is {headers.height} x {headers.width} and was announced as {height} x {width}; "
             "ask for the stream again"
         )
-    if qp is not None and (found.qp, found.qp_varies) != (qp, False):
-        raise BadStream(f"the HEVC picture is coded at QP {found.qp} and was announced at {qp}")
+    if qp is not None and (headers.qp, headers.qp_varies) != (qp, False):
+        raise BadStream(f"the HEVC picture is coded at QP {headers.qp} and was announced at {qp}")
     decoder = _decode_by_av if _av() is not None else _decode_by_ffmpeg
-    return decoder(data, found.height, found.width)[:height, :width]
+    return decoder(data, headers.height, headers.width)[:height, :width]
 
 
 def _coded(side: int) -> int:
@@ -133,9 +133,11 @@ def _check_qp(qp: int) -> None:
 
 
 def _checked(data: bytes, qp: int) -> bytes:
-    found = read_headers(data)
-    if (found.qp, found.qp_varies) != (qp, False):
-        raise InfopruneError(f"this encoder coded at QP {found.qp} and was asked for {qp}; install another build of it")
+    headers = read_headers(data)
+    if (headers.qp, headers.qp_varies) != (qp, False):
+        raise InfopruneError(
+            f"this encoder coded at QP {headers.qp} and was asked for {qp}; install another build of it"
+        )
     return data
 
 

@@ -96,8 +96,8 @@ def describe(data: bytes) -> Description:
 
 def _as_batch(features: Tensor, selection: Selection) -> Tensor:
     if not isinstance(features, Tensor) or features.dim() not in (3, 4):
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"features are {found}; give maps [C, H, W] or [B, C, H, W]")
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"features are {shape}; give maps [C, H, W] or [B, C, H, W]")
     batch = features.detach().cpu()
     batch = batch if batch.dim() == 4 else batch[None]
     if batch.dtype not in TYPES:

@@ -20,19 +20,19 @@ aten = torch.ops.aten
 def named(func: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
     """The arguments of a call by name, with the defaults of its schema."""
     declared = func._schema.arguments
-    found = {a.name: a.default_value for a in declared if a.has_default_value()}
-    return found | {a.name: value for a, value in zip(declared, args, strict=False)} | kwargs
+    defaults = {a.name: a.default_value for a in declared if a.has_default_value()}
+    return defaults | {a.name: value for a, value in zip(declared, args, strict=False)} | kwargs
 
 
 def passing(tape: Tape, tensor: Tensor, axis: int, name: str) -> list[Tensor]:
     """The planes that don't change along the axis; those that do are frozen."""
-    found = []
+    planes = []
     for plane in tape.marks(tensor).planes:
         if axis in varying(plane):
             tape.ledger.freeze(plane, f"{name} runs along it")
         else:
-            found.append(plane)
-    return found
+            planes.append(plane)
+    return planes
 
 
 def fitted(plane: Tensor, shape: Sequence[int]) -> Tensor:

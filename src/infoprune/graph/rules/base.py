@@ -47,17 +47,17 @@ def rule(*packets: object) -> Callable[[Rule], Rule]:
 
 
 def tensors(values: object) -> list[Tensor]:
-    found: list[Tensor] = []
-    _collect(values, found)
-    return found
+    tensors: list[Tensor] = []
+    _collect(values, tensors)
+    return tensors
 
 
-def _collect(values: object, found: list[Tensor]) -> None:
+def _collect(values: object, tensors: list[Tensor]) -> None:
     if isinstance(values, Tensor):
-        found.append(values)
+        tensors.append(values)
     elif isinstance(values, list | tuple):
         for value in values:
-            _collect(value, found)
+            _collect(value, tensors)
     elif isinstance(values, dict):
         for value in values.values():
-            _collect(value, found)
+            _collect(value, tensors)

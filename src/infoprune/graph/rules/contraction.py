@@ -31,13 +31,13 @@ def _contract(
 
 def extents(tape: Tape, inputs: Sequence[Tensor], letters: Sequence[tuple]) -> list[tuple[int, Tensor | None, int]]:
     """For each letter its size, and a plane and axis that tell which of these positions stay."""
-    found: dict = {}
+    by_letter: dict = {}
     for tensor, names in zip(inputs, letters, strict=True):
         for axis, letter in enumerate(names):
             plane = next((x for x in tape.marks(tensor).planes if axis in varying(x)), None)
-            if letter is not None and (letter not in found or (found[letter][1] is None and plane is not None)):
-                found[letter] = (tensor.size(axis), plane, axis)
-    return list(found.values())
+            if letter is not None and (letter not in by_letter or (by_letter[letter][1] is None and plane is not None)):
+                by_letter[letter] = (tensor.size(axis), plane, axis)
+    return list(by_letter.values())
 
 
 @rule(aten.mm)

@@ -170,15 +170,15 @@ def concatenation(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) ->
 def _alike_along(tape: Tape, marks: list[Marks], axis: int) -> list[Marks]:
     """Where one part was tied along the axis (heads whose rotated half is one), so are the others."""
     tied = {varying(x) for m in marks for x in m.planes if varying(x) and axis not in varying(x)}
-    found = []
+    alike = []
     for m in marks:
         rest = [tuple(d for d in varying(x) if d != axis) for x in m.planes]
         planes = [
             tape.ledger.collapse(x, [axis] if r in tied and axis in varying(x) else [])
             for x, r in zip(m.planes, rest, strict=True)
         ]
-        found.append(Marks(tuple(planes), m.adaptive))
-    return found
+        alike.append(Marks(tuple(planes), m.adaptive))
+    return alike
 
 
 def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out: Tensor) -> list[Tensor]:
@@ -193,19 +193,19 @@ def _across(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, out:
 
 def _along(tape: Tape, parts: list[Tensor], marks: list[Marks], axis: int, shape: Sequence[int]) -> list[Tensor]:
     """Layers that change along the axis follow one another; a part without one is fixed."""
-    found = [[x for x in m.planes if axis in varying(x)] for m in marks]
-    kinds = {varying(x) for planes in found for x in planes}
+    changing_planes = [[x for x in m.planes if axis in varying(x)] for m in marks]
+    kinds = {varying(x) for planes in changing_planes for x in planes}
     if not kinds:
         return []
-    if len(kinds) > 1 or any(len(planes) > 1 for planes in found):
-        for plane in (x for planes in found for x in planes):
+    if len(kinds) > 1 or any(len(planes) > 1 for planes in changing_planes):
+        for plane in (x for planes in changing_planes for x in planes):
             tape.ledger.freeze(plane, "parts of different structure are concatenated")
         return []
     changing = kinds.pop()
     row = [n if d in changing else 1 for d, n in enumerate(shape)]
     rows = [
         _resized(planes[0] if planes else _fixed(part.dim()), [*row[:axis], part.size(axis), *row[axis + 1 :]])
-        for planes, part in zip(found, parts, strict=True)
+        for planes, part in zip(changing_planes, parts, strict=True)
     ]
     return [torch.cat(rows, axis).expand(tuple(shape))]
 
@@ -272,11 +272,11 @@ def spatial(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
 
 def _spatially_constant(tape: Tape, tensor: Tensor, trailing: int) -> list[Tensor]:
     """The planes, tied along the last axes; those that change there alone are frozen."""
-    found = []
+    constant = []
     for plane in tape.marks(tensor).planes:
         mixed = [axis for axis in varying(plane) if axis >= plane.dim() - trailing]
         if mixed and len(mixed) == len(varying(plane)):
             tape.ledger.freeze(plane, "positions are resampled")
         else:
-            found.append(tape.ledger.collapse(plane, mixed))
-    return found
+            constant.append(tape.ledger.collapse(plane, mixed))
+    return constant

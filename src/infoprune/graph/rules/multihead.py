@@ -52,7 +52,7 @@ def width_of(module: nn.Module) -> tuple[int, int] | None:
 def dimensions_of(model: nn.Module, names: Iterable[str]) -> dict[str, int]:
     """How many dimensions a head has in these modules."""
     widths = {name: width_of(model.get_submodule(name)) for name in names}
-    return {name: found[0] // found[1] for name, found in widths.items() if found}
+    return {name: width[0] // width[1] for name, width in widths.items() if width}
 
 
 def tie_streams(model: nn.Module, tape: Labelled, names: Iterable[str]) -> None:
@@ -60,10 +60,10 @@ def tie_streams(model: nn.Module, tape: Labelled, names: Iterable[str]) -> None:
     for name, dimensions in dimensions_of(model, names).items():
         module = model.get_submodule(name)
         width, _ = width_of(module) or (0, 0)
-        found = [rows.view(-1, dimensions) for rows in _rows(name, module, width, tape)]
-        for rows in found:
+        blocks = [rows.view(-1, dimensions) for rows in _rows(name, module, width, tape)]
+        for rows in blocks:
             tape.ledger.collapse(rows, [0])
-            tape.ledger.tie(found[0][0], rows[0])
+            tape.ledger.tie(blocks[0][0], rows[0])
 
 
 def _rows(name: str, module: nn.Module, width: int, tape: Labelled) -> Iterator[Tensor]:

@@ -27,9 +27,9 @@ def written(tape: Tape, view: Tensor) -> None:
     if base is None or not view.numel():
         return
     windows = _windows(view, base)
-    old, found = tape.marks(base), tape.marks(view).planes
+    old, planes = tape.marks(base), tape.marks(view).planes
     across = []
-    for plane in found:
+    for plane in planes:
         where = None if windows is None else _axes(plane, windows)
         if windows is None or where is None or not (old.planes or old.adaptive):
             tape.ledger.freeze(plane, "it is copied into a part of another tensor")

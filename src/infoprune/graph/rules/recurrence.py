@@ -87,12 +87,10 @@ def tie_layers(model: nn.Module, tape: Labelled) -> None:
         if isinstance(module, nn.RNNBase):
             for kind, size in (("weight_hh", module.hidden_size), ("weight_hr", module.proj_size)):
                 leaves = [leaf for leaf in module._parameters if leaf.startswith(kind)]
-                found = [
-                    labels for x in leaves if (labels := tape.axes.get((f"{name}.{x}".lstrip("."), 0))) is not None
-                ]
-                for labels in found:
+                rows = [labels for x in leaves if (labels := tape.axes.get((f"{name}.{x}".lstrip("."), 0))) is not None]
+                for labels in rows:
                     tape.ledger.collapse(labels.view(-1, size), [0])
-                    tape.ledger.tie(found[0][:size], labels[:size])
+                    tape.ledger.tie(rows[0][:size], labels[:size])
 
 
 @rule(aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten._thnn_fused_lstm_cell, aten._thnn_fused_gru_cell,

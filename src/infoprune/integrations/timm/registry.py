@@ -68,16 +68,16 @@ def infoprune(
 # --------------------------------------------------------------------------------------------------- where it is
 
 
-def _folder(directory: object, found: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> Path:
+def _folder(directory: object, config: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> Path:
     """What was asked for by hand, or what timm made of local-dir: and hf-hub:."""
     if directory is not None:
         return Path(str(directory))
-    if found.get("source") == "local-dir":
-        return Path(found["file"])
-    if found.get("hf_hub_id"):
+    if config.get("source") == "local-dir":
+        return Path(config["file"])
+    if config.get("hf_hub_id"):
         from huggingface_hub import snapshot_download
 
-        name, _, revision = str(found["hf_hub_id"]).partition("@")
+        name, _, revision = str(config["hf_hub_id"]).partition("@")
         wanted = ["config.json", "model.safetensors"]
         kept = None if cache_dir is None else Path(cache_dir)
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted, cache_dir=kept))
@@ -171,9 +171,9 @@ def _tell_features(wrapped: Timm, config: Config) -> None:
     device = next(wrapped.parameters()).device
     training = wrapped.training
     with torch.no_grad():
-        given = wrapped.eval()(torch.zeros(1, *shape[1:], device=device))
+        output = wrapped.eval()(torch.zeros(1, *shape[1:], device=device))
     wrapped.train(training)
-    maps: list[Tensor] = list(given.values()) if isinstance(given, dict) else list(given)
+    maps: list[Tensor] = list(output.values()) if isinstance(output, dict) else list(output)
     last = str(getattr(wrapped, "output_fmt", "NCHW")).endswith(("NHWC", "NLC"))
     for index, features in zip(wrapped.feature_info.out_indices, maps, strict=True):
         wrapped.feature_info.info[index]["num_chs"] = features.shape[-1 if last else 1]
@@ -181,8 +181,8 @@ def _tell_features(wrapped: Timm, config: Config) -> None:
 
 def _describe(model: Timm, place: Path, overlay: Mapping[str, Any]) -> None:
     """How pictures become inputs, as the network was saved with; the dense name stays, for saving again."""
-    told = json.loads((place / "config.json").read_bytes()).get("pretrained_cfg")
-    kept = {k: v for k, v in dict(told or {}, **overlay).items() if k in TIMM_FIELDS and k != "architecture"}
+    config = json.loads((place / "config.json").read_bytes()).get("pretrained_cfg")
+    kept = {k: v for k, v in dict(config or {}, **overlay).items() if k in TIMM_FIELDS and k != "architecture"}
     own = {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
     classes = {"num_classes": model.num_classes} if isinstance(getattr(model, "num_classes", None), int) else {}
     model.pretrained_cfg = {**model.pretrained_cfg, **own, **classes}

@@ -24,7 +24,7 @@ from infoprune.errors import BadArtifact, InfopruneError, StalePlan
 from infoprune.surgery.checked import mapping, sequence
 from infoprune.surgery.plan import Plan, carry_out, check_all, plan_from
 
-TOLD = "compensations"
+COMPENSATIONS = "compensations"
 
 
 class PrunedConfig(PretrainedConfig):
@@ -34,10 +34,12 @@ class PrunedConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        told = mapping(config_dict.get("infoprune"), "infoprune")
-        architecture = mapping(told.get("architecture"), "architecture")
+        record = mapping(config_dict.get("infoprune"), "infoprune")
+        architecture = mapping(record.get("architecture"), "architecture")
         kind, name = mapping(architecture.get("arguments"), "arguments").get("model_type"), architecture.get("name")
-        section = _section(name, kind, [plan_from(p) for p in sequence(told.get("plans"), "plans", 1000)], _done(told))
+        section = _section(
+            name, kind, [plan_from(p) for p in sequence(record.get("plans"), "plans", 1000)], _done(record)
+        )
         fields = {**hugging_face.plain(config_dict), **_kept(config_dict)}
         hugging_face.check(str(name), {"model_type": kind, "config": hugging_face.plain(config_dict)})
         config_type, _ = _types(hugging_face.dense_class(str(name)), str(kind))
@@ -78,8 +80,8 @@ def record_(model: PreTrainedModel, plan: Plan | Sequence[Plan]) -> PreTrainedMo
 
 def plans_of(config: Any) -> list[Plan]:
     """The plans that a config holds, in the order in which they were carried out."""
-    told = getattr(config, "infoprune", None)
-    return [plan_from(p) for p in told["plans"]] if isinstance(told, Mapping) else []
+    record = getattr(config, "infoprune", None)
+    return [plan_from(p) for p in record["plans"]] if isinstance(record, Mapping) else []
 
 
 def compensate_(model: PreTrainedModel, dense: nn.Module, loader: Iterable[Any], **options: Any) -> Compensation:
@@ -104,17 +106,17 @@ def compensate_(model: PreTrainedModel, dense: nn.Module, loader: Iterable[Any],
 def tell_(model: PreTrainedModel, done: Compensation) -> None:
     """Write into the config of a pruned network what was refitted."""
     config: Any = model.config
-    config.infoprune = {**config.infoprune, TOLD: [*config.infoprune.get(TOLD, []), done.to_json()]}
+    config.infoprune = {**config.infoprune, COMPENSATIONS: [*config.infoprune.get(COMPENSATIONS, []), done.to_json()]}
 
 
 def compensations_of(config: Any) -> tuple[Compensation, ...]:
     """What a config says was refitted after surgery, in order."""
-    told = getattr(config, "infoprune", None)
-    return _done(told) if isinstance(told, Mapping) else ()
+    record = getattr(config, "infoprune", None)
+    return _done(record) if isinstance(record, Mapping) else ()
 
 
-def _done(told: Mapping[str, Any]) -> tuple[Compensation, ...]:
-    return tuple(Compensation.from_json(one) for one in sequence(told.get(TOLD, []), TOLD, 1000))
+def _done(record: Mapping[str, Any]) -> tuple[Compensation, ...]:
+    return tuple(Compensation.from_json(one) for one in sequence(record.get(COMPENSATIONS, []), COMPENSATIONS, 1000))
 
 
 # -------------------------------------------------------------------------------------------------------- types
@@ -168,8 +170,8 @@ class _Loads(_Dense):
 
 
 def _files(mapped: Any, model_type: str, name: str) -> bool:
-    found = mapped._model_mapping.get(model_type)
-    return name in (found if isinstance(found, list | tuple) else (found,))
+    classes = mapped._model_mapping.get(model_type)
+    return name in (classes if isinstance(classes, list | tuple) else (classes,))
 
 
 # ------------------------------------------------------------------------------------------------------- config
@@ -178,7 +180,7 @@ def _files(mapped: Any, model_type: str, name: str) -> bool:
 def _section(name: Any, model_type: Any, plans: Sequence[Plan], done: Sequence[Compensation]) -> dict[str, Any]:
     architecture = {"source": "transformers", "name": name, "arguments": {"model_type": model_type}}
     section = {"architecture": architecture, "plans": [json.loads(plan.to_json()) for plan in plans]}
-    return {**section, TOLD: [one.to_json() for one in done]} if done else section
+    return {**section, COMPENSATIONS: [one.to_json() for one in done]} if done else section
 
 
 def _kept(fields: Mapping[str, Any]) -> dict[str, Any]:

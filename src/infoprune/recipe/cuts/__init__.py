@@ -19,5 +19,5 @@ ORDER = (depth_cuts, width_cuts, joint_cuts, token_cuts, feature_cuts)  # blocks
 
 def cuts_of(recipe: Recipe, model: nn.Module, x: Tensor) -> list[Cut]:
     """What the recipe cuts, in order."""
-    found = [cut for cuts in ORDER for cut in cuts(recipe, model, x)]
-    return [cut.named(f"cut-{i}") for i, cut in enumerate(found, 1)]
+    in_order = [cut for cuts in ORDER for cut in cuts(recipe, model, x)]
+    return [cut.named(f"cut-{i}") for i, cut in enumerate(in_order, 1)]

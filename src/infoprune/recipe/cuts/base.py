@@ -87,11 +87,11 @@ class Cut(ABC):
     def afterwards(self) -> str:
         """What follows surgery."""
         section, tuning = self.recipe.compensate, self.recipe.finetune
-        told = f"then readers refitted from {section.samples:,} pictures, " if section and self.tuned else ""
+        text = f"then readers refitted from {section.samples:,} pictures, " if section and self.tuned else ""
         match = self.recipe.match if self.matched else None
-        told += f"then blocks matched in {match.steps:,} steps, " if match else ""
+        text += f"then blocks matched in {match.steps:,} steps, " if match else ""
         rate = " at a rate that is tried first" if tuning.probe else ""
-        return f"{told}then {epochs(tuning.epochs)}{rate}"
+        return f"{text}then {epochs(tuning.epochs)}{rate}"
 
     # ---------------------------------------------------------------------------------------------- comparisons
 

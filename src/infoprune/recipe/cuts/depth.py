@@ -44,19 +44,19 @@ class Depth(Cut):
     def decide(self, basis: Basis) -> Decision:
         seen, (fewest, most) = energies(basis, self.section), self.units
         if fewest == most or basis.rehearsal:
-            made = self._plan(basis, seen, most)
+            plan = self._plan(basis, seen, most)
         else:
             counts = range(fewest, len(seen))
-            made = fewest_units(basis, {count: self._plan(basis, seen, count) for count in counts}, self.section)
-        return Decision(made, _block_changes(made, seen))
+            plan = fewest_units(basis, {count: self._plan(basis, seen, count) for count in counts}, self.section)
+        return Decision(plan, _block_changes(plan, seen))
 
     def words(self) -> str:
         fewest, most = self.units
-        told = f"{most} units stay"
+        text = f"{most} units stay"
         if fewest != most:
             each = epochs(self.section.probe * self.recipe.finetune.epochs)
-            told = f"each number of units from {fewest} to {most} is tried for {each}"
-        return f"blocks: {told}, {self.afterwards}"
+            text = f"each number of units from {fewest} to {most} is tried for {each}"
+        return f"blocks: {text}, {self.afterwards}"
 
     def unsure(self) -> str:
         return "which blocks leave is known when it runs"

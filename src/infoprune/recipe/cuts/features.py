@@ -38,10 +38,10 @@ class Features(Cut):
 
     def words(self) -> str:
         rest = "the others are zero" if self.section.qp is None else f"the others at QP {self.section.qp}"
-        sweep, told = self.recipe.sweep, f"{self.section.share:.0%} of the features of {self.section.at} travel, {rest}"
+        sweep, text = self.recipe.sweep, f"{self.section.share:.0%} of the features of {self.section.at} travel, {rest}"
         if sweep is None:
-            return told
-        return f"{told}; every ranking is compared at {len(ways_of(sweep))} ways of sending, {sweep.pictures} pictures"
+            return text
+        return f"{text}; every ranking is compared at {len(ways_of(sweep))} ways of sending, {sweep.pictures} pictures"
 
     @property
     def rivals(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class Joint(Cut):
             dict(zip(names, (sign * n for n in left), strict=True)) for left in alone.values() for sign in (1, -1)
         ]
         plans = [self._along(basis, DepthPath(order, strategy="largest")) for order in orders]
-        return [prune_(copy.deepcopy(basis.model), basis.x, made, certify=False) for made in plans]
+        return [prune_(copy.deepcopy(basis.model), basis.x, one, certify=False) for one in plans]
 
     def _along(self, basis: Basis, path: DepthPath) -> Plan:
         evidence = Evidence(basis)

@@ -50,12 +50,14 @@ class Width(Cut):
         terms = Terms(layer_importance=evidence.layers, **options_of(self.budget), **_wanted(self.budget))
         return Scored.of(basis.model, basis.x, evidence.importance, terms)
 
-    def _decision(self, basis: Basis, scored: Scored, made: Planned) -> Decision:
+    def _decision(self, basis: Basis, scored: Scored, planned: Planned) -> Decision:
         if basis.rehearsal:
-            return Decision(made.plan)
-        sites = _changes(made, scored.terms.layer_importance)
-        rivals = {name: self._at_the_same_widths(BASELINES[name](), basis, made.graph, sites) for name in self.rivals}
-        return Decision(made.plan, sites, _allocation(made, scored), rivals)
+            return Decision(planned.plan)
+        sites = _changes(planned, scored.terms.layer_importance)
+        rivals = {
+            name: self._at_the_same_widths(BASELINES[name](), basis, planned.graph, sites) for name in self.rivals
+        }
+        return Decision(planned.plan, sites, _allocation(planned, scored), rivals)
 
     def words(self) -> str:
         rates = self.budget.rates
@@ -101,33 +103,33 @@ def _wanted(section: BudgetSection) -> dict[str, Any]:
     return {"rates": section.rates, "rounding": section.rounding}
 
 
-def _allocation(made: Planned, scored: Scored) -> Allocation | None:
+def _allocation(planned: Planned, scored: Scored) -> Allocation | None:
     """How near the widths are to the best, and how far from those of layers that weigh alike."""
-    if made.allocation is None:
+    if planned.allocation is None:
         return None
-    gap, moved = float(made.allocation.bound - made.allocation.value), None
+    gap, moved = float(planned.allocation.bound - planned.allocation.value), None
     if scored.terms.layer_importance is not None:
-        moved = _moved(made, decided(replace(scored, terms=replace(scored.terms, layer_importance=None))))
-    return Allocation(gap / max(abs(float(made.allocation.value)), 1e-12), moved)
+        moved = _moved(planned, decided(replace(scored, terms=replace(scored.terms, layer_importance=None))))
+    return Allocation(gap / max(abs(float(planned.allocation.value)), 1e-12), moved)
 
 
-def _moved(made: Planned, even: Planned) -> float:
+def _moved(planned: Planned, even: Planned) -> float:
     """Share of all units by which the widths differ from those of even weights."""
-    sizes = {site.name: site.size for site in made.graph.sites}
-    ours, theirs = sizes | made.plan.widths, sizes | even.plan.widths
+    sizes = {site.name: site.size for site in planned.graph.sites}
+    ours, theirs = sizes | planned.plan.widths, sizes | even.plan.widths
     return sum(abs(ours[name] - theirs[name]) for name in sizes) / sum(sizes.values())
 
 
-def _changes(made: Planned, layers: Any) -> tuple[SiteChange, ...]:
-    sites = made.graph.sites
+def _changes(planned: Planned, layers: Any) -> tuple[SiteChange, ...]:
+    sites = planned.graph.sites
     sizes = np.array([site.size for site in sites], float)
-    keeps = np.array([made.plan.widths.get(site.name, site.size) for site in sites], float)
-    cost = made.graph.cost("macs")
+    keeps = np.array([planned.plan.widths.get(site.name, site.size) for site in sites], float)
+    cost = planned.graph.cost("macs")
     before, after = _shares(cost, sizes), _shares(cost, keeps)
     weights: list[Interval | None] = [None] * len(sites)
     if isinstance(layers, LayerImportance):
-        errors = layers.errors(made.graph)
-        weights = [Interval.of_error(value, errors[name]) for name, value in layers(made.graph).items()]
+        errors = layers.errors(planned.graph)
+        weights = [Interval.of_error(value, errors[name]) for name, value in layers(planned.graph).items()]
     return tuple(
         SiteChange(site.name, site.kind, site.size, int(kept), float(was), float(now), weight)
         for site, kept, was, now, weight in zip(sites, keeps, before, after, weights, strict=True)
