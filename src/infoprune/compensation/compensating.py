@@ -27,7 +27,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.slicing import named_tensors
 from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
-from infoprune.require import require_model
+from infoprune.require import require_model, require_values
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 
@@ -86,8 +86,9 @@ def compensate_together_(
     The dense network goes through the pictures once beside all of them. Where attention lost dimensions it is turned
     for each, and so goes through them once more. `places` are the numbers of this process's samples among those of all.
     """
-    for network in (dense, *(pruned for pruned, _ in networks)):
+    for network, name in ((dense, "dense"), *((pruned, "pruned") for pruned, _ in networks)):
         require_whole(network)
+        require_values(network, "to refit by", name)
     trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
     device = next((t.device for t in named_tensors(dense).values()), torch.device("cpu"))
     pictures = Pictures.of(loader, samples, device, progress=progress, places=places)
