@@ -4,7 +4,8 @@
     python benchmarks/family.py --smoke
 
 Both ways observe, rank, plan, prune and compensate, for three sizes. Made one by one, each size begins with a look of
-its own and its plan has no ceiling. Rows go on where the program was stopped.
+its own and its plan has no ceiling. A size of which nothing is cut goes through the same steps and must come out as it
+was, bit for bit. Rows go on where the program was stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from results_file import ResultsFile, arguments
 from task_digits import BATCH, EXAMPLE, Contest, accuracy, add_contest, contest_options, dense
 from torch import nn
@@ -38,8 +40,11 @@ def main() -> None:
         for seed in options.seeds:
             for step in STEPS:
                 for way, make in {"family": together, "one by one": one_by_one}.items():
-                    if not results.has(net=net, seed=seed, round_to=step, way=way, keep=KEEPS[-1]):
-                        measure(results, {"net": net, "seed": seed, "round_to": step, "way": way}, make, options.work)
+                    key = {"net": net, "seed": seed, "round_to": step, "way": way}
+                    if not results.has(**key, keep=KEEPS[-1]):
+                        measure(results, key, make, options.work)
+                    if not results.has(**key, keep=1.0):
+                        measure_uncut(results, key, make, options.work)
 
 
 def measure(results: ResultsFile, key: dict[str, Any], make: Any, work: Path) -> None:
@@ -47,7 +52,7 @@ def measure(results: ResultsFile, key: dict[str, Any], make: Any, work: Path) ->
     whole, contest = dense(key["net"], work), Contest(key["seed"], pictures=BATCH if key["net"] == "tiny" else PICTURES)
     loader = [x for x, _ in contest.calibration]
     begun = time.process_time()
-    made, size = make(whole, loader, key["round_to"])
+    made, size = make(whole, loader, key["round_to"], KEEPS)
     spent = {"way_cpu_s": round(time.process_time() - begun, 2), "file_bytes": size}
     before = round(accuracy(whole, *contest.test), 4)
     for keep, (network, plan) in zip(KEEPS, made, strict=True):
@@ -55,15 +60,26 @@ def measure(results: ResultsFile, key: dict[str, Any], make: Any, work: Path) ->
         results.append({**key, "keep": keep, **told, **spent, "accuracy": round(accuracy(network, *contest.test), 4)})
 
 
-def together(whole: nn.Module, loader: list[Any], round_to: int) -> tuple[Made, int]:
+def measure_uncut(results: ResultsFile, key: dict[str, Any], make: Any, work: Path) -> None:
+    """Whether the network of which everything is kept has the weights of the dense one, and its answers."""
+    whole, contest = dense(key["net"], work), Contest(key["seed"], pictures=BATCH if key["net"] == "tiny" else PICTURES)
+    before, x = copy.deepcopy(whole.state_dict()), contest.test[0][:BATCH]
+    [[network, plan]], _ = make(whole, [x for x, _ in contest.calibration], key["round_to"], (1.0,))
+    same = all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+    with torch.no_grad():
+        told = {"same_weights": same, "same_answers": torch.equal(whole(x), network(x))}
+    results.append({**key, "keep": 1.0, "macs": plan.prices["macs"].keep, **told})
+
+
+def together(whole: nn.Module, loader: list[Any], round_to: int, keeps: tuple[float, ...]) -> tuple[Made, int]:
     seen = ip.observe(whole, loader, moments=True, progress=False)
-    family = ip.family(whole, EXAMPLE, seen, keeps=KEEPS, loader=loader, round_to=round_to, progress=False)
+    family = ip.family(whole, EXAMPLE, seen, keeps=keeps, loader=loader, round_to=round_to, progress=False)
     return [(member.model, member.plan) for member in family], written(family)
 
 
-def one_by_one(whole: nn.Module, loader: list[Any], round_to: int) -> tuple[Made, int]:
+def one_by_one(whole: nn.Module, loader: list[Any], round_to: int, keeps: tuple[float, ...]) -> tuple[Made, int]:
     made, size = [], 0
-    for keep in KEEPS:
+    for keep in keeps:
         seen = ip.observe(whole, loader, moments=True, progress=False)
         importance, budget = ip.importance.ConditionalImportance(seen), ip.budgets.macs(keep=keep)
         plan = ip.plan(whole, EXAMPLE, importance, budgets=[budget], round_to=round_to)

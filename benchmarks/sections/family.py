@@ -10,7 +10,7 @@ KEEPS = (0.75, 0.5, 0.35)
 def fields() -> dict[str, str]:
     found = newest("family", ("net", "seed", "round_to", "way", "keep"), net="resnet20")
     ways: dict[tuple[int, int, str], dict[float, Row]] = {}
-    for row in found:
+    for row in (row for row in found if row["keep"] in KEEPS):
         ways.setdefault((row["round_to"], row["seed"], row["way"]), {})[row["keep"]] = row
     whole = {key: rows for key, rows in ways.items() if len(rows) == len(KEEPS)}
     header = ("steps", "seed", "made", *(f"{keep:.0%} of the MACs" for keep in KEEPS), "CPU s", "bytes")
@@ -20,6 +20,7 @@ def fields() -> dict[str, str]:
         "family": table(header, lines, "rrlrrrrr"),
         "same": _compared(whole, 1),
         "differs": _compared(whole, 8),
+        "uncut": _uncut([row for row in found if "same_weights" in row]),
     }
 
 
@@ -29,6 +30,12 @@ def share(step: int) -> str:
     spent = {(row["seed"], row["way"]): row["way_cpu_s"] for row in first}
     ratios = [spent[seed, "family"] / spent[seed, "one by one"] for seed in sorted({seed for seed, _ in spent})]
     return f"{100 * min(ratios):.0f} to {100 * max(ratios):.0f} %"
+
+
+def _uncut(found: list[Row]) -> str:
+    """Whether the steps leave a network alone of which nothing is cut."""
+    alike = sum(row["same_weights"] and row["same_answers"] for row in found)
+    return f"in {alike} of {len(found)}" if found else "in none yet"
 
 
 def _cells(rows: dict[float, Row]) -> list[str]:

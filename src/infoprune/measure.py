@@ -15,7 +15,7 @@ from infoprune.graph.counting import COUNTER, count_macs
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.slicing import device_of
 from infoprune.graph.wrappers import bare
-from infoprune.require import require_model, require_seen
+from infoprune.require import require_model, require_seen, require_values
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def measure(model: nn.Module, example_inputs: Any, *, latency: bool = False) -> 
         macs = count_macs(bare(model), inputs)
     if not latency:
         return Measurement(params, macs)
+    require_values(model, "to be timed with")
     times = _timed(model, inputs)
     low, middle, high = statistics.quantiles(times, n=4)
     return Measurement(params, macs, COUNTER, middle, (low, high), torch.get_num_threads())

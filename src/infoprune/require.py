@@ -25,6 +25,13 @@ def require_model(model: object, name: str = "model") -> None:
     raise TypeError(f"{name} is {_kind_of(model)}; give a torch.nn.Module")
 
 
+def require_values(model: nn.Module, purpose: str, name: str = "model") -> None:
+    """BadWeights for a network on the meta device, which keeps shapes alone; `purpose` is what values are for."""
+    without = next((n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta), None)
+    if without is not None:
+        raise BadWeights(f"{name}: {without} is on the meta device, with no values {purpose}; load the weights first")
+
+
 def require_importance(importance: object) -> None:
     """TypeError unless it can score a group."""
     if isinstance(importance, type):

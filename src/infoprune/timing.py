@@ -16,7 +16,7 @@ from torch import nn
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.slicing import device_of
-from infoprune.require import require_model, require_number
+from infoprune.require import require_model, require_number, require_values
 
 Verdict = Literal["met", "not met", "cannot tell"]
 Difference = Literal["faster", "slower", "no difference"]
@@ -114,6 +114,8 @@ def compare_latency(
     """
     require_model(dense, "dense")
     require_model(pruned, "pruned")
+    require_values(dense, "to be timed with", "dense")
+    require_values(pruned, "to be timed with", "pruned")
     require_number(seconds, "seconds")
     if keep is not None and at_most is not None:
         raise ValueError("give keep= or at_most=, not both; call it twice to check both")

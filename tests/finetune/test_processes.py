@@ -6,6 +6,7 @@ from tests.finetune.test_resume import examples
 from tests.two_processes import together
 from torch import nn
 
+from infoprune.data import Examples
 from infoprune.finetune import Processes, Surroundings, Training, train
 from infoprune.finetune.sharding import blocks_of
 
@@ -40,6 +41,30 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path, options):
     assert ours[0]["losses"] == pytest.approx(one["losses"], abs=1e-5)
     for name, value in one["weights"].items():
         torch.testing.assert_close(torch.tensor(ours[0]["weights"][name]), torch.tensor(value), rtol=1e-3, atol=1e-4)
+
+
+class Doubled(Examples):
+    def __len__(self):
+        return len(examples())
+
+    def batch(self, epoch, indices):
+        images, labels = examples().batch(epoch, indices)
+        return images.double(), labels
+
+
+@pytest.mark.alone
+def test_in_double_precision_weights_and_statistics_are_those_of_one_process(tmp_path):
+    """Statistics are renewed first, by every process on the same pictures, which are not to be counted twice."""
+    options = Training(**{**GENTLE, "epochs": 1})
+
+    def weights():
+        model = net().double()
+        train(model, Doubled(), options, batch=16, seed=5, classes=4)
+        return {name: value.tolist() for name, value in model.state_dict().items()}
+
+    for ours in together(tmp_path, lambda rank: weights()):
+        for name, value in weights().items():
+            torch.testing.assert_close(torch.tensor(ours[name]), torch.tensor(value), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.alone

@@ -135,3 +135,39 @@ def test_budgets_that_follow_the_network_again_say_the_same_and_one_that_times_i
         assert budget.cost(by_shapes)(counts) == budget.cost(runs)(counts)
     with pytest.raises(Untraceable, match="latency is measured on a network that runs"):
         ip.budgets.latency(keep=0.5).cost(by_shapes)
+
+
+def small_resnet():
+    return timm.create_model("resnet10t", num_classes=4)
+
+
+@pytest.fixture(scope="module")
+def half():
+    return ip.plan(small_resnet().eval(), X, tp.importance.RandomImportance(), rates=0.5)
+
+
+PICTURES, RANDOM = [torch.randn(16, 3, 64, 64)], tp.importance.RandomImportance()
+NEED_VALUES = {
+    "save": lambda dense, pruned, plan, out: ip.save(out, pruned, plan),
+    "save_plain": lambda dense, pruned, plan, out: ip.save_plain(out, pruned, plan),
+    "export": lambda dense, pruned, plan, out: ip.export(pruned, X, out.with_suffix(".pt2")),
+    "observe": lambda dense, pruned, plan, out: ip.observe(dense, PICTURES, progress=False),
+    "curves": lambda dense, pruned, plan, out: ip.layerwise.curves(dense, PICTURES, RANDOM, progress=False),
+    "compensate_": lambda dense, pruned, plan, out: ip.compensate_(pruned, dense, PICTURES, progress=False),
+    "measure": lambda dense, pruned, plan, out: ip.measure(dense, X.to("meta"), latency=True),
+}
+
+
+@pytest.mark.parametrize("name", NEED_VALUES)
+def test_nothing_is_written_or_fitted_without_values(name, half, tmp_path):
+    pruned = ip.prune_(on_meta(small_resnet), X, half, certify=False)
+    with pytest.raises(BadWeights, match=r"on the meta device, with no values .*; load the weights first"):
+        NEED_VALUES[name](on_meta(small_resnet), pruned, half, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_surgery_takes_the_example_that_was_planned_with():
+    for model, x in ((on_meta(small_resnet), X), (on_meta(lambda: decoder("Llama")), ids())):
+        plan = ip.plan(model, x, tp.importance.RandomImportance(), rates=0.5)
+        with pytest.warns(NotCompared, match="on the meta device and have no values"):
+            ip.prune_(model, x, plan)

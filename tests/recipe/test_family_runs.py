@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import re
+import shutil
 
 import pytest
 import torch
@@ -211,3 +212,24 @@ def test_a_bundled_family_runs_tiny(name, tmp_path):
     for member, report in reports.items():
         assert torch_flops(ip.load(tmp_path / "out" / "artefact", member=member), X) // 2 == report.after.macs
         assert "not met" not in report.budgets.values()
+
+
+def test_report_draws_the_page_of_a_family_again(finished, capsys):
+    out, reports, _ = finished
+    drawn = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text() == drawn
+    told = capsys.readouterr().out
+    assert all(f"{report.after.macs:,}" in told for report in reports.values())
+    assert main(["report", str(out), "--json"]) == 0
+    assert {name: one["after"]["macs"] for name, one in json.loads(capsys.readouterr().out).items()} == {
+        name: report.after.macs for name, report in reports.items()
+    }
+
+
+def test_a_family_with_a_member_that_is_not_finished_names_it(finished, tmp_path, capsys):
+    shutil.copytree(finished[0], tmp_path / "out")
+    (tmp_path / "out" / "0.4" / "report.json").unlink()
+    assert main(["report", str(tmp_path / "out")]) == 1
+    assert re.search(r"0\.4 holds no report\.json; give the directory of a finished run", capsys.readouterr().err)

@@ -311,13 +311,15 @@ run(read_recipe(sys.argv[1]), sys.argv[2])
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("world", "layers", "compensate", "tolerance"),
-    [(2, "nhsic", False, 1e-5), (2, "nhsic", True, 1e-3)],
+    [(2, "nhsic", False, 1e-4), (2, "nhsic", True, 3e-4), (4, "nhsic", True, 3e-4), (4, "curves", False, 1e-4)],
 )
 def test_several_processes_plan_and_train_like_one(tmp_path, world, layers, compensate, tolerance):
-    # sums over parts round differently, and steps amplify that: small ones keep it below 1e-5; what readers are
-    # refitted on and judged by are other pictures of the same ones, which moves losses by some 1e-4
+    # sums over parts round differently, and a ReLU that rounding turns on or off moves a gradient by a hundredth: of
+    # losses 5e-5 (of weights 5e-15, in double precision). A refit is as far off as its moments are ill-conditioned,
+    # 2e-5 of a weight and 6e-5 of a loss; who holds out other pictures is 1e-2 off
     options = {"epochs": 2, "reestimate": 16, "precision": "fp32", "channels_last": False, "lr": 0.001}
     made = recipe(
         tmp_path, depth=None, finetune=options, compensate=compensate, layer_importance={"name": layers},

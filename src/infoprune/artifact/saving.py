@@ -27,7 +27,7 @@ from infoprune.family import Family
 from infoprune.files import digest_of, replace_directory, write_tensors
 from infoprune.graph.counting import COUNTER
 from infoprune.graph.wrappers import bare, require_whole
-from infoprune.require import require_model, require_path
+from infoprune.require import require_model, require_path, require_values
 from infoprune.surgery.plan import Plan
 
 
@@ -92,6 +92,7 @@ def _story(
     model: nn.Module, plan: Plan | Sequence[Plan] | None, pruner: Any, factory: Any, example_inputs: Any
 ) -> tuple[tuple[Plan, ...], Architecture]:
     """The plans that made the model, and the dense architecture that they began with."""
+    require_values(model, "to write")
     if (plan is None) == (pruner is None):
         which = "neither" if plan is None else "both"
         raise ValueError(f"save() was given {which} of plan and from_pruner; pass the one that made the model")

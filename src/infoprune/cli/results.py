@@ -22,9 +22,11 @@ from infoprune.export import SAMPLES, export
 from infoprune.files import write_atomically
 from infoprune.recipe.checks import check_kind, check_width
 from infoprune.recipe.evidence import first_of
+from infoprune.recipe.family import curve_in, reports_in
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.compare import Varied, comparison, rows_of
+from infoprune.report.family import page as family_page
 from infoprune.report.model import Interval, Report
 from infoprune.report.page import PAGE, page, sentence
 
@@ -35,7 +37,9 @@ FOR_PEOPLE = {  # a column's name and how its numbers are written
 
 
 def report_command(arguments: argparse.Namespace) -> Result:
-    """The page of a finished run, drawn again from its report.json."""
+    """The page of a finished run, drawn again from its report.json; of a family's folder that of all members."""
+    if members := reports_in(arguments.run_directory):
+        return _family_report(arguments, members)
     report = Report.of_run(arguments.run_directory)
     path = arguments.out or arguments.run_directory / PAGE
     write_atomically(path, page(report).encode())
@@ -48,6 +52,16 @@ def report_command(arguments: argparse.Namespace) -> Result:
         f"page       {path}",
     ]
     return Result("\n".join(lines), json.loads(report.to_json()))
+
+
+def _family_report(arguments: argparse.Namespace, members: dict[str, Report]) -> Result:
+    curve = curve_in(arguments.run_directory, members)
+    path = arguments.out or arguments.run_directory / PAGE
+    write_atomically(path, family_page(curve).encode())
+    rows = [("member", "MACs", "parameters", "accuracy")]
+    rows += [(size.name, f"{size.macs:,}", f"{size.params:,}", _share(size.accuracy)) for size in curve.sizes]
+    told = {name: json.loads(report.to_json()) for name, report in members.items()}
+    return Result(f"{curve.title}\n{as_table(rows)}\npage  {path}", told)
 
 
 def bench_command(arguments: argparse.Namespace) -> Result:

@@ -26,7 +26,7 @@ from infoprune.errors import StalePlan
 from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.graph.wrappers import require_whole
 from infoprune.observe.undisturbed import undisturbed
-from infoprune.require import require_model
+from infoprune.require import require_model, require_values
 from infoprune.surgery.history import plans_of
 from infoprune.surgery.plan import Plan
 
@@ -52,7 +52,8 @@ def compensate_(
     were, and so is `pruned` if anything fails. Of what both networks hold of the samples in the midst of a forward
     pass, 1 GiB stays in memory and the rest in a temporary file. Under `torchrun` every process reads `samples` of its
     own, sums are taken over all processes, and all end with the same weights: up to rounding those of one process that
-    reads all, where each share is a multiple of 16 samples (others are held out elsewhere).
+    reads all, where each share is a multiple of 16 samples (others are held out elsewhere) and no map is larger than
+    16 x 16 (random places of larger ones are read). A recipe knows which samples each process reads and needs neither.
 
     Args:
         pruned: What `prune_` made of a copy of `dense`; its weights change.
@@ -77,17 +78,19 @@ def compensate_together_(
     samples: int = 512,
     *,
     progress: bool = True,
+    places: Sequence[int] | None = None,
 ) -> list[Compensation]:
     """`compensate_` of several networks that these plans made of one `dense`, bit for bit what each alone would get.
 
     The dense network goes through the pictures once beside all of them. Where attention lost dimensions it is turned
-    for each, and so goes through them once more.
+    for each, and so goes through them once more. `places` are the numbers of this process's samples among those of all.
     """
-    for network in (dense, *(pruned for pruned, _ in networks)):
+    for network, name in ((dense, "dense"), *((pruned, "pruned") for pruned, _ in networks)):
         require_whole(network)
+        require_values(network, "to refit by", name)
     trials = [_Trial.of(pruned, dense, Survivors.of(dense, plans)) for pruned, plans in networks]
     device = device_of(dense)
-    pictures = Pictures.of(loader, samples, device, progress=progress)
+    pictures = Pictures.of(loader, samples, device, progress=progress, places=places)
     with step_by_step(), ExitStack() as stack:
         for model in (model for t in trials for model in (t.whole, t.network, t.pruned)):
             stack.enter_context(undisturbed(model))

@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """The two passes of one batch, side by side; `place` is its number."""
+    """The two passes of one batch, side by side; `place` is the number of its first sample."""
 
     place: int
     part: Fold
@@ -94,13 +94,11 @@ def refit_in_lockstep(
         for trial in trials:
             stack.enter_context(halting(trial.network, {reader.name for reader in trial.readers}))
         walks: list[list[Walk]] = [[] for _ in trials]
-        for place, (part, batch) in enumerate(
-            _gathered(pictures.parts(("first", "second", "held out"), "read pictures"))
-        ):
+        for part, batch in _gathered(pictures.parts(("first", "second", "held out"), "read pictures")):
             whole = Pass(dense, batch, memory, after=part == "held out")
             stack.callback(whole.cancel)
             for trial, own in zip(trials, walks, strict=True):
-                own.append(Walk(place, part, whole, Pass(trial.network, batch, memory)))
+                own.append(Walk(batch.place, part, whole, Pass(trial.network, batch, memory)))
                 stack.callback(own[-1].own.cancel)
             whole.rest()
         count = sum(len(trial.readers) for trial in trials)

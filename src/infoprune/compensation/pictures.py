@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,9 @@ class Pictures:
     """The first `samples` samples of a loader, on a device; nothing of them is held but for the batch at hand.
 
     A loader that can be read once only, an iterator, is held in memory instead. Every pass begins with the random
-    number generators where they were, so that a loader which draws its order from them repeats it.
+    number generators where they were, so that a loader which draws its order from them repeats it. Of several
+    processes, `places` are the numbers of this one's samples among those of all: part by part they then have together
+    what one would that reads all. Without them each counts its own.
     """
 
     batches: Iterable[Any]
@@ -33,12 +35,14 @@ class Pictures:
     device: torch.device
     progress: bool
     purpose: str = "compensation"
+    places: Sequence[int] | None = None
     _seen: list[int] = field(default_factory=list)
 
     @classmethod
     def of(
-        cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool, purpose: str = "compensation"
-    ) -> Pictures:
+        cls, loader: Iterable[Any], samples: int, device: torch.device, *, progress: bool,
+        purpose: str = "compensation", places: Sequence[int] | None = None,
+    ) -> Pictures:  # fmt: skip
         if not isinstance(loader, Iterable):
             raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
         if not isinstance(samples, int) or isinstance(samples, bool):
@@ -48,12 +52,12 @@ class Pictures:
         if isinstance(loader, Iterator):
             with kept_randomness():
                 loader = [_as_given(batch) for batch in first(read(loader), samples)]
-        return cls(loader, samples, device, progress, purpose)
+        return cls(loader, samples, device, progress, purpose, places)
 
     @property
     def counts(self) -> tuple[int, int]:
         """How many samples of the last whole pass were there to fit on, and how many held out."""
-        held = sum(TURNS[i % len(TURNS)] == "held out" for i in range(self._seen[0]))
+        held = sum(self._fold(i) == "held out" for i in range(self._seen[0]))
         fitted, held = over_processes(torch.tensor([self._seen[0] - held, held])).tolist()
         return fitted, held
 
@@ -64,9 +68,10 @@ class Pictures:
         with kept_randomness(), counting(self.samples, about, "sample", shown=self.progress) as done:
             for batch in first(read(self.batches), self.samples):
                 for part in sorted(wanted):
-                    places = [i for i in range(len(batch)) if TURNS[(seen + i) % len(TURNS)] == part]
-                    if places:
-                        yield part, batch.map(_picked(places)).to(self.device)
+                    picked = [i for i in range(len(batch)) if self._fold(seen + i) == part]
+                    if picked:
+                        at = self._place(seen + picked[0])
+                        yield part, replace(batch.map(_picked(picked)).to(self.device), place=at)
                 one = batch.map(_picked([0])) if not seen else one
                 one = None if one is None or _differs(batch, one) else one
                 seen += len(batch)
@@ -77,6 +82,12 @@ class Pictures:
             raise UnusableData(f"the loader {amount}; {self.purpose} needs at least {FEWEST}, better 256 and more")
         if one is not None:
             raise UnusableData(f"all {seen} samples are the same one; {self.purpose} needs different ones, better 256")
+
+    def _place(self, seen: int) -> int:
+        return seen if self.places is None else self.places[seen]
+
+    def _fold(self, seen: int) -> Fold:
+        return TURNS[self._place(seen) % len(TURNS)]
 
 
 def _picked(places: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -62,7 +62,7 @@ def calls_in(dense: nn.Module, names: Iterable[str], pictures: Pictures) -> Call
     modules = dict(dense.named_modules())
     calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     with noting(_norms(dense) | {name: modules[name] for name in names}, lambda name, x, y: calls[name].append((x, y))):
-        for _, batch in pictures.parts(("first",), "find readers"):
+        for _, batch in pictures.parts(("first", "second", "held out"), "find readers"):
             run(dense, batch.map(lambda t: t[:1]))  # all that any layer reads of it is held at once
             break
     return dict(calls)
@@ -143,9 +143,9 @@ def evidence(dense: nn.Module, readers: Sequence[Reader], pictures: Pictures) ->
     """One pass of the dense network over both halves."""
     by_name, modules = {reader.name: reader for reader in readers}, dict(dense.named_modules())
     by_reader = {name: _nothing(reader, pictures.device) for name, reader in by_name.items()}
-    for seed, (part, batch) in enumerate(pictures.parts(("first", "second"), "moments")):
+    for part, batch in pictures.parts(("first", "second"), "moments"):
 
-        def note(name: str, x: Tensor, _: Tensor, part: Fold = part, seed: int = seed) -> None:
+        def note(name: str, x: Tensor, _: Tensor, part: Fold = part, seed: int = batch.place) -> None:
             reader = by_name[name]
             by_reader[name].note(reader, part, x, reader.selected(x), seed)
 

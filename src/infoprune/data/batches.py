@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -85,12 +86,16 @@ class First:
     @property
     def dataset(self) -> range:
         """As many as this process gets, where loaders say it."""
-        return range(sum(map(len, self._parts())))
+        return range(len(self.places))
 
-    def _parts(self) -> Sequence[Tensor]:
-        order = shuffled(len(self.examples), self.seed, 0)[: self.total].split(self.batch)
-        return order[self.rank :: self.world]
+    @property
+    def places(self) -> list[int]:
+        """Of every example that this process gets, in their order, its number among those of all."""
+        return [place for part in self._of_mine(torch.arange(self.total)) for place in part.tolist()]
+
+    def _of_mine(self, all_of_them: Tensor) -> Sequence[Tensor]:
+        return all_of_them.split(self.batch)[self.rank :: self.world]
 
     def __iter__(self) -> Iterator[Batch]:
-        for part in self._parts():
+        for part in self._of_mine(shuffled(len(self.examples), self.seed, 0)[: self.total]):
             yield self.examples.batch(0, part.tolist())

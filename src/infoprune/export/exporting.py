@@ -23,7 +23,7 @@ from infoprune.files import remove, replacing
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.evaluating import evaluating
 from infoprune.graph.wrappers import bare, require_whole
-from infoprune.require import require_model, require_path
+from infoprune.require import require_model, require_path, require_values
 
 BATCHES = (1, 3)  # one below and one above the batch of two that is traced
 TOLERANCE = 1e-4  # of the largest output: single precision in another order of operations stays a hundred times below
@@ -87,6 +87,7 @@ def export(
     how = _format_of(target, opset, int8)
     model, inputs = bare(model), Arguments.of(example_inputs)
     require_whole(model)
+    require_values(model, "to write")
     samples = None if int8 is None else Samples.of(int8, inputs)
     with evaluating(model), torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
         program, batch = program_of(model, inputs)

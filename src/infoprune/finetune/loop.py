@@ -66,7 +66,6 @@ def train(
         raise ValueError(f"the batch of {batch} cannot be shared by {processes.world} processes; give a multiple")
     with ExitStack() as stack:
         stack.enter_context(kept_randomness())
-        stack.enter_context(shared_norms(model))
         steps = Steps(examples, batch, seed, processes.rank, processes.world)
         try:
             run = _Run(model, steps, training, goal, mix_of(training, classes, seed), teacher, around)
@@ -109,7 +108,8 @@ class _Run:
             self.model.load_state_dict(named(state.tensors, "model."))
         self.ema = _average(self.model, self.training.ema)
         self.spread = self.training.shard and self.processes.world > 1
-        self.net = sharded(self.model) if self.spread else self.model
+        with shared_norms(self.model):  # the parts that are spread stay so
+            self.net = sharded(self.model) if self.spread else self.model
         self.optimizer = optimizer_of(self.net, self.training, fused=not self.spread)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         if state is not None:
@@ -118,6 +118,10 @@ class _Run:
         self.forward = self._wrapped()
 
     def until_the_end(self) -> Ended:
+        with shared_norms(self.model):  # not before: statistics are renewed by every process on all pictures
+            return self._until_the_end()
+
+    def _until_the_end(self) -> Ended:
         self.net.train()
         if self.frozen:
             freeze_norms(self.net)

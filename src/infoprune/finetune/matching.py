@@ -25,7 +25,7 @@ from infoprune.finetune.options import Training
 from infoprune.graph.slicing import device_of, named_tensors
 from infoprune.observe.undisturbed import undisturbed
 from infoprune.progress import counting
-from infoprune.require import require_model
+from infoprune.require import require_model, require_values
 from infoprune.surgery.plan import Plan
 
 HOW = Training(
@@ -97,6 +97,8 @@ def match_(
     """
     require_model(pruned, "pruned")
     require_model(dense, "dense")
+    require_values(pruned, "to train", "pruned")
+    require_values(dense, "to learn from", "dense")
     if steps < 1 or batch < 1:
         raise ValueError(f"steps is {steps} and batch {batch}; give at least 1 of each")
     survivors = Survivors.of(dense, plans_for(pruned, plan))

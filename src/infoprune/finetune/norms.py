@@ -29,8 +29,8 @@ class _Shared:
         if not self.training:  # type: ignore[attr-defined]
             return super().forward(x)  # type: ignore[misc]
         axes = [a for a in range(x.dim()) if a != 1]
-        wide = x.float()
-        count = torch.tensor([float(wide.numel() // wide.shape[1])], device=x.device)
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = wide.new_tensor([wide.numel() // wide.shape[1]])
         sums = _summed(torch.cat([wide.sum(axes), count]))
         mean = sums[:-1] / sums[-1]
         shape = [1, -1] + [1] * (x.dim() - 2)

@@ -113,7 +113,7 @@ class Graph:
         ignored, inputs = _ignored_parameters(model, ignored_layers), passes[0].inputs
         copied = _copied(model, shapes_alone)
         if shapes_alone:
-            passes = [replace(shown, inputs=shown.inputs.map(_without_values)) for shown in passes]
+            passes = [replace(shown, inputs=shown.inputs.map(without_values)) for shown in passes]
         tape = Tape.of(copied, frozenset(_module_names(model, head_dims)), streams)
         passes = _recorded(tape, model, copied, passes, look_further=verify)
         tape.settle(model)
@@ -154,7 +154,7 @@ class Graph:
         """What to run to follow the model once more, and on what: without values where shapes were enough."""
         if not self.by_shapes:
             return self.model, self.inputs
-        return _copied(self.model, True), self.inputs.map(_without_values)
+        return _copied(self.model, True), self.inputs.map(without_values)
 
     @cached_property
     def places(self) -> dict[Place, str]:
@@ -280,7 +280,7 @@ def _values_wanted() -> Iterator[None]:
         ) from error
 
 
-def _without_values(tensor: Tensor) -> Tensor:
+def without_values(tensor: Tensor) -> Tensor:
     """Indices stay what they are: code that looks things up by them is followed by their values."""
     return tensor.to("meta") if tensor.is_floating_point() else tensor
 
@@ -288,7 +288,7 @@ def _without_values(tensor: Tensor) -> Tensor:
 def _copied(model: nn.Module, shapes_alone: bool = False) -> nn.Module:
     try:
         copied = stand_in(model)
-        return copied._apply(_without_values) if shapes_alone else copied
+        return copied._apply(without_values) if shapes_alone else copied
     except Exception as error:  # whatever copying says of an attribute: a lock, a stream, an open file
         raise Untraceable(
             f"the model can't be copied ({type(error).__name__}: {first_line(error)}), so that no removal could be "

@@ -30,7 +30,7 @@ from infoprune.observe import arguments_of, kept_randomness
 from infoprune.observe.norms import reestimate_, tracking_norms
 from infoprune.processes import Processes, by_turns
 from infoprune.progress import counting
-from infoprune.require import require_importance, require_model
+from infoprune.require import require_importance, require_model, require_values
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -106,6 +106,7 @@ def curves(
     _check(levels, samples, trust)
     require_model(model)
     require_whole(model)
+    require_values(model, "to compute with")
     require_importance(importance)
     batches = _held(loader, samples, device_of(model))
     us = Processes.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,12 @@ from infoprune.graph.arguments import Arguments
 
 @dataclass(frozen=True)
 class Batch:
-    """The model's arguments and the labels of n samples."""
+    """The model's arguments and the labels of n samples; `place` is the number of the first, where somebody counts."""
 
     args: tuple
     kwargs: Mapping[str, Any]
     labels: Tensor | None
+    place: int = 0
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -39,7 +40,7 @@ class Batch:
             return function(value) if isinstance(value, Tensor) else value
 
         args, kwargs = tuple(map(each, self.args)), {name: each(value) for name, value in self.kwargs.items()}
-        return Batch(args, kwargs, each(self.labels))
+        return replace(self, args=args, kwargs=kwargs, labels=each(self.labels))
 
     def to(self, device: torch.device) -> Batch:
         return self.map(lambda t: t.to(device, non_blocking=True))

@@ -23,7 +23,7 @@ from infoprune.observe.observations import Kernel, Observations, weight_shape
 from infoprune.observe.responses import Responses, Running, classes_in
 from infoprune.observe.undisturbed import placed_on, undisturbed
 from infoprune.progress import counting
-from infoprune.require import require_model
+from infoprune.require import require_model, require_values
 
 NOTHING = "it gives out nothing with one entry a sample"
 
@@ -70,6 +70,7 @@ def observe(
     if not isinstance(loader, Iterable):
         raise TypeError(f"loader is {type(loader).__name__}; pass an iterable of batches, like a DataLoader")
     model = bare(model)
+    require_values(model, "to compute with")
     with undisturbed(model), placed_on(model, device) as place, _Watch(model, moments, printed) as watch:
         batches = enough_at_once(first(read(loader), samples))
         batches = batches if printed is None else _together(batches)

@@ -13,9 +13,10 @@ from infoprune.finetune import joined
 from infoprune.observe import kept_randomness
 from infoprune.recipe.cuts import cuts_of
 from infoprune.recipe.display import Display, Silent
-from infoprune.recipe.folder import Folder, as_begun
+from infoprune.recipe.folder import RECIPE, Folder, as_begun
 from infoprune.recipe.members import members_of, sizes_of, width_of
 from infoprune.recipe.networks import network_of
+from infoprune.recipe.reading import kept_recipe
 from infoprune.recipe.recovery import compensate
 from infoprune.recipe.rehearsal import rehearsed_family
 from infoprune.recipe.reporting import ARTEFACT
@@ -111,11 +112,24 @@ def _compensate(phases: Phases, runs: dict[str, Results], display: Display) -> N
         results.write_compensation(results.cuts[0].name, model, compensation)
 
 
+def reports_in(directory: str | Path) -> dict[str, Report]:
+    """The report of each member of the family that was carried out in a directory; empty where it holds none."""
+    place = Path(directory)
+    members = sizes_of(kept_recipe(place / RECIPE)) if (place / RECIPE).is_file() else {}
+    return {name: Report.of_run(place / name) for name in members}
+
+
+def curve_in(directory: str | Path, reports: dict[str, Report]) -> page.Curve:
+    """The members of the family in a directory, as its page draws them."""
+    place = Path(directory)
+    return page.curve_of_runs(place.resolve().name, reports, str(place / ARTEFACT))
+
+
 def _keep(runs: dict[str, Results], reports: dict[str, Report], out: Path) -> None:
     """All members in one artefact, and the page of them."""
     if not (out / ARTEFACT / CONFIG).is_file():
         save(out / ARTEFACT, Family(tuple(_member(name, results) for name, results in runs.items())))
-    page.write(page.curve_of_runs(out.resolve().name, reports, str(out / ARTEFACT)), out)
+    page.write(curve_in(out, reports), out)
 
 
 def _member(name: str, results: Results) -> Member:

@@ -57,10 +57,11 @@ def _fewest(pictures: int, batch: int, world: int) -> int:
 def compensate(basis: Basis, samples: int, networks: Sequence[tuple[nn.Module, Plan]]) -> list[Compensation]:
     """Let what stayed in networks that plans left of the basis's say what left; in place, processes together."""
     us, kind = Processes.now(), KINDS[basis.task.kind]
-    loader = kind.calibration(first_of(basis.recipe, basis.task, samples, us.rank, us.world))
+    mine = first_of(basis.recipe, basis.task, samples, us.rank, us.world)
     pairs = [(model, [plan]) for model, plan in networks]
+    loader, options = kind.calibration(mine), {"progress": basis.progress, "places": mine.places}
     with kept_randomness():
-        return compensate_together_(pairs, basis.model, loader, samples, progress=basis.progress)
+        return compensate_together_(pairs, basis.model, loader, samples, **options)
 
 
 def match(basis: Basis, section: MatchSection, model: nn.Module, plan: Plan, around: Surroundings) -> Matching:

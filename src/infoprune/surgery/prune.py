@@ -15,8 +15,9 @@ from infoprune.errors import CertificateFailed, NotCompared, first_line
 from infoprune.graph.arguments import Arguments
 from infoprune.graph.copies import Reads, stand_in
 from infoprune.graph.counting import count_macs, counted
+from infoprune.graph.trace import without_values
 from infoprune.graph.verify import structural_copy
-from infoprune.graph.wrappers import bare, for_surgery, require_whole
+from infoprune.graph.wrappers import bare, for_surgery, has_no_values, require_whole
 from infoprune.require import require_model, require_numbers, require_seen
 from infoprune.surgery.certificate import Certificate, certify, masked_original
 from infoprune.surgery.history import note_plan
@@ -45,6 +46,7 @@ def prune_(model: nn.Module, example_inputs: Any, plan: Plan, *, certify: bool =
     if certify:
         require_numbers(model, Arguments.of(example_inputs).tensors)
     outer, model = model, for_surgery(model)
+    example_inputs = _placed(example_inputs, model)
     check_all(model, plan)
     masked = masked_original(model, plan.edits) if certify else None
     macs = _macs(model, example_inputs, plan) if certify else 0
@@ -96,11 +98,18 @@ def certificate_of(model: nn.Module, example_inputs: Any, plan: Plan) -> Certifi
     require_seen()
     model = bare(model)
     require_whole(model)
+    example_inputs = _placed(example_inputs, model)
     check_all(model, plan)
     macs = _macs(model, example_inputs, plan)
     pruned = structural_copy(model)
     carry_out(pruned, plan.edits)
     return _certified(model, pruned, masked_original(model, plan.edits), plan, example_inputs, macs)
+
+
+def _placed(example_inputs: Any, model: nn.Module) -> Arguments:
+    """Shapes alone where the network has nothing else, as `plan` takes them."""
+    inputs = Arguments.of(example_inputs)
+    return inputs.map(without_values) if has_no_values(model) else inputs
 
 
 def _certified(
