@@ -134,7 +134,7 @@ def main() -> None:
         images = HERE.parent / "docs" / "images"
         compensation.plot(read(FOLDER / "compensation.jsonl"), images / "compensation.svg")
         compensation_cost.plot(read(FOLDER / "compensation_cost.jsonl"), images / "compensation-cost.svg")
-        compensation_tuning.plot(tuning.places(), images / "pictures-seen.svg")
+        compensation_tuning.plot(tuning.tuned(), images / "pictures-seen.svg")
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
         dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
         pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")

@@ -18,6 +18,7 @@ def fields() -> dict[str, str]:
         **bare(newest("compensation", compensation.KEY, compensation="none")),
         **ahead("untrained", {place: sides for place, sides in whole.items() if place[2] == 0}),
         **ahead("few", {place: sides for place, sides in whole.items() if place[2] == 1_280}),
+        **ahead("many", {place: sides for place, sides in whole.items() if place[2] == 12_800}),
         "some": f"{mean(tuning.gap(sides).mean for place, sides in cuts.items() if place[2] == 3_200):+.1f}",
         **pretrained(),
         **long(),

@@ -32,10 +32,13 @@ def fields() -> dict[str, str]:
     }
 
 
+def tuned() -> dict[Place, Sides]:
+    return by_place([row for row in newest("compensation_tuning", KEY) if row["way"] != "dense"])
+
+
 def places() -> dict[Place, Sides]:
     """Where both sides of the first table were tuned."""
-    every = by_place([row for row in newest("compensation_tuning", KEY) if row["way"] != "dense"])
-    return {place: sides for place, sides in every.items() if {WITHOUT, OURS} <= sides.keys()}
+    return {place: sides for place, sides in tuned().items() if {WITHOUT, OURS} <= sides.keys()}
 
 
 def cuts() -> dict[Place, Sides]:
@@ -44,7 +47,7 @@ def cuts() -> dict[Place, Sides]:
 
 def beside_rivals() -> dict[Place, Sides]:
     """Where cuts that this library chose nothing of were tuned as well."""
-    return {place: sides for place, sides in cuts().items() if sides.keys() >= set(RIVALS)}
+    return {place: sides for place, sides in tuned().items() if sides.keys() >= {OURS, *RIVALS}}
 
 
 def by_place(rows: list[Row]) -> dict[Place, Sides]:
@@ -100,7 +103,7 @@ def rivals(whole: Mapping[Place, Sides]) -> str:
 
 def units() -> str:
     """Ours beside units by L1, widths by the same rule, refitted as well."""
-    both = {place: sides for place, sides in cuts().items() if BY_L1 in sides}
+    both = {place: sides for place, sides in tuned().items() if {OURS, BY_L1} <= sides.keys()}
     told = []
     for images in sorted({place[2] for place in both}):
         gaps = {place: gap(sides, BY_L1) for place, sides in sorted(both.items()) if place[2] == images}
