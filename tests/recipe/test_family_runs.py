@@ -96,6 +96,7 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_killed_at_any_write_it_goes_on_to_the_same_members(finished, tmp_path, seed):
     out, reports, _ = finished
