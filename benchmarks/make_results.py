@@ -35,6 +35,7 @@ ORDER = (
     "contest",
     "compensation",
     "tuning",
+    "search",
     "recovery",
     "family",
     "decoder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from sections import compensation, contest, decoder, family, tuning
+from sections import compensation, contest, decoder, family, recovery, tuning
 from sections.rows import Row, newest
 
 HALF_A_VIT = "vit, heads and MLPs, 50 %"
@@ -21,6 +21,8 @@ def fields() -> dict[str, str]:
         **ahead("many", {place: sides for place, sides in whole.items() if place[2] == 12_800}),
         "some": f"{mean(tuning.gap(sides).mean for place, sides in cuts.items() if place[2] == 3_200):+.1f}",
         **pretrained(),
+        "distilled": rung("compensation, distillation"),
+        "distilled_host": rung("host isomorphic L1, norms anew, distillation"),
         **long(),
         "decoder": decoder.ratio("conditional"),
         "family": family.share(1),
@@ -56,6 +58,11 @@ def pretrained() -> dict[str, str]:
         told[name] = f"{100 * agreement(at(case, 'conditional', 'ours')):.1f}"
         told[f"{name}_host"] = f"{100 * max(map(agreement, hosts)):.1f}"
     return told
+
+
+def rung(name: str) -> str:
+    """Agreement of MobileNetV2 after that rung of recovery."""
+    return f"{100 * agreement(newest('ladder', recovery.KEY, net='mobilenetv2', rungs=name)):.1f}"
 
 
 def at(case: str, way: str, how: str, *, widths: str = "default") -> list[Row]:

@@ -37,9 +37,16 @@ def _line(found: Sequence[Row], net: str, keep: float, prior: float) -> tuple[ob
     told: list[str] = []
     for images in (0, TUNED):
         before, after = (_best([row for row in side if row["images"] == images]) for side in sides)
-        told += [f"{mean(before.values()):.1f} to {mean(after.values()):.1f}", f"{paired(after, before):.1f}"]
+        told += [f"{mean(before.values()):.1f} to {mean(after.values()):.1f}", _gap(after, before)]
     kl = " to ".join(f"{mean(row['kl'] for row in side if not row['images']):.3f}" for side in sides)
     return net, f"{keep:.0%}", len(draws), "KL, with the prior" if prior else "KL", kl, *told
+
+
+def _gap(after: dict[int, float], before: dict[int, float]) -> str:
+    """One draw has no interval."""
+    if len(after) < 2:
+        return f"{mean(after.values()) - mean(before.values()):+.1f}"
+    return f"{paired(after, before):.1f}"
 
 
 def _best(rows: Sequence[Row]) -> dict[int, float]:
