@@ -12,8 +12,6 @@ from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # or importing dcor compiles for seconds what no test calls
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # or importing dcor gives torch the threads of all cores
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes import the library: it is compiled once
 
 import pytest

@@ -3,6 +3,7 @@
 import doctest
 import math
 
+import dcor
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,16 +47,12 @@ def test_examples_in_docstrings_run():
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 1), (30, 20, 1), (30, 20, 3), (200, 150, 64), (100, 90, 300)])
 @pytest.mark.parametrize("shift", [0.0, 1.0, 1000.0])
 def test_energy_distance_equals_dcor(n, m, d, shift):
-    import dcor  # seconds, of the one worker that asks
-
     x, y = normals(n, n, d), normals(m, m, d) + shift
     ours = energy.energy_distance(x, y).item()
     assert ours == pytest.approx(dcor.energy_distance(x.numpy(), y.numpy()), rel=1e-10)
 
 
 def test_unbiased_energy_distance_equals_dcors_u_statistic():
-    import dcor
-
     x, y = normals(0, 30, 3), normals(1, 20, 3) + 0.2
     ours = energy.energy_distance(x, y, unbiased=True).item()
     theirs = dcor.energy_distance(x.numpy(), y.numpy(), estimation_stat="u_statistic")

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import dcor
 import numpy as np
 import pytest
 import torch
@@ -64,8 +65,6 @@ def responses_by_hand(net, layer, batches):
 
 
 def largest_energy(responses, labels, *, share):
-    import dcor  # seconds, of the one worker that asks
-
     groups = [responses[labels == c] for c in np.unique(labels)]
     found = []
     for x, y in combinations(groups, 2):
