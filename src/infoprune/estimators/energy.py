@@ -13,7 +13,6 @@ maximum when classes have different sizes or only tens of samples: the V-statist
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,12 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infoprune.estimators.between import NARROW, apart, by_product, unit_of
 from infoprune.estimators.moments import Estimate, samples
 
 Statistic = Callable[[Tensor, Tensor, Tensor], Tensor]
-NARROW = 8  # up to this many features, differences one by one are as fast as a matrix product
-CLOSE = 0.01  # pairs nearer than this share of their squared norms are computed again, one by one
-REPAIRED_AT_ONCE = 1 << 22  # numbers held in memory while doing so
 DISTANCES_AT_ONCE = 1 << 18  # small enough to stay in the processor's cache
 STRIP = 128  # rows of the distance matrix at once: more of them multiply faster, but waste more below the diagonal
 
@@ -68,9 +65,9 @@ def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False, statistic: 
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"x has {x.shape[-1]} features and y has {y.shape[-1]}; a distance needs the same features")
     n, m = x.shape[-2], y.shape[-2]
-    unit = torch.maximum(_unit_of(x), _unit_of(y))
+    unit = torch.maximum(unit_of(x), unit_of(y))
     x, y = x / unit, y / unit
-    sums = (_distances(a, b).sum((-2, -1)) * unit[..., 0, 0] for a, b in ((x, y), (x, x), (y, y)))
+    sums = (apart(a, b).sum((-2, -1)) * unit[..., 0, 0] for a, b in ((x, y), (x, x), (y, y)))
     across, within_x, within_y = sums
     return statistic(across / (n * m), within_x / _pairs(n, unbiased), within_y / _pairs(m, unbiased))
 
@@ -81,45 +78,8 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
     Wide features go through one matrix product, which cancels for near neighbours; those are computed again
     from their differences, so the relative error stays below about a hundred roundings.
     """
-    unit = torch.maximum(_unit_of(x), _unit_of(y))
-    return _distances(x / unit, y / unit) * unit
-
-
-def _unit_of(x: Tensor) -> Tensor:
-    """The power of two below the largest number: samples divided by it, exactly, have squares that floats can hold."""
-    if not x.shape[-1]:
-        return x.new_ones(*x.shape[:-2], 1, 1)
-    exponent = torch.frexp(x.abs().amax((-2, -1), keepdim=True)).exponent
-    most = int(-math.log2(torch.finfo(x.dtype).tiny))
-    return torch.ldexp(torch.ones_like(exponent, dtype=x.dtype), exponent.clamp(-most, most))
-
-
-def _distances(x: Tensor, y: Tensor) -> Tensor:
-    if x.shape[-1] <= NARROW:
-        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-    origin = y.mean(-2, keepdim=True)
-    x, y = x - origin, y - origin
-    return _by_product(x, y, x.square().sum(-1), y.square().sum(-1))
-
-
-def _by_product(x: Tensor, y: Tensor, x_squares: Tensor, y_squares: Tensor, *, same: int = 0) -> Tensor:
-    """Distances between samples near the origin, from |x|^2 + |y|^2 - 2 <x, y>; the first `same` y are the first x."""
-    squared = (x @ y.mT).mul_(-2).add_(x_squares.unsqueeze(-1)).add_(y_squares.unsqueeze(-2))
-    itself = squared[..., :same].diagonal(dim1=-2, dim2=-1)
-    itself.fill_(torch.inf)  # so that they don't ask for a repair
-    _repair(squared, x, y, x_squares, y_squares)
-    itself.zero_()
-    return squared.sqrt_()
-
-
-def _repair(squared: Tensor, x: Tensor, y: Tensor, x_squares: Tensor, y_squares: Tensor) -> None:
-    """Squared distances that cancelled, again from differences; close points have close norms, which finds rows."""
-    if not (squared.amin(-1) <= 3 * CLOSE * x_squares).any():
-        return
-    close = (squared <= CLOSE * (x_squares.unsqueeze(-1) + y_squares.unsqueeze(-2))).nonzero()
-    for part in close.split(max(1, REPAIRED_AT_ONCE // x.shape[-1])):
-        *batch, i, j = part.unbind(-1)
-        squared[(*batch, i, j)] = (x[(*batch, i)] - y[(*batch, j)]).square().sum(-1)
+    unit = torch.maximum(unit_of(x), unit_of(y))
+    return apart(x / unit, y / unit) * unit
 
 
 # --- classes of a label ---
@@ -147,7 +107,7 @@ def class_pairs(features: Tensor, labels: Tensor) -> ClassPairs:
     if len(values) < 2:
         raise ValueError(f"all {len(labels)} samples have label {int(values[0])}; dependence needs two classes")
     order = index.argsort(stable=True)
-    unit = _unit_of(features)
+    unit = unit_of(features)
     ordered = features.index_select(-2, order).div_(unit)
     ordered -= ordered.mean(-2, keepdim=True)
     sums = _sums_to_classes(ordered, index[order], len(values)).mul_(unit)
@@ -179,7 +139,7 @@ def _strip(x: Tensor, squares: Tensor, rows: slice) -> Tensor:
     some, later = x[..., rows, :], x[..., rows.start :, :]
     if x.shape[-1] <= NARROW:
         return torch.cdist(some, later, compute_mode="donot_use_mm_for_euclid_dist")
-    return _by_product(some, later, squares[..., rows], squares[..., rows.start :], same=some.shape[-2])
+    return by_product(some, later, squares[..., rows], squares[..., rows.start :], same=some.shape[-2])
 
 
 def pairwise_energy(
