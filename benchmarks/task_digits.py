@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,16 +37,22 @@ EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 @dataclass(frozen=True)
 class Net:
-    """How a dense network is built, on how many pictures it is trained and at which largest learning rate."""
+    """How a dense network is built, on how many pictures it is trained and at which largest learning rate.
+
+    A deep one that stays at chance when it begins at random can begin as a shallow one of these, trained before.
+    """
 
     build: Callable[[], nn.Module]
     images: int
     rate: float
+    grown_from: str | None = None
 
 
 NETS = {
     "resnet20": Net(resnet20_cifar, 96_000, 0.2),
     "resnet56": Net(lambda: ResNet(56), 64_000, 0.2),  # projections where the shape changes, as in the depth benchmarks
+    "resnet20_projections": Net(lambda: ResNet(20), 38_400, 0.2),
+    "resnet56_grown": Net(lambda: ResNet(56), 64_000, 0.1, grown_from="resnet20_projections"),
     "vgg16": Net(lambda: vgg16_bn_cifar(width=0.5), 64_000, 0.1),
     "densenet40": Net(densenet40_cifar, 64_000, 0.1),
     "tiny": Net(lambda: vgg16_bn_cifar(width=0.125), 256, 0.1),
@@ -103,12 +109,28 @@ def dense(name: str, work: Path) -> nn.Module:
     if file.exists():
         model.load_state_dict(load_file(file))
     else:
+        if net.grown_from:
+            grow_(cast(ResNet, model), cast(ResNet, dense(net.grown_from, work)))
         digits = Digits(train=True, seed=100)
         batches = (digits.sample(BATCH) for _ in range(net.images // BATCH))
         train(model, batches, net.images // BATCH, rate=net.rate)
         work.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
     return model.to(memory_format=torch.contiguous_format).eval()
+
+
+@torch.no_grad()
+def grow_(deep: ResNet, shallow: ResNet) -> None:
+    """The deep network answers like the shallow one: blocks of each stage in their order, with empty ones between."""
+    deep.conv.load_state_dict(shallow.conv.state_dict())
+    deep.bn.load_state_dict(shallow.bn.state_dict())
+    deep.fc.load_state_dict(shallow.fc.state_dict())
+    times = len(deep.layers) // len(shallow.layers)
+    for place, block in enumerate(deep.layers):
+        if place % times:
+            nn.init.zeros_(block.bn2.weight)
+        else:
+            block.load_state_dict(shallow.layers[place // times].state_dict())
 
 
 def train(
