@@ -5,10 +5,11 @@
     python benchmarks/compensation_tuning.py --smoke
 
 Digits on photographs. "Norms anew" and "ours" start from the same plan (units by what the others cannot make up for,
-default widths), "L1, ours" from units by L1 and the same rule for widths; the others are cuts without this library's
-choices, at the same MACs: a uniform ratio by L1, and torch-pruning's rankings of all units by L1. All of a draw see the
-same 512 pictures without labels, are tuned on the same labelled pictures at every rate, and are judged by one test;
-the best rate of a way is the one with the best mean over all draws. Rows go on where the program was stopped.
+default widths), "ours, curves" from widths as recipes choose them, "L1, ours" from units by L1 and the same rule for
+widths; the others are cuts without this library's choices, at the same MACs: a uniform ratio by L1, and torch-pruning's
+rankings of all units by L1. All of a draw see the same 512 pictures without labels, are tuned on the same labelled
+pictures at every rate, and are judged by one test; the best rate of a way is the one with the best mean over all draws.
+Rows go on where the program was stopped.
 """
 
 from __future__ import annotations
@@ -58,10 +59,20 @@ def uniform(model: nn.Module, keep: float, contest: Contest) -> Plan:
 
 
 def planned(model: nn.Module, keep: float, contest: Contest) -> Plan:
+    return ip.plan(model, EXAMPLE, conditional(model, contest), budgets=[ip.budgets.macs(keep=keep)])
+
+
+def by_curves(model: nn.Module, keep: float, contest: Contest) -> Plan:
+    """Widths as recipes choose them: what each layer loses is measured on the same pictures."""
+    pictures, rated = [x for x, _ in contest.calibration], conditional(model, contest)
+    weighed = ip.layerwise.curves(model, pictures, rated, samples=BATCH, progress=False)
+    return ip.plan(model, EXAMPLE, rated, budgets=[ip.budgets.macs(keep=keep)], layer_importance=weighed)
+
+
+def conditional(model: nn.Module, contest: Contest) -> ip.importance.ConditionalImportance:
     pictures = [x for x, _ in contest.calibration]
     seen = ip.observe(model, pictures, samples=len(pictures) * BATCH, moments=True, progress=False)
-    rated = ip.importance.ConditionalImportance(seen)
-    return ip.plan(model, EXAMPLE, rated, budgets=[ip.budgets.macs(keep=keep)])
+    return ip.importance.ConditionalImportance(seen)
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ isomorphic = host(global_pruning=True, isomorphic=True)
 WAYS = {
     "norms anew": Way(planned),
     "ours": Way(planned, refitted=True),
+    "ours, curves": Way(by_curves, refitted=True),
     "L1, ours": Way(by_l1, refitted=True),
     "uniform ratio": Way(uniform),
     "host global L1": Way(host(global_pruning=True)),
