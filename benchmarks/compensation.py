@@ -86,6 +86,9 @@ CASES = {
     "mobilenetv2, 75 %": Case("mobilenetv2", keep=0.75),
     "mobilenetv2, 50 %": Case("mobilenetv2", keep=0.5),
     "lite0, 75 %": Case("lite0", keep=0.75),
+    "mobilenetv2 at 224 px, 75 %": Case("mobilenetv2 at 224 px", keep=0.75),
+    "lite0 at 224 px, 75 %": Case("lite0 at 224 px", keep=0.75),
+    "mobilenetv2 at 224 px, nothing": Case("mobilenetv2 at 224 px", {}),
     "mobilenetv2, nothing": Case("mobilenetv2", {}),
     "resnet20, nothing": Case("resnet20", {}),
     "resnet20, 25 %": Case("resnet20", keep=0.25),
@@ -120,13 +123,13 @@ class Saliency:
 class Stamps:
     """A network with ImageNet weights: how far it agrees with the dense one, and top-1 on what is labelled."""
 
-    def __init__(self, net: str, options: argparse.Namespace):
+    def __init__(self, net: str, options: argparse.Namespace, size: int = SIZE):
         self.samples, self.net = options.samples, net
         self.model = pretrained(net, options.data / "wheels")
-        self.example = torch.zeros(1, 3, SIZE, SIZE)
+        self.example = torch.zeros(1, 3, size, size)
         folder = options.data / "unpacked"
         photographs = folder / "mate-backgrounds/usr/share/backgrounds/mate/nature"
-        self.task = stamps(folder / "tuxpaint-stamps-default", photos=str(photographs), each=EACH, size=SIZE)
+        self.task = stamps(folder / "tuxpaint-stamps-default", photos=str(photographs), each=EACH, size=size)
         held_out = self.task.held_out
         every_second = range(0, len(held_out), 2)
         self.labelled = [held_out.batch(0, every_second[i : i + 48]) for i in range(0, len(every_second), 48)]
@@ -214,7 +217,10 @@ class Subject(Protocol):
 def subject(net: str, options: argparse.Namespace) -> Subject:
     if net == "vit":
         return Saliency(options)
-    return Stamps(net, options) if net in ("mobilenetv2", "lite0") else DigitsOnPhotos(net, options)
+    name, _, size = net.removesuffix(" px").partition(" at ")
+    if name in ("mobilenetv2", "lite0"):
+        return Stamps(name, options, int(size or SIZE))
+    return DigitsOnPhotos(net, options)
 
 
 # -------------------------------------------------------------------------------------------------------- measures

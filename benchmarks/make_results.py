@@ -36,6 +36,7 @@ ORDER = (
     "compensation",
     "tuning",
     "search",
+    "axes",
     "recovery",
     "family",
     "decoder",

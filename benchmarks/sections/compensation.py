@@ -68,7 +68,7 @@ def pretrained(rows: Sequence[Row]) -> str:
         for key, draws in sorted(found.items())
     ]
     for case in dict.fromkeys(row["case"].partition(",")[0] for row in rows):
-        dense = next(row["dense"] for row in rows if row["case"].startswith(case))
+        dense = next(row["dense"] for row in rows if row["case"].startswith(f"{case},"))
         lines.append((f"{case}, dense", "", "", "", "", *(cell([figure(dense, what)], what) for what in judged)))
     header = ("network and MACs that stay", "units chosen by", "widths", "made up by", "draws")
     return table((*header, "agreement", "KL", "top-1", "agreement on other things"), lines, "llllrrrrr")

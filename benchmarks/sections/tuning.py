@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from results_file import Difference, paired
@@ -12,6 +12,7 @@ from sections.rows import Row, newest, table
 KEY = ("net", "keep", "draw", "way", "images", "rate")
 WITHOUT, OURS = "norms anew", "ours"
 RIVALS = ("uniform ratio", "host global L1", "host isomorphic L1")  # norms anew
+CURVES = "ours, curves"  # widths as recipes choose them
 BY_L1 = "L1, ours"
 HELPED = "host isomorphic L1, ours"  # refitted by this library
 Place = tuple[str, float, int]
@@ -28,6 +29,7 @@ def fields() -> dict[str, str]:
         "average": averages(contests),
         "rivals": rivals(whole),
         "rivals_average": rivals_average(whole),
+        "by_budget": by_budget(whole),
         "units": units(),
     }
 
@@ -85,15 +87,15 @@ def uncut(whole: Mapping[Place, Sides]) -> str:
     return ", ".join(told)
 
 
-def gap(sides: Sides, other: str = WITHOUT) -> Difference:
+def gap(sides: Sides, other: str = WITHOUT, ours: str = OURS) -> Difference:
     """By how many points ours is ahead, paired by draw."""
-    ours, theirs = ({draw: 100 * value for draw, value in sides[side][1].items()} for side in (OURS, other))
-    return paired(ours, theirs)
+    mine, theirs = ({draw: 100 * value for draw, value in sides[side][1].items()} for side in (ours, other))
+    return paired(mine, theirs)
 
 
 def rivals(whole: Mapping[Place, Sides]) -> str:
     """Ours beside cuts that this library chose nothing of, and how far ahead of the host's better ranking it is."""
-    ways = (*RIVALS, HELPED, OURS)
+    ways = (*RIVALS, HELPED, OURS, CURVES)
     lines = []
     for (net, keep, images), sides in sorted(whole.items(), key=lambda one: (one[0][2], one[0][0], -one[0][1])):
         cells = [f"{100 * mean(sides[way][1].values()):.1f}" if way in sides else "" for way in ways]
@@ -127,6 +129,29 @@ def rivals_average(whole: Mapping[Place, Sides]) -> str:
         ahead = " and ".join(f"{mean(of):+.1f} of {name} (least {min(of):+.1f})" for name, of in gaps.items())
         told.append(f"with {images:,} pictures {ahead}, {len(here)} cuts")
     return "Ours is ahead " + "; ".join(told) + "."
+
+
+def by_budget(whole: Mapping[Place, Sides]) -> str:
+    """Default widths and measured ones ahead of the host and of the uniform ratio, averages over cuts and the least."""
+    lines = []
+    for images, keep in sorted({(images, keep) for _, keep, images in whole}, key=lambda one: (one[0], -one[1])):
+        here = [sides for place, sides in whole.items() if place[1:] == (keep, images)]
+        cells = []
+        for side in (OURS, CURVES):
+            both = [sides for sides in here if len(sides.get(side, (0, ()))[1]) > 1]
+            for other in (better_host, lambda _: "uniform ratio"):
+                gaps = [gap(sides, other(sides), side) for sides in both]
+                cells.append(average_and_least(gaps) if gaps else "")
+        lines.append((f"{images:,}", f"{keep:.0%}", len(here), *cells))
+    names = [f"{side} - {other}" for side in (OURS, CURVES) for other in ("host", "uniform")]
+    return table(("pictures", "MACs", "networks", *names), lines, "rrrrrrr")
+
+
+def average_and_least(gaps: Sequence[Difference]) -> str:
+    """Their average and the least; whether any network is behind beyond its interval."""
+    behind = sum(of.verdict == "worse" for of in gaps)
+    least = f"least {min(of.mean for of in gaps):+.1f}" + (f", {behind} significantly behind" if behind else "")
+    return f"{mean(of.mean for of in gaps):+.1f} ({least})"
 
 
 def averages(contests: Mapping[Place, Sides]) -> str:
