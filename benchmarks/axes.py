@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Draw:
 
     us: Subject
     number: int
+    moved: Callable[[], dict[str, float]]  # how far the answers move when a block is gone
 
     @cached_property
     def importance(self) -> Callable[[Any], Any]:
@@ -59,21 +60,19 @@ class Draw:
         seen = ip.observe(self.us.model, loader, samples=self.us.samples, moments=True, progress=False)
         return ip.importance.ConditionalImportance(seen)
 
-    @cached_property
-    def moved(self) -> dict[str, float]:
-        """How far the answers move, relative to their size, when this block alone is gone."""
-        model, example = self.us.model, self.us.example
-        x = torch.cat(self.us.loader(self.number))[:TRIAL]
-        names = [unit.name for unit in ip.skip_units(model, example)]
-        told = {}
-        with torch.no_grad():
-            whole = model(x)
-            for name in tqdm(names, disable=not sys.stderr.isatty()):
-                without = {other: float(other != name) for other in names}
-                plan = ip.plan_depth(model, example, without, keep_units=len(names) - 1, strategy="largest")
-                gone = ip.prune_(copy.deepcopy(model), example, plan, certify=False).eval()
-                told[name] = float((gone(x) - whole).pow(2).sum() / whole.pow(2).sum())
-        return told
+
+def moved(us: Subject) -> dict[str, float]:
+    """How far the answers to the first draw's pictures move, relative to their size, when this block alone is gone."""
+    x, names = torch.cat(us.loader(0))[:TRIAL], [unit.name for unit in ip.skip_units(us.model, us.example)]
+    told = {}
+    with torch.no_grad():
+        whole = us.model(x)
+        for name in tqdm(names, disable=not sys.stderr.isatty()):
+            without = {other: float(other != name) for other in names}
+            plan = ip.plan_depth(us.model, us.example, without, keep_units=len(names) - 1, strategy="largest")
+            gone = ip.prune_(copy.deepcopy(us.model), us.example, plan, certify=False).eval()
+            told[name] = float((gone(x) - whole).pow(2).sum() / whole.pow(2).sum())
+    return told
 
 
 # ------------------------------------------------------------------------------------------------------- the axes
@@ -85,13 +84,13 @@ def widths(draw: Draw, keep: float) -> Plan:
 
 def blocks(draw: Draw, keep: float) -> Plan:
     budget = ip.budgets.macs(keep=keep)
-    return ip.plan_depth(draw.us.model, draw.us.example, draw.moved, budgets=budget, strategy="largest")
+    return ip.plan_depth(draw.us.model, draw.us.example, draw.moved(), budgets=budget, strategy="largest")
 
 
 def blocks_and_widths(draw: Draw, keep: float) -> Plan:
     """As many blocks as half of the saving leaves, then widths for the rest."""
-    left = len(draw.moved) - len(blocks(draw, (1 + keep) / 2).edits)
-    path = ip.DepthPath(draw.moved, depths=(left,), strategy="largest")
+    left = len(draw.moved()) - len(blocks(draw, (1 + keep) / 2).edits)
+    path = ip.DepthPath(draw.moved(), depths=(left,), strategy="largest")
     return ip.plan(draw.us.model, draw.us.example, draw.importance, budgets=[ip.budgets.macs(keep=keep)], depth=path)
 
 
@@ -169,7 +168,7 @@ def main() -> None:
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=AXES)
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--speed", type=float, default=0.75, help="of the dense network's time")
-    parser.add_argument("--samples", type=int, default=256, help="pictures without labels")
+    parser.add_argument("--samples", type=int, help="pictures without labels (ViT: 64, others: 256)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = ResultsFile.of(options, "axes", KEY)
@@ -177,7 +176,9 @@ def main() -> None:
         options.draws = [0]
         contest("resnet20", noise(options), options, results)
         return
+    chosen = options.samples
     for net in options.nets:
+        options.samples = chosen or (64 if net == "vit" else 256)
         contest(net, subject(net, options), options, results)
 
 
@@ -193,7 +194,8 @@ def contest(net: str, us: Subject, options: argparse.Namespace, results: Results
     whole, x = us.judged(us.model), us.example.expand(BATCH[net], -1, -1, -1).contiguous()
     axes = [axis for axis in options.axes if net == "vit" or "tokens" not in axis][: 1 if options.speed == 1 else None]
     shares: dict[str, float] = dict.fromkeys(axes, 1.0) if options.speed == 1 else {}
-    draws = {number: Draw(us, number) for number in options.draws}
+    ranked = cache(partial(moved, us))
+    draws = {number: Draw(us, number, ranked) for number in options.draws}
     for number, axis in product(options.draws, axes):
         key = {"net": net, "axis": axis, "draw": number, "speed": options.speed, "samples": us.samples}
         shares |= {row["axis"]: row["share"] for row in results.rows() if {**row, **key, "draw": row["draw"]} == row}

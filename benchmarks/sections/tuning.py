@@ -15,6 +15,7 @@ RIVALS = ("uniform ratio", "host global L1", "host isomorphic L1")  # norms anew
 CURVES = "ours, curves"  # widths as recipes choose them
 BY_L1 = "L1, ours"
 HELPED = "host isomorphic L1, ours"  # refitted by this library
+LONG, RATE = 12_800, 0.05  # pictures, and the rate at which all ways were tuned on them
 Place = tuple[str, float, int]
 Sides = Mapping[str, tuple[float, dict[int, float]]]  # way -> its best rate and the accuracy of each draw there
 
@@ -30,6 +31,7 @@ def fields() -> dict[str, str]:
         "rivals": rivals(whole),
         "rivals_average": rivals_average(whole),
         "by_budget": by_budget(whole),
+        "other_rates": other_rates(),
         "units": units(),
     }
 
@@ -48,8 +50,8 @@ def cuts() -> dict[Place, Sides]:
 
 
 def beside_rivals() -> dict[Place, Sides]:
-    """Where cuts that this library chose nothing of were tuned as well."""
-    return {place: sides for place, sides in tuned().items() if sides.keys() >= {OURS, *RIVALS}}
+    """Where a uniform ratio and a ranking of the host were tuned as well."""
+    return {place: sides for place, sides in tuned().items() if OURS in sides and RIVALS[0] in sides and hosts(sides)}
 
 
 def by_place(rows: list[Row]) -> dict[Place, Sides]:
@@ -114,8 +116,12 @@ def units() -> str:
     return "Ours is ahead of it " + "; ".join(told) + "."
 
 
+def hosts(sides: Sides) -> list[str]:
+    return [way for way in RIVALS[1:] if way in sides]
+
+
 def better_host(sides: Sides) -> str:
-    return max(RIVALS[1:], key=lambda way: mean(sides[way][1].values()))
+    return max(hosts(sides), key=lambda way: mean(sides[way][1].values()))
 
 
 def rivals_average(whole: Mapping[Place, Sides]) -> str:
@@ -145,6 +151,18 @@ def by_budget(whole: Mapping[Place, Sides]) -> str:
         lines.append((f"{images:,}", f"{keep:.0%}", len(here), *cells))
     names = [f"{side} - {other}" for side in (OURS, CURVES) for other in ("host", "uniform")]
     return table(("pictures", "MACs", "networks", *names), lines, "rrrrrrr")
+
+
+def other_rates() -> str:
+    """What other rates than the one of all ways came to after the longest tuning, a draw each."""
+    found = [row for row in newest("compensation_tuning", KEY, images=LONG, keep=0.25, draw=0) if row["rate"] != RATE]
+    ways = dict.fromkeys(row["way"] for row in found)
+    told = []
+    for way in ways:
+        mine = sorted((row["rate"], row["accuracy"]) for row in found if row["way"] == way)
+        told.append(f"{way} {' and '.join(f'{100 * value:.1f} at {rate:g}' for rate, value in mine)}")
+    nets = " and ".join(sorted({row["net"] for row in found}))
+    return f"on {nets} at 25 %, one draw, other rates gave " + ", ".join(told)
 
 
 def average_and_least(gaps: Sequence[Difference]) -> str:
