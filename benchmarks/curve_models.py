@@ -40,7 +40,7 @@ KEY = ("part", "net", "keep", "draw", "weights", "utility")
 PARTS = ("direct", "near")
 UTILITIES = (-1.0, -2.0, 0.0, -0.5)
 WEIGHTS = ("layers", "curves, trust 0.5", "curves, trust 1", "elimination, trust 0.5", "elimination, trust 1")
-SETTINGS = [(UNIFORM, None), *((weights, p) for p, weights in product(UTILITIES, WEIGHTS)), (SUMMED, None)]
+SETTINGS = [(UNIFORM, None), (SUMMED, None), *((weights, p) for p, weights in product(UTILITIES, WEIGHTS))]
 KEEPS = {"mobilenetv2": (0.75,), "lite0": (0.75,), "vit": (0.624,)}
 SMALL, BUDGETS = ("resnet20", "vgg16", "resnet56_grown"), (0.25, 0.10)
 PICTURES = {"vit": 64}  # of which there are no more cut-outs; the others see 256
@@ -145,9 +145,10 @@ def chosen() -> argparse.Namespace:
 def main() -> None:
     options = chosen()
     results = ResultsFile.of(options, "curve_models", KEY)
+    options.work.mkdir(parents=True, exist_ok=True)
     for part, draw, net in product(options.parts, options.draws, options.nets):
         options.samples = PICTURES.get(net, 256)
-        bench = Bench(subject(net, options), draw)
+        bench = Bench(subject(net, options), draw, options.work / f"curve_models_{net}_{draw}.safetensors")
         for keep in [*([1.0] if draw == options.draws[0] else []), *KEEPS.get(net, BUDGETS)]:
             about = {"part": part, "net": net, "keep": keep, "draw": draw}
             (direct if part == "direct" else near)(bench, about, results)

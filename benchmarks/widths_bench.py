@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ import infoprune as ip
 from compensation import DigitsOnPhotos, Saliency, Stamps, Subject, agreement
 from infoprune.allocation import Problem
 from infoprune.compensation.compensating import compensate_together_
+from infoprune.layerwise.curve_files import load_curves, save_curves
 from infoprune.layerwise.curves import Curves, relative_error
 from infoprune.planning.deciding import decided
 from infoprune.planning.scored import Scored, Terms
 
 UNIFORM, SUMMED = "uniform ratio", "elimination as it is"
-TRIED, TOGETHER = 128, 6  # pictures that accounts are scaled by; networks that are compensated beside each other
+TRIED, TOGETHER = 128, 4  # pictures that accounts are scaled by; networks that are compensated beside each other
 Counts = dict[str, int]
 
 
@@ -42,6 +44,7 @@ class Bench:
 
     us: Subject
     draw: int
+    kept: Path  # where measured curves are kept, for a program that was stopped
 
     @cached_property
     def pictures(self) -> list[Tensor]:
@@ -63,10 +66,12 @@ class Bench:
 
     @cached_property
     def curves(self) -> Curves:
-        divergence = relative_error if isinstance(self.us, Saliency) else None  # it gives out features, not classes
-        samples = 128 if isinstance(self.us, DigitsOnPhotos) else 64
-        options: dict[str, Any] = {"samples": samples, "divergence": divergence, "progress": False}
-        return ip.layerwise.curves(self.us.model, self.pictures, self.rated, **options)
+        if not self.kept.exists():
+            divergence = relative_error if isinstance(self.us, Saliency) else None  # it gives out features, no classes
+            samples = 128 if isinstance(self.us, DigitsOnPhotos) else 64
+            options: dict[str, Any] = {"samples": samples, "divergence": divergence, "progress": False}
+            save_curves(ip.layerwise.curves(self.us.model, self.pictures, self.rated, **options), self.kept)
+        return load_curves(self.kept)
 
     def weighs(self, weights: str, utility: float) -> Any:
         """The layer importance of that name, "layers" or "curves, trust 0.5"."""
