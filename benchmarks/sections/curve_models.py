@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from math import exp, log
 from statistics import mean
 
@@ -18,26 +19,32 @@ Setting = tuple[str, float | None]
 DEFAULT, RECIPES, UNIFORM = ("layers", -1.0), ("curves, trust 0.5", -1.0), ("uniform ratio", None)
 SHOWN = tuple(f"{weights}, p = -1" for weights in ("layers", "curves, trust 0.5", "elimination, trust 1"))
 SUMS = ("elimination as it is", "alone", "with pairs", "at the end")
+MEASURES = ("divergence", "agreement")
+FREE = ("elimination, trust 0.5", -1.0)
 Cells = dict[tuple[str, float, int], dict[Setting, Row]]
+Choice = Callable[[str], Setting]  # a network's setting
 
 
 def fields() -> dict[str, str]:
     found = newest("curve_models", KEY)
     cut = [row for row in found if row["part"] == "direct" and row["keep"] < 1]
-    cells, tried = whole_cells(cut), [row for row in found if row["part"] == "near"]
+    cells, tried = whole_cells(in_cells(cut)), [row for row in found if row["part"] == "near"]
     logs = by_network(cells, lambda row: log(row["kl"]))
     held_out = {net: best_elsewhere(logs, net) for net in logs}
     by_rank = {net: best_elsewhere(ranks(cells), net) for net in logs}
     return {
         "nets": " ".join(dict.fromkeys(net for net, *_ in cells)),
-        "settings": str(len(settings_of(cells))),
+        "settings": str(len({(row["weights"], row["utility"]) for row in cut})),
         "unharmed": unharmed([row for row in found if row["keep"] == 1]),
         "table": short(cells, held_out),
         "chosen": told_choices(held_out),
         "chosen_by_rank": told_choices(by_rank),
         "gaps": gaps(cells, held_out),
-        "verdict": verdict(cells, held_out),
-        "everything": everything(logs, ranks(cells)),
+        "verdict": verdict(cells, held_out.__getitem__, lambda net: DEFAULT),
+        "recipes": verdict(cells, lambda net: RECIPES, lambda net: DEFAULT),
+        "free": verdict(cells, lambda net: FREE, lambda net: DEFAULT),
+        "everywhere": str(len(cells and settings_of(cells))),
+        "everything": everything(cut, ranks(cells)),
         "near_nets": " ".join(dict.fromkeys(row["net"] for row in tried)),
         "near": accounts(tried, [*SHOWN, *SUMS]),
         "near_everything": accounts(tried, list(tried[0]["said"])),
@@ -49,11 +56,15 @@ def fields() -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------------- direct
 
 
-def whole_cells(rows: Sequence[Row]) -> Cells:
-    """Network, budget and draw with the rows of all settings that every network has; hardly begun ones are left out."""
+def in_cells(rows: Sequence[Row]) -> Cells:
     cells: Cells = {}
     for row in rows:
         cells.setdefault((row["net"], row["keep"], row["draw"]), {})[row["weights"], row["utility"]] = row
+    return cells
+
+
+def whole_cells(cells: Cells) -> Cells:
+    """Network, budget and draw with the rows of all settings that every network has; hardly begun ones are left out."""
     most = max(map(len, cells.values()))
     fullest = {net: max((c for c in cells if c[0] == net), key=lambda c: len(cells[c])) for net, *_ in cells}
     begun = {net: cells[cell] for net, cell in fullest.items() if len(cells[cell]) > most / 2}
@@ -112,21 +123,24 @@ def short(cells: Cells, held_out: Mapping[str, Setting]) -> str:
     return table(header, lines, "lrrrrrrl")
 
 
-def compared(cells: Cells, held_out: Mapping[str, Setting], with_: Setting) -> tuple[Difference, Difference]:
-    """The held-out choices against one setting over networks: log divergence and agreement, both better if positive."""
+def compared(cells: Cells, ours: Choice, theirs: Choice) -> tuple[Difference, Difference]:
+    """One way to set things against another, over networks: log divergence and agreement, both better if positive."""
     logs = by_network(cells, lambda row: log(row["kl"]))
     alike = by_network(cells, lambda row: 100 * row["agreement"])
-    theirs = [{net: of[net][with_] for net in of} for of in (logs, alike)]
-    ours = [{net: of[net][held_out[net]] for net in of} for of in (logs, alike)]
-    return paired(ours[0], theirs[0], better="lower"), paired(ours[1], theirs[1])
+    sides = [[{net: of[net][side(net)] for net in of} for side in (ours, theirs)] for of in (logs, alike)]
+    return paired(*sides[0], better="lower"), paired(*sides[1])
 
 
 def gaps(cells: Cells, held_out: Mapping[str, Setting]) -> str:
+    ways: dict[str, Choice] = {"best elsewhere": held_out.__getitem__}
+    ways |= {named(FREE): lambda net: FREE, "the recipes' setting": lambda net: RECIPES}
+    ways |= {"the default": lambda net: DEFAULT, "the uniform ratio": lambda net: UNIFORM}
     lines = []
-    for name, setting in (("the default", DEFAULT), ("the recipes' setting", RECIPES), ("the uniform ratio", UNIFORM)):
-        divergence, alike = compared(cells, held_out, setting)
-        lines.append((name, percent(divergence), f"{alike:.1f}"))
-    return table(("best elsewhere, beside", "divergence lower by, %", "agreement ahead by, points"), lines, "lrr")
+    for ours, theirs in combinations(ways, 2):
+        divergence, alike = compared(cells, ways[ours], ways[theirs])
+        lines.append((ours, theirs, percent(divergence), f"{alike:.1f}"))
+    header = ("this", "beside", "divergence lower by, %", "agreement ahead by, points")
+    return table(header, lines, "llrr")
 
 
 def percent(gap: Difference) -> str:
@@ -136,26 +150,30 @@ def percent(gap: Difference) -> str:
     return f"{bold}{told[0]:+.1f}{bold} ({told[1]:+.1f} to {told[2]:+.1f})"
 
 
-def verdict(cells: Cells, held_out: Mapping[str, Setting]) -> str:
-    divergence, alike = compared(cells, held_out, DEFAULT)
-    if {divergence.verdict, alike.verdict} == {"better"}:
-        return "is shown to be better than the default, by divergence and by agreement"
-    if "better" in (divergence.verdict, alike.verdict):
-        return "is shown to be better than the default by one of the two measures only"
-    if "worse" in (divergence.verdict, alike.verdict):
-        return "is worse than the default on the networks that are left out"
-    return "is not shown to be better than the default"
+def verdict(cells: Cells, ours: Choice, theirs: Choice) -> str:
+    """What two measures say, as the end of a sentence about ours."""
+    told = [gap.verdict for gap in compared(cells, ours, theirs)]
+    for word in ("better", "worse"):
+        if word in told:
+            return f"is {word} by " + " and ".join(m for m, of in zip(MEASURES, told, strict=True) if of == word)
+    return "is not shown to be better or worse"
 
 
-def everything(logs: Mapping[str, Mapping[Setting, float]], placed: Mapping[str, Mapping[Setting, float]]) -> str:
+def everything(rows: Sequence[Row], placed: Mapping[str, Mapping[Setting, float]]) -> str:
     """Each setting's divergence as a multiple of the default's, network by network, and its mean place."""
+    times: dict[str, dict[Setting, list[float]]] = {}
+    for (net, *_), of in in_cells(rows).items():
+        for setting, row in of.items() if DEFAULT in of and net in placed else ():
+            times.setdefault(net, {}).setdefault(setting, []).append(log(row["kl"] / of[DEFAULT]["kl"]))
+    shown, settings = list(times), {setting for of in times.values() for setting in of}
+    means = {s: [mean(times[net][s]) for net in shown if s in times[net]] for s in settings}
     lines = []
-    settings = sorted(next(iter(logs.values())), key=lambda s: mean(of[s] for of in logs.values()))
-    for setting in settings:
-        times = [of[setting] - of[DEFAULT] for of in logs.values()]
-        place = mean(of[setting] for of in placed.values())
-        lines.append((named(setting), *(f"{exp(t):.2f}" for t in times), f"{exp(mean(times)):.2f}", f"{place:.1f}"))
-    return table(("setting", *logs, "all", "mean place"), lines, "l" + "r" * (len(logs) + 2))
+    for setting in sorted(means, key=lambda s: (-len(means[s]), mean(means[s]))):
+        cells_shown = [f"{exp(mean(times[net][setting])):.2f}" if setting in times[net] else "" for net in shown]
+        full = len(means[setting]) == len(shown)
+        place = f"{mean(of[setting] for of in placed.values()):.1f}" if setting in placed[shown[0]] else ""
+        lines.append((named(setting), *cells_shown, f"{exp(mean(means[setting])):.2f}" if full else "", place))
+    return table(("setting", *shown, "all", "mean place"), lines, "l" + "r" * (len(shown) + 2))
 
 
 def unharmed(rows: Sequence[Row]) -> str:
