@@ -81,15 +81,23 @@ def near(bench: Bench, about: Mapping[str, Any], results: ResultsFile) -> None:
     many = [drawn(bench.scored.graph, about["keep"], draw, end) for draw in range(1, NEAR + 1)]
     said = by_utilities(bench, many)
     scales, pairs, spent = scaled(bench, end)
-    at_end = np.array([bench.losses[site][kept] for site, kept in end.items()])
-    shares = np.array([[bench.losses[site][kept] for site, kept in counts.items()] for counts in many]) / at_end
-    said |= {name: (shares @ scale).tolist() for name, scale in {SUMMED: at_end, **scales}.items()}
-    said["with pairs"] = (shares @ scales["alone"] + np.einsum("ni,ij,nj->n", shares, pairs, shares) / 2).tolist()
-    led = {name: bench.counts(about["keep"], SUMMED, None, scale / at_end) for name, scale in scales.items()}
+    lost = np.array([[bench.losses[site][kept] for site, kept in counts.items()] for counts in (end, *many)])
+    slopes = {name: each_unit(scale, lost[0]) for name, scale in scales.items()}
+    said |= {name: (lost[1:] @ slope).tolist() for name, slope in {SUMMED: np.ones(len(end)), **slopes}.items()}
+    shares = np.divide(lost[1:], lost[0], out=np.zeros_like(lost[1:]), where=lost[0] > 0)
+    said["with pairs"] = (said["alone"] + np.einsum("ni,ij,nj->n", shares, pairs, shares) / 2).tolist()
+    led = {name: bench.counts(about["keep"], SUMMED, None, slope) for name, slope in slopes.items()}
     kl = bench.divergences([*many, end, *led.values()], trials=False)
     about = {**about, "weights": None, "utility": None, "pictures": bench.us.samples, "test": bench.us.digest}
     told = {"kl": kl[:NEAR], "end": kl[NEAR], "led": dict(zip(led, kl[NEAR + 1 :], strict=True)), "said": said}
     results.append({**about, **told, "scaling_cpu_s": spent, "sites": len(end)})
+
+
+def each_unit(scale: np.ndarray, at_end: np.ndarray) -> np.ndarray:
+    """What the network loses for each unit of a site's own loss; the mean of the others' where a site is whole."""
+    cut = at_end > 0
+    slopes = np.divide(scale, at_end, out=np.zeros_like(at_end), where=cut)
+    return np.where(cut, slopes, slopes[cut].mean())
 
 
 def by_utilities(bench: Bench, many: Sequence[Counts]) -> dict[str, list[float]]:

@@ -24,7 +24,7 @@ from infoprune.planning.deciding import decided
 from infoprune.planning.scored import Scored, Terms
 
 UNIFORM, SUMMED = "uniform ratio", "elimination as it is"
-TRIED, TOGETHER = 128, 4  # pictures that accounts are scaled by; networks that are compensated beside each other
+TRIED, TOGETHER = 64, 4  # pictures that accounts are scaled by; networks that are compensated beside each other
 Counts = dict[str, int]
 
 
@@ -121,7 +121,7 @@ class Bench:
     @cached_property
     def others(self) -> list[Tensor]:
         """Pictures without labels that accounts are scaled by: neither those of the refits nor those that judge."""
-        return self.us.loader(9_000 + self.draw)
+        return self.us.loader(9_000 + self.draw)[:1]
 
     def divergences(self, many: Sequence[Counts], *, trials: bool) -> list[float]:
         """In nats: on the pictures that judge, or as an account would try it, refitted by few pictures."""

@@ -209,17 +209,17 @@ def accounts(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 def pairs(rows: Sequence[Row]) -> str:
     """What interactions of pairs add to sites alone, and what measuring them took."""
-    gap = paired(*({i: correlation(row, name) for i, row in enumerate(rows)} for name in ("with pairs", "alone")))
+    gains = [f"{correlation(row, 'with pairs') - correlation(row, 'alone'):+.2f}" for row in rows]
     spent = [mean(row["scaling_cpu_s"][name] for row in rows) for name in ("alone", "pairs", "at the end")]
     times = "{:.0f}, {:.0f} and {:.0f} s of CPU".format(*spent)
-    return f"Pairs add {gap:.2f} to the correlation of sites alone; measuring sites, pairs and end points took {times}"
+    added = f"Pairs add {', '.join(gains)} to the correlation of sites alone"
+    return f"{added}; measuring sites alone, pairs and end points took {times}"
 
 
 def led(rows: Sequence[Row]) -> str:
     """What becomes of widths that make the most of scaled sums."""
     told = []
     for name in rows[0]["led"]:
-        theirs = {i: log(row["end"]) for i, row in enumerate(rows)}
-        gap = paired({i: log(row["led"][name]) for i, row in enumerate(rows)}, theirs, better="lower")
-        told.append(f"{name} {percent(gap)} %")
-    return ", ".join(told)
+        gains = [f"{100 * (1 - row['led'][name] / row['end']):+.0f} %" for row in rows]
+        told.append(f"{name} {', '.join(gains)}")
+    return "; ".join(told)
