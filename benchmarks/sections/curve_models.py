@@ -43,7 +43,9 @@ def fields() -> dict[str, str]:
         "verdict": verdict(cells, held_out.__getitem__, lambda net: DEFAULT),
         "recipes": verdict(cells, lambda net: RECIPES, lambda net: DEFAULT),
         "free": verdict(cells, lambda net: FREE, lambda net: DEFAULT),
-        "everywhere": str(len(cells and settings_of(cells))),
+        "draws": " ".join(str(draw) for draw in sorted({draw for *_, draw in cells})),
+        "ahead": ahead(logs),
+        "everywhere": str(len(settings_of(cells))),
         "everything": everything(cut, ranks(cells)),
         "near_nets": " ".join(dict.fromkeys(row["net"] for row in tried)),
         "near": accounts(tried, [*SHOWN, *SUMS]),
@@ -159,6 +161,11 @@ def verdict(cells: Cells, ours: Choice, theirs: Choice) -> str:
     return "is not shown to be better or worse"
 
 
+def ahead(logs: Mapping[str, Mapping[Setting, float]]) -> str:
+    """On how many networks the recipes' setting diverges less than the default."""
+    return f"{sum(of[RECIPES] < of[DEFAULT] for of in logs.values())} of {len(logs)}"
+
+
 def everything(rows: Sequence[Row], placed: Mapping[str, Mapping[Setting, float]]) -> str:
     """Each setting's divergence as a multiple of the default's, network by network, and its mean place."""
     times: dict[str, dict[Setting, list[float]]] = {}
@@ -212,7 +219,10 @@ def pairs(rows: Sequence[Row]) -> str:
     gains = [f"{correlation(row, 'with pairs') - correlation(row, 'alone'):+.2f}" for row in rows]
     spent = [mean(row["scaling_cpu_s"][name] for row in rows) for name in ("alone", "pairs", "at the end")]
     times = "{:.0f}, {:.0f} and {:.0f} s of CPU".format(*spent)
-    added = f"Pairs add {', '.join(gains)} to the correlation of sites alone"
+    worth = "are not worth" if all(float(gain) <= 0 for gain in gains) else "may be worth"
+    added = (
+        f"Interactions of pairs **{worth} measuring**: they add {', '.join(gains)} to the correlation of sites alone"
+    )
     return f"{added}; measuring sites alone, pairs and end points took {times}"
 
 
