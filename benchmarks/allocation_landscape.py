@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -78,12 +79,13 @@ def worth(share: float, p: float) -> float:
     return math.log(share) if p == 0 else (share**p - 1) / p
 
 
-def drawn(graph: Graph, keep: float, draw: int) -> dict[str, int]:
-    """Counts a site at the budget; draw 0 is the uniform ratio."""
+def drawn(graph: Graph, keep: float, draw: int, near: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Counts a site at the budget, around the uniform ratio or others; draw 0 is these themselves."""
     rng = np.random.default_rng(draw)
     sizes = np.array([site.size for site in graph.sites])
+    middle_shares = np.array([near[site.name] for site in graph.sites]) / sizes if near else 1.0
     thirds = np.repeat(rng.normal(0, 0.3, 3), -(-len(sizes) // 3))[: len(sizes)]
-    relative = np.exp((thirds + rng.normal(0, 0.3, len(sizes))) * (draw > 0))
+    relative = middle_shares * np.exp((thirds + rng.normal(0, 0.3, len(sizes))) * (draw > 0))
     price = ip.budgets.macs(keep=keep).cost(graph)
     low, high = 0.0, 3.0
     for _ in range(30):

@@ -36,6 +36,7 @@ ORDER = (
     "compensation",
     "tuning",
     "search",
+    "curve_models",
     "axes",
     "recovery",
     "family",
