@@ -3,7 +3,8 @@
     python benchmarks/task_digits.py [--nets resnet20 vgg16 ...]        # trains the dense networks and says how good
 
 The other programs call `dense` and `Contest` from here. A seed is a draw of calibration and tuning pictures; what is
-tested never changes. Networks are trained in single precision, one thread, channels last.
+tested never changes. Networks are trained in single precision, one thread; dense ones
+in contiguous layout, as narrow layers can crash in channels last.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import infoprune as ip
 from infoprune.data.digits_on_photos import Digits
 from infoprune.finetune.loss import softened_divergence
 from infoprune.finetune.norms import reestimate_
-from infoprune.models import densenet40_cifar, resnet20_cifar, vgg16_bn_cifar
+from infoprune.models import densenet40_cifar, resnet20_cifar, resnet56_cifar, vgg16_bn_cifar
 
 BATCH = 128
 WORK = FOLDER / "digits_work"
@@ -51,8 +52,7 @@ class Net:
 NETS = {
     "resnet20": Net(resnet20_cifar, 96_000, 0.2),
     "resnet56": Net(lambda: ResNet(56), 64_000, 0.2),  # projections where the shape changes, as in the depth benchmarks
-    "resnet20_projections": Net(lambda: ResNet(20), 38_400, 0.2),
-    "resnet56_grown": Net(lambda: ResNet(56), 64_000, 0.1, grown_from="resnet20_projections"),
+    "resnet56_grown": Net(resnet56_cifar, 32_000, 0.05, grown_from="resnet20"),
     "vgg16": Net(lambda: vgg16_bn_cifar(width=0.5), 64_000, 0.1),
     "densenet40": Net(densenet40_cifar, 64_000, 0.1),
     "tiny": Net(lambda: vgg16_bn_cifar(width=0.125), 256, 0.1),
@@ -110,27 +110,30 @@ def dense(name: str, work: Path) -> nn.Module:
         model.load_state_dict(load_file(file))
     else:
         if net.grown_from:
-            grow_(cast(ResNet, model), cast(ResNet, dense(net.grown_from, work)))
+            grow_(model, dense(net.grown_from, work))
         digits = Digits(train=True, seed=100)
         batches = (digits.sample(BATCH) for _ in range(net.images // BATCH))
-        train(model, batches, net.images // BATCH, rate=net.rate)
+        train(model, batches, net.images // BATCH, rate=net.rate, layout=torch.contiguous_format)
         work.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
 @torch.no_grad()
-def grow_(deep: ResNet, shallow: ResNet) -> None:
-    """The deep network answers like the shallow one: blocks of each stage in their order, with empty ones between."""
-    deep.conv.load_state_dict(shallow.conv.state_dict())
-    deep.bn.load_state_dict(shallow.bn.state_dict())
-    deep.fc.load_state_dict(shallow.fc.state_dict())
-    times = len(deep.layers) // len(shallow.layers)
-    for place, block in enumerate(deep.layers):
-        if place % times:
-            nn.init.zeros_(block.bn2.weight)
-        else:
-            block.load_state_dict(shallow.layers[place // times].state_dict())
+def grow_(deep: nn.Module, shallow: nn.Module) -> None:
+    """The deep network answers like the shallow one: its blocks in their order, with empty ones between."""
+    stages = [name for name, part in shallow.named_children() if isinstance(part, nn.Sequential)]
+    for name, part in shallow.named_children():
+        if name not in stages:
+            deep.get_submodule(name).load_state_dict(part.state_dict())
+    for name in stages:
+        known = list(shallow.get_submodule(name).children())
+        blocks = list(deep.get_submodule(name).children())
+        for place, block in enumerate(blocks):
+            if place % (len(blocks) // len(known)):
+                nn.init.zeros_(cast(nn.BatchNorm2d, block.bn2).weight)
+            else:
+                block.load_state_dict(known[place * len(known) // len(blocks)].state_dict())
 
 
 def train(
