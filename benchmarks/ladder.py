@@ -76,6 +76,7 @@ class Ladder:
     images: Tensor
     keep: float
     options: argparse.Namespace
+    round_to: int = 1
     known: dict[tuple[str, ...], tuple[nn.Module, float]] = field(default_factory=dict)
 
     @classmethod
@@ -93,11 +94,12 @@ class Ladder:
 
     @cached_property
     def plan(self) -> Plan:
-        return ip.plan(self.us.model, self.us.example, self.importance, budgets=[ip.budgets.macs(keep=self.keep)])
+        budgets = [ip.budgets.macs(keep=self.keep)]
+        return ip.plan(self.us.model, self.us.example, self.importance, budgets=budgets, round_to=self.round_to)
 
-    def at_share(self, keep: float) -> Ladder:
-        """The same pictures and importance, another share of the MACs."""
-        other = replace(self, keep=keep, known={})
+    def at_share(self, keep: float, round_to: int) -> Ladder:
+        """The same pictures and importance, another share of the MACs, widths in multiples."""
+        other = replace(self, keep=keep, round_to=round_to, known={})
         other.importance = self.importance
         return other
 

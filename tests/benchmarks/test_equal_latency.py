@@ -5,7 +5,7 @@ import time
 import equal_latency
 import pytest
 import torch
-from equal_latency import as_fast, timed
+from equal_latency import as_fast, timed, widest_as_fast
 from torch import nn
 
 from infoprune.errors import Infeasible
@@ -44,8 +44,18 @@ def test_shares_that_cannot_be_reached_are_passed_over():
         return Busy(4 * share)
 
     assert as_fast(at, Busy(1.0), torch.zeros(1), shares=(0.0, 1.0)).share == pytest.approx(0.53, abs=0.02)
-    with pytest.raises(RuntimeError, match="between 0% and 20%"):
+    with pytest.raises(Infeasible, match="less than half"):
         as_fast(at, Busy(1.0), torch.zeros(1), shares=(0.0, 0.2))
+
+
+def test_the_multiple_that_keeps_most_at_the_same_time_is_taken():
+    def at(share, multiple):
+        if multiple == 8:
+            raise Infeasible("so few are not to be had in eights")
+        return Busy(4 * share / multiple)
+
+    share, multiple = widest_as_fast(at, Busy(0.8), torch.zeros(1), shares=(0.0, 1.0))
+    assert (share, multiple) == (pytest.approx(0.8, abs=1 / 32), 4)
 
 
 def test_short_passes_are_repeated_until_a_reading_lasts():
