@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from ladder import KEEP
 from pareto_rows import AS_FAST, DIGITS, ENTRIES, HOSTS, KEY, LADDER, OURS, PRETRAINED, RUNGS, at_best_rate, best_host
 from results_file import Difference, interval
 
@@ -28,10 +29,10 @@ class Side:
     """Points of each draw, and the mean of its time over the dense network's."""
 
     points: Draws
-    latency: float
+    latency: float | None
 
     def __str__(self) -> str:
-        return f"{mean(self.points.values()):.1f} at {self.latency:.2f}"
+        return f"{mean(self.points.values()):.1f}" + (f" at {self.latency:.2f}" if self.latency else "")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def _digits_at(found: Sequence[Row], net: str, keep: float) -> Cut:
 
 
 def _side(rows: Sequence[Row]) -> Side:
-    latency = mean(times(row, "own", "dense").value for row in rows)
-    return Side({row["draw"]: 100 * row["accuracy"] for row in rows}, latency)
+    return Side({row["draw"]: 100 * row["accuracy"] for row in rows}, _latency(rows, "own"))
 
 
 def _pretrained(net: str) -> Cut | None:
@@ -103,11 +103,16 @@ def _pretrained(net: str) -> Cut | None:
     fast = newest("pareto", KEY, net=net)
     name = "host isomorphic L1"
     host, ours = ({r["draw"]: _agreement(r) for r in _ladder(net, RUNGS[entry])} for entry in (name, OURS))
-    if not (fast and host and ours):
+    if not (host and ours):
         return None
-    own, theirs, narrow = (mean(times(row, of, "dense").value for row in fast) for of in ("own", name, OURS))
-    own_side = Side({row["draw"]: _agreement(row) for row in fast}, own)
-    return Cut(net, fast[0]["keep"], name, Side(host, theirs), Side(ours, narrow), own_side, fast)
+    own, theirs, narrow = (_latency(fast, of) for of in ("own", name, OURS))
+    own_side = Side({row["draw"]: _agreement(row) for row in fast}, own) if fast else None
+    return Cut(net, KEEP[net], name, Side(host, theirs), Side(ours, narrow), own_side, fast)
+
+
+def _latency(rows: Sequence[Row], of: str) -> float | None:
+    """Over the dense network's; not known of networks that were not timed."""
+    return mean(times(row, of, "dense").value for row in rows) if rows else None
 
 
 def _ladder(net: str, rungs: str) -> list[Row]:
@@ -142,7 +147,7 @@ def _time(cut: Cut) -> str:
 
 def picture() -> tuple[dict[str, Row], dict[str, float], list[str]]:
     """What pareto_picture draws: panels, accuracy of dense networks, and what is measured in each panel."""
-    nets = list(dict.fromkeys(cut.net for cut in cuts()))
+    nets = list(dict.fromkeys(cut.net for cut in cuts() if cut.host.latency))
     panels = {NAMES[net]: _panel(_of(cuts(), [net])) for net in nets}
     whole = {NAMES[net]: 100 * accuracy for net, accuracy in dense().items()} | {NAMES[net]: 100 for net in PRETRAINED}
     units = ["agreement, %" if net in PRETRAINED else "accuracy, %" for net in nets]
@@ -152,7 +157,7 @@ def picture() -> tuple[dict[str, Row], dict[str, float], list[str]]:
 def _panel(found: Sequence[Cut]) -> Row:
     sides = {"host": [cut.host for cut in found], "ours": [cut.equal_macs for cut in found]}
     sides["fast"] = [cut.equal_latency for cut in found if cut.equal_latency]
-    return {side: [(one.latency, list(one.points.values())) for one in of] for side, of in sides.items()}
+    return {side: [(one.latency, list(one.points.values())) for one in of] for side, of in sides.items() if of}
 
 
 SHOWN = (("ahead", "better"), ("behind", "worse"), ("no difference shown", "no difference shown"))
