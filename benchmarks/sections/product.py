@@ -191,7 +191,9 @@ def shown(leads: Sequence[Sequence[float]]) -> str:
     verdicts = Counter(_gap(of).verdict for of in leads if len(of) > 1)
     each = [f"{how} on {verdicts[verdict]}" for how, verdict in SHOWN if verdicts[verdict]]
     once = sum(len(of) == 1 for of in leads)
-    return f"of {len(leads)} cuts " + ", ".join([*each, *([f"one draw alone on {once}"] if once else [])])
+    return (f"of {len(leads)} cuts " if len(leads) > 1 else "of one cut ") + ", ".join(
+        [*each, *([f"one draw alone on {once}"] if once else [])]
+    )
 
 
 def dense() -> dict[str, float]:
