@@ -1,7 +1,7 @@
 """The whole product: accuracy against measured latency, torch-pruning's best recipe and ours, taught and tuned alike.
 
     python benchmarks/pareto.py --work WORK [--nets resnet20 vgg16 resnet56_grown] [--keeps 0.25 0.1] [--draws 0 1 2]
-        [--rates 0.1 0.05] [--images 6400] [--entries "ours" "host isomorphic L1" ...]
+        [--rates 0.1 0.05 0.02] [--images 6400] [--entries "ours" "host isomorphic L1" ...]
     python benchmarks/pareto.py --data DATA --nets mobilenetv2 lite0 --entries "ours, as fast"
     python benchmarks/pareto.py --smoke
 
@@ -207,7 +207,7 @@ def chosen() -> argparse.Namespace:
     parser.add_argument("--nets", nargs="+", default=list(DIGITS), choices=[*NETS, *PRETRAINED])
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.25, 0.1], help="shares of the MACs, of digits")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.05], help="learning rates, of digits")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.05, 0.02], help="learning rates, of digits")
     parser.add_argument("--images", type=int, default=6_400, help="to tune on, of digits")
     parser.add_argument("--entries", nargs="+", default=list(ENTRIES), choices=ENTRIES, metavar="ENTRY")
     parser.add_argument("--work", type=Path, default=WORK, help="where trained networks are kept")

@@ -69,12 +69,27 @@ def fields() -> dict[str, str]:
     return {
         "hosts": ", ".join(name.removeprefix("host ") for name in HOSTS),
         "images": " or ".join(f"{images:,}" for images in sorted({row["images"] for row in digits})),
-        "rates": ", ".join(f"{rate:g}" for rate in sorted({row["rate"] for row in digits})),
+        "rates": _tried([row for row in digits if row["keep"] < 1]),
         "table": table(HEADER, [_line(cut) for cut in all_cuts], "lrlrrrrrrr"),
         "average": " ".join(_average(all_cuts, nets, of) for nets, of in AVERAGED if _of(all_cuts, nets)),
         "uncut": _uncut([row for row in digits if row["keep"] == 1]),
         "entries": _entries([row for row in digits if row["keep"] < 1]),
     }
+
+
+def _tried(rows: Sequence[Row]) -> str:
+    """The rates of draw 0 of ours on every cut, and which cut tried others as well."""
+    rates: dict[tuple[str, float], set[float]] = {}
+    for row in rows:
+        if (row["entry"], row["draw"]) == (OURS, 0):
+            rates.setdefault((row["net"], row["keep"]), set()).add(row["rate"])
+    common = set.intersection(*rates.values())
+    more = [f"{NAMES[net]} at {keep:.0%} {_listed(own - common)}" for (net, keep), own in rates.items() if own > common]
+    return _listed(common) + (f", and {', '.join(more)} as well" if more else "")
+
+
+def _listed(rates: set[float]) -> str:
+    return " and ".join(f"{rate:g}" for rate in sorted(rates))
 
 
 def cuts() -> list[Cut]:
