@@ -216,7 +216,7 @@ def chosen() -> argparse.Namespace:
     torch.set_num_threads(1)
     if options.smoke:
         options.nets, options.keeps, options.draws = ["tiny", "mobilenetv2"], [0.5], [0]
-        options.images, options.rates = 2 * BATCH, [0.05]
+        options.images, options.rates, options.entries = 2 * BATCH, [0.05], [OURS, FIRST, AS_FAST]
         options.work = Path(tempfile.mkdtemp(prefix="smoke-"))
     return options
 
