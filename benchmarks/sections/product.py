@@ -67,14 +67,25 @@ def fields() -> dict[str, str]:
     found, all_cuts = newest("pareto", KEY), cuts()
     digits = [row for row in found if row["net"] in DIGITS]
     return {
-        "hosts": ", ".join(name.removeprefix("host ") for name in HOSTS),
+        "hosts": _hosts([row for row in digits if row["keep"] < 1]),
         "images": " or ".join(f"{images:,}" for images in sorted({row["images"] for row in digits})),
         "rates": _tried([row for row in digits if row["keep"] < 1]),
         "table": table(HEADER, [_line(cut) for cut in all_cuts], "lrlrrrrrrr"),
         "average": " ".join(_average(all_cuts, nets, of) for nets, of in AVERAGED if _of(all_cuts, nets)),
+        "diverged": _diverged([row for cut in all_cuts for row in _counted(found, cut)]),
         "uncut": _uncut([row for row in digits if row["keep"] == 1]),
         "entries": _entries([row for row in digits if row["keep"] < 1]),
     }
+
+
+def _hosts(rows: Sequence[Row]) -> str:
+    """The host's entries, and on how many cuts each was tried if not on all."""
+    where = {name: {(row["net"], row["keep"]) for row in rows if row["entry"] == name} for name in HOSTS}
+    most = max(map(len, where.values()))
+    return ", ".join(
+        name.removeprefix("host ") + ("" if len(of) == most else f" (on {len(of)} of {most} cuts)")
+        for name, of in where.items()
+    )
 
 
 def _tried(rows: Sequence[Row]) -> str:
@@ -213,6 +224,25 @@ def shown(leads: Sequence[Sequence[float]]) -> str:
 
 def dense() -> dict[str, float]:
     return {row["net"]: row["accuracy"] for row in newest("dense_digits", ("net",)) if row["net"] in DIGITS}
+
+
+def _counted(found: Sequence[Row], cut: Cut) -> list[Row]:
+    """The rows of digits that the table is made of."""
+    entries = (cut.name, OURS, AS_FAST) if cut.net in DIGITS else ()
+    return [row for entry in entries for row in at_best_rate(found, cut.net, cut.keep, entry)]
+
+
+def _diverged(rows: Sequence[Row]) -> str:
+    """Networks that tuning left worse than it found them."""
+    worse = [
+        f"{NAMES[row['net']]} at {row['keep']:.0%}, {row['entry']}, draw {row['draw']} "
+        f"(from {100 * row['untrained']:.1f} to {100 * row['accuracy']:.1f} % at a rate of {row['rate']:g})"
+        for row in rows
+        if row["accuracy"] < row["untrained"]
+    ]
+    if not worse:
+        return f"None of these {len(rows)} networks was left worse by tuning than it came to it."
+    return f"Of these {len(rows)} networks tuning diverged on {len(worse)}: {'; '.join(worse)}."
 
 
 def _uncut(rows: Sequence[Row]) -> str:
