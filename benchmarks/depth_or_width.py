@@ -14,16 +14,16 @@ import copy
 
 import torch
 import torch_pruning as tp
-from interleave import Ratio, interleaved, ratio
+from equal_latency import as_fast
 from results_file import ResultsFile, arguments
 from safetensors.torch import save_file
 from task_digits import EXAMPLE, NETS, Contest, add_contest, contest_options, dense
-from torch import Tensor, nn
+from torch import nn
 
 import infoprune as ip
 
 L1 = tp.importance.MagnitudeImportance(p=1)
-BATCH, ROUNDS, HALVINGS, ROUND_TO = 16, 15, 5, 4
+BATCH, ROUND_TO = 16, 4
 
 
 def main() -> None:
@@ -55,12 +55,13 @@ def smoke(options) -> None:
 def compared(model: nn.Module, keep: float, contest: Contest) -> list[dict]:
     """A row for the network with fewer blocks, and one for that with fewer channels."""
     shallow = without_blocks(model, keep, contest)
-    narrow, equal = as_fast(model, shallow)
+    fast = as_fast(lambda share: narrowed(model, share), shallow, torch.randn(BATCH, *EXAMPLE.shape[1:]))
     before = ip.measure(model, EXAMPLE).macs
     found = []
-    for way, candidate in (("blocks", shallow), ("channels", narrow)):
+    for way, candidate in (("blocks", shallow), ("channels", fast.network)):
         about = {"way": way, "macs_keep": ip.measure(candidate, EXAMPLE).macs / before}
-        timed = {"time_over_blocks": equal.value, "interval_95": [equal.low, equal.high]} if way == "channels" else {}
+        equal = {"time_over_blocks": fast.times.value, "interval_95": [fast.times.low, fast.times.high]}
+        timed = equal if way == "channels" else {}
         found.append({**about, **timed, **contest.run(candidate)})
     return found
 
@@ -71,29 +72,9 @@ def without_blocks(model: nn.Module, keep: float, contest: Contest) -> nn.Module
     return ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False).eval()
 
 
-def as_fast(model: nn.Module, shallow: nn.Module) -> tuple[nn.Module, Ratio]:
-    """The copy whose time comes nearest to that of the shallow network, and the ratio of the two."""
-    x, low, high = torch.randn(BATCH, *EXAMPLE.shape[1:]), 0.1, 1.0
-    best = None
-    for _ in range(HALVINGS):
-        keep = (low + high) / 2
-        try:
-            plan = ip.plan(model, EXAMPLE, L1, budgets=[ip.budgets.macs(keep=keep)], round_to=ROUND_TO)
-        except ip.errors.Infeasible:
-            low = keep
-            continue
-        narrow = ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False).eval()
-        measured = slower(narrow, shallow, x)
-        if best is None or abs(measured.value - 1) < abs(best[1].value - 1):
-            best = narrow, measured
-        low, high = (keep, high) if measured.value <= 1 else (low, keep)
-    return best
-
-
-@torch.inference_mode()
-def slower(narrow: nn.Module, shallow: nn.Module, x: Tensor) -> Ratio:
-    times = interleaved({"narrow": lambda: narrow(x), "shallow": lambda: shallow(x)}, ROUNDS, warm=3)
-    return ratio(times["narrow"], times["shallow"])
+def narrowed(model: nn.Module, keep: float) -> nn.Module:
+    plan = ip.plan(model, EXAMPLE, L1, budgets=[ip.budgets.macs(keep=keep)], round_to=ROUND_TO)
+    return ip.prune_(copy.deepcopy(model), EXAMPLE, plan, certify=False)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +76,7 @@ class Ladder:
     images: Tensor
     keep: float
     options: argparse.Namespace
+    round_to: int = 1
     known: dict[tuple[str, ...], tuple[nn.Module, float]] = field(default_factory=dict)
 
     @classmethod
@@ -87,10 +88,20 @@ class Ladder:
         return list(self.images[:CALIBRATION].split(BATCH))
 
     @cached_property
-    def plan(self) -> Plan:
+    def importance(self) -> ip.importance.ConditionalImportance:
         seen = ip.observe(self.us.model, self.calibration, samples=CALIBRATION, moments=True, progress=False)
-        importance = ip.importance.ConditionalImportance(seen)
-        return ip.plan(self.us.model, self.us.example, importance, budgets=[ip.budgets.macs(keep=self.keep)])
+        return ip.importance.ConditionalImportance(seen)
+
+    @cached_property
+    def plan(self) -> Plan:
+        budgets = [ip.budgets.macs(keep=self.keep)]
+        return ip.plan(self.us.model, self.us.example, self.importance, budgets=budgets, round_to=self.round_to)
+
+    def at_share(self, keep: float, round_to: int) -> Ladder:
+        """The same pictures and importance, another share of the MACs, widths in multiples."""
+        other = replace(self, keep=keep, round_to=round_to, known={})
+        other.importance = self.importance
+        return other
 
     @cached_property
     def host_plan(self) -> Plan:

@@ -39,6 +39,7 @@ ORDER = (
     "curve_models",
     "axes",
     "recovery",
+    "product",
     "family",
     "decoder",
     "growth",
@@ -127,10 +128,10 @@ def main() -> None:
         import compensation_cost
         import compensation_tuning
         import growth
-        import pareto
+        import pareto_picture
         import vit_saliency
         from results_file import FOLDER, read
-        from sections import tuning
+        from sections import product, tuning
 
         import compensation
 
@@ -139,8 +140,7 @@ def main() -> None:
         compensation_cost.plot(read(FOLDER / "compensation_cost.jsonl"), images / "compensation-cost.svg")
         compensation_tuning.plot(tuning.tuned(), images / "pictures-seen.svg")
         growth.plot(read(FOLDER / "growth.jsonl"), images / "growth.png")
-        dense = {row["net"]: row["accuracy"] for row in read(FOLDER / "dense_digits.jsonl")}
-        pareto.plot(read(FOLDER / "pareto.jsonl"), dense, images / "pareto.png")
+        pareto_picture.plot(*product.picture(), images / "pareto.png")
         vit_saliency.plot(read(FOLDER / "vit_saliency.jsonl"), images / "vit-saliency.png")
 
 

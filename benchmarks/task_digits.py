@@ -142,7 +142,7 @@ def train(
     steps: int,
     *,
     rate: float,
-    teacher: nn.Module | None = None,
+    teacher: Callable[[Tensor], Tensor] | None = None,
     layout: torch.memory_format = torch.channels_last,
 ) -> None:
     """SGD with Nesterov momentum through one cycle of the learning rate, on labels and half on a teacher's answers."""

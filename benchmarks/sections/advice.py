@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from sections import compensation, contest, decoder, family, recovery, tuning
+from pareto_rows import DIGITS
+
+from sections import compensation, contest, decoder, family, product, recovery, tuning
 from sections.rows import Row, newest
 
 HALF_A_VIT = "vit, heads and MLPs, 50 %"
@@ -24,6 +26,7 @@ def fields() -> dict[str, str]:
         "distilled": rung("compensation, distillation"),
         "distilled_host": rung("host isomorphic L1, norms anew, distillation"),
         **long(),
+        **taught(),
         "decoder": decoder.ratio("conditional"),
         "family": family.share(1),
     }
@@ -78,10 +81,9 @@ def agreement(found: Sequence[Row]) -> float:
 
 
 def long() -> dict[str, str]:
-    """After tuning on many pictures, and the whole product."""
-    widths, criteria, recipes = (
-        newest(name, (*contest.CONTEST, by))
-        for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
+    """After tuning on many pictures, without compensation."""
+    widths, criteria = (
+        newest(name, (*contest.CONTEST, by)) for name, by in (("allocations", "way"), ("criteria", "criterion"))
     )
     wide = [row for row in widths if row["images"] == contest.LONG]
     return {
@@ -89,14 +91,20 @@ def long() -> dict[str, str]:
         "units": told(
             contest.gap(criteria, "criterion", contest.WITH_READERS[0], "L1", lambda row: row["images"] == contest.LONG)
         ),
-        "product": product(recipes, "resnet20"),
-        "product_vgg": product(recipes, "vgg16"),
     }
 
 
-def product(recipes: Sequence[Row], net: str) -> str:
-    ours, host = contest.OURS[0], "host isomorphic L1, distilled"
-    return told(contest.gap(recipes, "recipe", ours, host, lambda row: (row["net"], row["keep"]) == (net, 0.1)))
+def taught() -> dict[str, str]:
+    """The whole product on digits, at equal MACs and at equal latency."""
+    digits = [cut for cut in product.cuts() if cut.net in DIGITS]
+    by_macs, by_latency = ([cut.leads[place] for cut in digits if cut.leads[place]] for place in (0, 1))
+    return {
+        "product_cuts": str(len(by_macs)),
+        "product_cuts_fast": str(len(by_latency)),
+        "product": product.over(by_macs),
+        "product_fast": product.over(by_latency),
+        "product_least": f"{min(mean(leads) for leads in [*by_macs, *by_latency]):+.1f}",
+    }
 
 
 def told(gap: object) -> str:

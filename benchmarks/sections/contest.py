@@ -1,4 +1,4 @@
-"""Which widths, which channels, which recipe: contests of trained networks."""
+"""Which widths, which channels: contests of trained networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ NAMES = {
     "vgg16": "VGG-16, half width",
     "densenet40": "DenseNet-40",
 }
-HOST = ("host global L1", "host isomorphic L1", "host group L2", "host isomorphic L1, distilled")
 DEFAULT, MEASURED = "p=-1", "p=-1 curves and layers"
 WITH_READERS = ("both alike, readers", "capacity and independence, readers")
 CRITERIA = (
@@ -32,15 +31,13 @@ CRITERIA = (
     "energy",
     "HSIC",
 )
-OURS = ("ours, measured width, distilled", "ours, width, distilled")
 SHORT, LONG = 3_200, 12_800  # pictures of tuning
 OTHERS = ("uniform ratio", "projection", "host global L1", "host isomorphic L1")
 
 
 def fields() -> dict[str, str]:
-    widths, criteria, recipes = (
-        newest(name, (*CONTEST, by))
-        for name, by in (("allocations", "way"), ("criteria", "criterion"), ("pareto", "recipe"))
+    widths, criteria = (
+        newest(name, (*CONTEST, by)) for name, by in (("allocations", "way"), ("criteria", "criterion"))
     )
     short = [r for r in widths if r["images"] == SHORT]
     long = [r for r in widths if r["images"] == LONG]
@@ -55,9 +52,6 @@ def fields() -> dict[str, str]:
         **criteria_after("short", SHORT, criteria),
         **criteria_after("long", LONG, criteria),
         "criteria_average": criteria_average(criteria),
-        "recipes": recipe_table(recipes),
-        "recipe_gaps": gaps(recipes, "recipe", OURS, HOST),
-        "distilled": distilled(recipes),
     }
 
 
@@ -183,27 +177,3 @@ def landscape_of(net: str, found: Sequence[Row]) -> str:
     spread = f"{100 * np.mean(after):.1f} ± {100 * np.std(after):.1f} %"
     head = (f"{NAMES[net]}, {len(found)} draws, {spread}", *(f"p = {p:g}" for p in (1, 0, -0.5, -1, -2)))
     return table(head, lines, "lrrrrr")
-
-
-def recipe_table(found: Sequence[Row]) -> str:
-    """Accuracy after tuning and measured latency against the dense network's."""
-    columns = settings(found)
-    lines = [
-        (name, *(priced(found, name, column) for column in columns))
-        for name in dict.fromkeys(r["recipe"] for r in found)
-    ]
-    return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
-
-
-def priced(found: Sequence[Row], name: str, column: tuple[str, float]) -> str:
-    here = [r for r in found if r["recipe"] == name and setting(r) == column]
-    if not here:
-        return "-"
-    return f"{100 * mean(r['after'] for r in here):.1f} at {mean(r['latency'] for r in here):.2f}"
-
-
-def distilled(found: Sequence[Row]) -> str:
-    """What the dense network's answers add to the host's own recipe, at each budget."""
-    plain = "host isomorphic L1"
-    at = [gap(found, "recipe", f"{plain}, distilled", plain, lambda r, c=c: setting(r) == c) for c in settings(found)]
-    return ", ".join(f"{g.mean:.1f}" for g in at if g)

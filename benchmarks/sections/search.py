@@ -17,7 +17,9 @@ TUNED = 1_280  # pictures
 def fields() -> dict[str, str]:
     found = newest("allocation_search", KEY)
     ends = [row for row in found if row["which"] == "end"]
-    settings = sorted({(row["net"], row["keep"], row["prior"]) for row in ends}, key=lambda one: (one[0], -one[1]))
+    settings = sorted(
+        {(row["net"], row["keep"], row["prior"]) for row in ends}, key=lambda one: (one[0], -one[1], one[2])
+    )
     header = ("network", "MACs", "draws", "judged by", "KL", "untrained", "ahead by", f"after {TUNED:,}", "ahead by")
     return {
         "nets": " ".join(dict.fromkeys(row["net"] for row in ends)),
