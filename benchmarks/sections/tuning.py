@@ -42,7 +42,12 @@ def tuned() -> dict[Place, Sides]:
 
 def places() -> dict[Place, Sides]:
     """Where both sides of the first table were tuned."""
-    return {place: sides for place, sides in tuned().items() if {WITHOUT, OURS} <= sides.keys()}
+    return {place: sides for place, sides in tuned().items() if comparable(sides, WITHOUT)}
+
+
+def comparable(sides: Sides, *others: str) -> bool:
+    """Whether two draws at least were tuned both by ours and by each of those."""
+    return all({OURS, way} <= sides.keys() and len(sides[OURS][1].keys() & sides[way][1].keys()) > 1 for way in others)
 
 
 def cuts() -> dict[Place, Sides]:
@@ -51,7 +56,7 @@ def cuts() -> dict[Place, Sides]:
 
 def beside_rivals() -> dict[Place, Sides]:
     """Where a uniform ratio and a ranking of the host were tuned as well."""
-    return {place: sides for place, sides in tuned().items() if OURS in sides and RIVALS[0] in sides and hosts(sides)}
+    return {place: sides for place, sides in tuned().items() if comparable(sides, RIVALS[0], *hosts(sides))}
 
 
 def by_place(rows: list[Row]) -> dict[Place, Sides]:
@@ -117,7 +122,8 @@ def units() -> str:
 
 
 def hosts(sides: Sides) -> list[str]:
-    return [way for way in RIVALS[1:] if way in sides]
+    """The rankings of the host that got this network that far."""
+    return [way for way in RIVALS[1:] if way in sides] or list(RIVALS[1:])
 
 
 def better_host(sides: Sides) -> str:
