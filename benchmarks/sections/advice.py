@@ -41,14 +41,17 @@ def bare(found: Sequence[Row]) -> dict[str, str]:
 
 
 def ahead(name: str, whole: Mapping[tuning.Place, tuning.Sides]) -> dict[str, str]:
-    """Of the host's better ranking and of a uniform ratio."""
-    host = [tuning.gap(sides, tuning.better_host(sides)).mean for sides in whole.values()]
-    uniform = [tuning.gap(sides, "uniform ratio").mean for sides in whole.values()]
+    """Measured widths, compensated: of the host's better ranking, of a uniform ratio and of default widths."""
+    sides = [one for one in whole.values() if tuning.CURVES in one]
+    host = [tuning.gap(one, tuning.better_host(one), tuning.CURVES).mean for one in sides]
+    uniform = [tuning.gap(one, "uniform ratio", tuning.CURVES).mean for one in sides]
+    default = [tuning.gap(one, tuning.OURS, tuning.CURVES).mean for one in sides]
     return {
-        f"{name}_cuts": str(len(whole)),
+        f"{name}_cuts": str(len(sides)),
         name: f"{mean(host):+.1f}",
         f"{name}_least": f"{min(host):+.1f}",
         f"{name}_uniform": f"{mean(uniform):+.1f}",
+        f"{name}_default": f"{mean(default):+.1f}",
     }
 
 

@@ -25,7 +25,7 @@ def fields() -> dict[str, str]:
     dense = {row["net"]: row["accuracy"] for row in newest("compensation_tuning", KEY, way="dense")}
     return {
         "dense": ", ".join(f"{net} {100 * accuracy:.1f} %" for net, accuracy in dense.items()),
-        "uncut": uncut({place: sides for place, sides in places().items() if place[1] == 1}),
+        "uncut": uncut({place: sides for place, sides in tuned().items() if place[1] == 1}),
         "table": compared(contests),
         "average": averages(contests),
         "rivals": rivals(whole),
