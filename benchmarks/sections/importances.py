@@ -158,7 +158,8 @@ def row_by_row(digits: Sequence[Row]) -> str:
     lines = []
     for cut, name in product(cuts(digits), importances(digits)):
         cells = [draws_of(digits, cut, name, regime) for regime in columns]
-        lines.append((cut[0], f"{cut[1]:.0%}", name, *(accuracy(rate, draws) for rate, draws in cells)))
+        if any(draws for _, draws in cells):
+            lines.append((cut[0], f"{cut[1]:.0%}", name, *(accuracy(rate, draws) for rate, draws in cells)))
     return table(("network", "MACs", "units by", *titles(digits)), lines, "lrl" + "r" * len(columns))
 
 
