@@ -112,13 +112,19 @@ def average(digits: Sequence[Row]) -> str:
     for name in importances(digits):
         at = [(everywhere(digits, name, regime), everywhere(digits, AGAINST, regime)) for regime in columns]
         if name != AGAINST:
-            lines.append((name, *(shown(gap(ours, theirs)) for ours, theirs in at)))
+            lines.append((name, *(shown(gap(ours, theirs)) + of_some(ours, theirs) for ours, theirs in at)))
     means = [
         [mean(draws.values()) for cut in cuts(digits) if (draws := draws_of(digits, cut, AGAINST, regime)[1])]
         for regime in columns
     ]
     lines.append((f"{AGAINST} itself, %", *(f"{mean(of):.1f} ({len(of)} cuts)" if of else "" for of in means)))
     return table((f"minus {AGAINST}", *titles(digits)), lines, "l" + "r" * len(columns))
+
+
+def of_some(ours: Draws, theirs: Draws) -> str:
+    """How many cuts were compared, where not all were."""
+    met, all_cuts = ({cut for cut, _ in keys} for keys in (ours.keys() & theirs.keys(), theirs))
+    return f", {len(met)} cuts" if met and len(met) < len(all_cuts) else ""
 
 
 def by_cut(found: Sequence[Row]) -> str:
