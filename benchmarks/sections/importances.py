@@ -9,6 +9,7 @@ from typing import Any
 
 from results_file import Difference, paired
 
+from sections.compensation import KEY as PLACE
 from sections.compensation import cell, figure
 from sections.rows import Row, newest, table
 from sections.tuning import best
@@ -17,12 +18,14 @@ KEY = ("net", "keep", "importance", "draw", "samples", "compensation", "images",
 SIDES = ("plain", "compensated")
 FIRST, AGAINST, GOAL = "conditional", "L1", 1.0  # points
 Cut = tuple[str, float]
+VIT = "vit, heads and MLPs, 50 %"  # in the rows of compensation, with the same rates, pictures and steps
+NAMES = {"conditional": "conditional", "l1": "L1"}
 Regime = tuple[int, str]  # pictures of tuning, side
 Draws = Mapping[Any, float]
 
 
 def fields() -> dict[str, str]:
-    found = newest("importances", KEY)
+    found = [*newest("importances", KEY), *of_compensation()]
     cut = [row for row in found if row["keep"] < 1]
     digits = [row for row in cut if set(row["after"]) == {"top1"}]
     widest = [row for row in cut if row["images"] == 0 and set(row["after"]) != {"top1"}]
@@ -30,12 +33,21 @@ def fields() -> dict[str, str]:
         "rates": told_rates(digits),
         "average": average(digits),
         "cuts": by_cut(cut),
-        "verdict": verdict(cut),
+        "verdict": verdict(cut, digits),
+        "leaders": leaders(cut),
+        "lamp": same_as_l2(digits),
         "rows": row_by_row(digits),
         "mobilenet": of_one(widest, "mobilenetv2", ("agreement", "kl", "top1", "apart")),
         "vit": of_one(widest, "vit", ("iou",)),
         "uncut": uncut([row for row in found if row["keep"] == 1]),
     }
+
+
+def of_compensation() -> list[Row]:
+    """The ViT's rows that are measured there."""
+    here = [row for row in newest("compensation", PLACE, case=VIT) if row["compensation"] in ("none", "ours")]
+    about = {"net": "vit", "keep": 0.5, "images": 0, "rate": 0.0}
+    return [{**row, **about, "importance": NAMES[row["way"]]} for row in here if row["way"] in NAMES]
 
 
 # ------------------------------------------------------------------------------------------------- what is compared
@@ -141,21 +153,44 @@ def ahead(found: Sequence[Row], cut: Cut, regime: Regime) -> Difference | float 
     return gap(ours, theirs)
 
 
-def verdict(found: Sequence[Row]) -> str:
-    """Regime by regime: the mean over cuts, on how many a point ahead, and where behind beyond doubt."""
+def verdict(found: Sequence[Row], digits: Sequence[Row]) -> str:
+    """Regime by regime: the mean over cuts of digits, on how many of all a point ahead, and where behind for sure."""
     told = []
     for regime, title in zip(regimes(found), titles(found), strict=True):
         gaps = {cut: of for cut in cuts(found) if (of := ahead(found, cut, regime)) is not None}
-        if not gaps:
-            continue
-        means = [of.mean if isinstance(of, Difference) else of for of in gaps.values()]
+        means = {cut: of.mean if isinstance(of, Difference) else of for cut, of in gaps.items()}
         behind = [f"{n} at {k:.0%}" for (n, k), of in gaps.items() if isinstance(of, Difference) and of.high < 0]
-        enough = sum(of >= GOAL for of in means)
+        over = mean(means[cut] for cut in cuts(digits) if cut in means)
+        enough = "at least" if over >= GOAL else "**short of**"
         told.append(
-            f"- {title}: {mean(means):+.1f} points on average over {len(gaps)} cuts, at least {GOAL:g} ahead on "
-            f"{enough}, behind beyond doubt on {', '.join(behind) or 'none'}"
+            f"- {title}: {over:+.1f} points of accuracy on average over digits, {enough} the {GOAL:g} that was asked; so "
+            f"far ahead on {sum(of >= GOAL for of in means.values())} of {len(means)} cuts of all networks, behind beyond "
+            f"doubt on {', '.join(behind) or 'none'}"
         )
     return "\n".join(told)
+
+
+def leaders(found: Sequence[Row]) -> str:
+    """The best on every cut, untrained and compensated, by the first draw, which all were measured on."""
+    told = []
+    for cut in cuts(found):
+        draws = {name: draws_of(found, cut, name, (0, SIDES[1]))[1] for name in importances(found)}
+        first = {name: of[0] for name, of in draws.items() if 0 in of}
+        best_of = max(first, key=lambda name: first[name])
+        beside = "" if best_of == FIRST else f" ({FIRST} {first[FIRST]:.1f})"
+        told.append(f"{cut[0]} at {cut[1]:.0%} {best_of} {first[best_of]:.1f}{beside}")
+    return ", ".join(told)
+
+
+def same_as_l2(digits: Sequence[Row]) -> str:
+    """How often LAMP came to the very accuracy of L2."""
+    about = ("net", "keep", "draw", "compensation", "images", "rate")
+    lamp, squares = (
+        {tuple(row[of] for of in about): judged(row) for row in digits if row["importance"] == name}
+        for name in ("LAMP", "L2")
+    )
+    common = lamp.keys() & squares.keys()
+    return f"{sum(lamp[key] == squares[key] for key in common)} of {len(common)}"
 
 
 def row_by_row(digits: Sequence[Row]) -> str:
