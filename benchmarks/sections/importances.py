@@ -163,9 +163,9 @@ def verdict(found: Sequence[Row], digits: Sequence[Row]) -> str:
         over = mean(means[cut] for cut in cuts(digits) if cut in means)
         enough = "at least" if over >= GOAL else "**short of**"
         told.append(
-            f"- {title}: {over:+.1f} points of accuracy on average over digits, {enough} the {GOAL:g} that was asked; so "
-            f"far ahead on {sum(of >= GOAL for of in means.values())} of {len(means)} cuts of all networks, behind beyond "
-            f"doubt on {', '.join(behind) or 'none'}"
+            f"- {title}: {over:+.1f} points of accuracy on average over digits, {enough} the {GOAL:g} that was asked; "
+            f"so far ahead on {sum(of >= GOAL for of in means.values())} of {len(means)} cuts of all networks, "
+            f"behind beyond doubt on {', '.join(behind) or 'none'}"
         )
     return "\n".join(told)
 
