@@ -46,15 +46,11 @@ VIT = "vit, heads and MLPs, 50 %"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is left of a network's MACs, how it is made up for, and from how many pictures."""
+    """What is left of a network's MACs, the step without a refit, and from how many pictures either learns."""
 
     keeps: tuple[float, ...]
     plain: str
     samples: int
-
-    @property
-    def compensations(self) -> tuple[str, str]:
-        return self.plain, "ours"
 
 
 DIGITS = Setting((0.25, 0.1), "norms anew", 512)
@@ -154,7 +150,6 @@ def chosen() -> argparse.Namespace:
     parser.add_argument("--nets", nargs="+", default=nets, choices=[*NETS, *OTHERS])
     parser.add_argument("--keeps", type=float, nargs="+", help="shares of the MACs (default: each network's own)")
     parser.add_argument("--importances", nargs="+", choices=IMPORTANCES, default=list(IMPORTANCES))
-    parser.add_argument("--compensations", choices=("plain", "ours"), nargs="+", default=["plain", "ours"])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, nargs="+", default=[0, 1_280], help="to tune on")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.017, 0.005], help="learning rates")
@@ -177,10 +172,9 @@ def main() -> None:
     for net in options.nets:
         setting = OTHERS.get(net, DIGITS)
         options.samples = asked or setting.samples
-        hows = [setting.plain if how == "plain" else how for how in options.compensations]
         left = [
             (cut, how, here)
-            for cut, how in product(cuts(options, net), hows)
+            for cut, how in product(cuts(options, net), (setting.plain, "ours"))
             if (here := [r for r in regimes(options, net) if not results.has(**cut, compensation=how, **r)])
         ]
         if left:

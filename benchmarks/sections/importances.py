@@ -171,11 +171,13 @@ def verdict(found: Sequence[Row], digits: Sequence[Row]) -> str:
 
 
 def leaders(found: Sequence[Row]) -> str:
-    """The best on every cut, untrained and compensated, by the first draw, which all were measured on."""
+    """The best on every cut with more than two, untrained and compensated, by the first draw, which all share."""
     told = []
     for cut in cuts(found):
         draws = {name: draws_of(found, cut, name, (0, SIDES[1]))[1] for name in importances(found)}
         first = {name: of[0] for name, of in draws.items() if 0 in of}
+        if len(first) < 3:
+            continue
         best_of = max(first, key=lambda name: first[name])
         beside = "" if best_of == FIRST else f" ({FIRST} {first[FIRST]:.1f})"
         told.append(f"{cut[0]} at {cut[1]:.0%} {best_of} {first[best_of]:.1f}{beside}")
