@@ -35,6 +35,7 @@ ORDER = (
     "contest",
     "compensation",
     "tuning",
+    "importances",
     "search",
     "curve_models",
     "axes",
