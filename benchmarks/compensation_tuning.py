@@ -98,6 +98,7 @@ WAYS = {
 
 LEAST_DRAWN = 80  # where no picture at all stands on a logarithmic axis
 DRAWN = {
+    "ours, curves": ("#123a6b", "D"),
     "ours": ("#1f5fa8", "o"),
     "norms anew": ("#8fb3d9", "o"),
     "host isomorphic L1, ours": ("#b5651d", "s"),
@@ -171,8 +172,10 @@ def plot(places: Mapping[tuple[str, float, int], Mapping[str, tuple[float, Mappi
     from matplotlib import pyplot as plt
 
     cuts = sorted({(net, keep) for net, keep, _ in places if keep < 1}, key=lambda cut: (cut[0], -cut[1]))
-    figure, panels = plt.subplots(1, len(cuts), figsize=(3.2 * len(cuts), 3.6), sharey=True, layout="constrained")
-    for panel, cut in zip(panels, cuts, strict=True):
+    figure, panels = plt.subplots(
+        2, len(cuts) // 2, figsize=(1.8 * len(cuts), 6.4), sharex=True, sharey=True, layout="constrained"
+    )
+    for panel, cut in zip(panels.T.flat, cuts, strict=True):
         for way, (colour, marker) in DRAWN.items():
             means = {
                 images: 100 * mean(sides[way][1].values())
@@ -186,10 +189,12 @@ def plot(places: Mapping[tuple[str, float, int], Mapping[str, tuple[float, Mappi
             [LEAST_DRAWN, 320, 1_280, 3_200, 12_800], ["0", "320", "1,280", "3,200", "12,800"], rotation=40
         )
         panel.minorticks_off()
-        panel.set_xlabel("labelled pictures")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("accuracy, %")
-    names, labels = panels[0].get_legend_handles_labels()
+    for panel in panels[-1]:
+        panel.set_xlabel("labelled pictures")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("accuracy, %")
+    names, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(names, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
 
