@@ -9,9 +9,9 @@ Digits on photographs: every entry sees the same 512 pictures without labels and
 the dense network teaching. Ours takes units by what the others cannot make up for, widths by curves (measured once for
 a network, on pictures of draw 0), and refits what stays; the host's entries are its own rankings at the same MACs,
 batch norms estimated anew. Draw 0 tunes ours and the host's first entry at every rate; its other entries, and other
-draws of the best of them, take the rate that was best there. "Ours, as fast" is ours at the share of the MACs at which
-it takes as long as the host's best entry, found by halves and timed again, its widths in whichever multiple of
-channels keeps most MACs at that time (multiples of 8 for ImageNet weights).
+draws of the best of them, take the rate that was best there; a single rate is everyone's. "Ours, as fast" is ours at
+the share of the MACs at which it takes as long as the host's best entry, found by halves and timed again, its widths in
+whichever multiple of channels keeps most MACs at that time (multiples of 8 for ImageNet weights).
 Networks with ImageNet weights are cut, refitted and distilled without labels as in ladder.py, which has the entries at
 equal MACs. Latency is CPU time of a batch of 16, one thread, all networks in turn. With `--keeps 1.0` nothing is cut.
 Rows go on where the program was stopped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from statistics import mean
 from typing import Any
 
 KEY = ("net", "keep", "entry", "draw", "rate", "images")
@@ -18,8 +19,11 @@ Row = dict[str, Any]
 def rates_of(
     rows: Sequence[Row], draw: int, net: str, keep: float, entry: str, tried: Sequence[float]
 ) -> Sequence[float]:
-    """Draw 0 of ours and of the host's first entry tries them all; everything else takes what was best there."""
-    return tried if draw == 0 and entry in (OURS, FIRST) else [best_rate(rows, net, keep, entry)]
+    """A single rate is everyone's; of several, draw 0 of ours and of the host's first entry tries them all, and
+    everything else takes what was best there.
+    """
+    tries = len(tried) == 1 or (draw == 0 and entry in (OURS, FIRST))
+    return tried if tries else [best_rate(rows, net, keep, entry)]
 
 
 def best_rate(rows: Sequence[Row], net: str, keep: float, entry: str) -> float:
@@ -53,6 +57,11 @@ def best_of_draw_0(rows: Sequence[Row], net: str, keep: float, entries: Collecti
 
 
 def at_best_rate(rows: Sequence[Row], net: str, keep: float, entry: str) -> list[Row]:
-    """A row a draw."""
-    here = [row for row in rows if (row["net"], row["keep"], row["entry"]) == (net, keep, entry)]
-    return [row for row in here if row["rate"] == best_rate(rows, net, keep, entry)] if here else []
+    """A row a draw, at the rate with the best mean of those that most draws were tuned at."""
+    by_rate: dict[float, list[Row]] = {}
+    for row in rows:
+        if (row["net"], row["keep"], row["entry"]) == (net, keep, entry):
+            by_rate.setdefault(row["rate"], []).append(row)
+    most = max(map(len, by_rate.values()), default=0)
+    full = [found for found in by_rate.values() if len(found) == most]
+    return max(full, key=lambda found: mean(row["accuracy"] for row in found), default=[])
