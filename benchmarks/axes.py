@@ -30,7 +30,8 @@ from typing import Any
 
 import ladder
 import torch
-from interleave import Ratio, interleaved, ratio
+from equal_latency import timed
+from interleave import Ratio, ratio
 from results_file import ResultsFile, arguments
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -40,7 +41,7 @@ from compensation import Subject, subject
 from infoprune.surgery import Plan
 
 KEY = ("net", "axis", "draw", "speed", "samples")
-ROUNDS, TRIES, NEAR = 15, 5, 0.015  # of timing; of finding the share; and how near the times shall come
+TRIES, NEAR = 5, 0.015  # of finding the share, and how near the times shall come
 BATCH = {"vit": 2, "mobilenetv2": 4, "resnet56_grown": 16, "resnet20": 16}
 TRIAL = 64  # pictures by which blocks are ranked
 PLACES = ip.TokenPath(score="random")
@@ -119,17 +120,16 @@ def pruned(draw: Draw, plan: Plan) -> nn.Module:
     return ip.prune_(copy.deepcopy(draw.us.model), draw.us.example, plan, certify=False).eval()
 
 
-@torch.inference_mode()
-def timed(network: nn.Module, dense: nn.Module, x: Tensor) -> Ratio:
-    times = interleaved({"pruned": lambda: network(x), "dense": lambda: dense(x)}, ROUNDS, warm=2)
-    return ratio(times["pruned"], times["dense"])
+def slower(network: nn.Module, dense: nn.Module, x: Tensor) -> Ratio:
+    ms = timed({"dense": dense, "pruned": network}, x)
+    return ratio(ms["pruned"], ms["dense"])
 
 
 def share_for(draw: Draw, axis: str, speed: float, x: Tensor) -> float:
     """The share of the MACs at which the network takes that share of the time, by regula falsi between 0 and 1."""
     low, high, keep, nearest = (0.0, 0.0), (1.0, 1.0), speed, (1.0, speed)
     for _ in range(TRIES):
-        value = timed(pruned(draw, AXES[axis](draw, keep)), draw.us.model, x).value
+        value = slower(pruned(draw, AXES[axis](draw, keep)), draw.us.model, x).value
         nearest = min(nearest, (abs(value - speed), keep))
         if nearest[0] < NEAR:
             break
@@ -142,7 +142,7 @@ def measured(draw: Draw, axis: str, keep: float, x: Tensor) -> dict[str, Any]:
     """One network as surgery leaves it and after compensation."""
     us, plan = draw.us, AXES[axis](draw, keep) if keep < 1 else Plan()
     network, begun = pruned(draw, plan), time.process_time()
-    took = timed(network, us.model, x)
+    took = slower(network, us.model, x)
     told = {
         "time": [round(value, 4) for value in (took.value, took.low, took.high)],
         "macs": round(ip.measure(network, us.example).macs / ip.measure(us.model, us.example).macs, 4),

@@ -146,7 +146,6 @@ def chosen() -> argparse.Namespace:
     if options.smoke:
         options.nets, options.draws, options.work = ["tiny"], [0], Path(tempfile.mkdtemp(prefix="smoke-"))
         KEEPS["tiny"], PICTURES["tiny"] = (0.5,), 128
-        KEEPS["tiny"], PICTURES["tiny"] = (0.5,), 128
     return options
 
 
