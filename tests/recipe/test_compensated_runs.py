@@ -84,6 +84,52 @@ def test_the_page_and_the_summary_show_the_way_back(tmp_path, capsys):
     assert shown.index("macs") < shown.index("after surgery")
 
 
+WILD = {"epochs": 1, "lr": 50.0, "reestimate": 0, "clip_norm": None}
+
+
+def test_tuning_that_makes_the_network_worse_is_undone(tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(to_yaml(recipe(tmp_path, finetune=WILD)))
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    artefact, report = ip.load(tmp_path / "out" / "artefact"), Report.of_run(tmp_path / "out")
+    compensated = load_file(tmp_path / "out/cut-1/compensated.safetensors")
+    assert all(torch.equal(tensor, compensated[name]) for name, tensor in artefact.state_dict().items())
+    [way] = report.recoveries
+    _, before, after = (moment.accuracy for moment in way.moments)
+    assert way.undone
+    assert after.value < before.value == report.after.accuracy.value
+    assert before.value == pytest.approx(accuracy(artefact, task_of(read_recipe(tmp_path / "r.yaml"))))
+    sentence = "tuning made the network worse and was undone; a lower finetune.lr, or finetune.probe"
+    assert sentence in told
+    assert sentence in page(report)
+
+
+def test_tuning_that_is_no_worse_beyond_doubt_stands(tmp_path):
+    report = run(recipe(tmp_path, finetune={"epochs": 1, "lr": 0.01, "reestimate": 0}), tmp_path / "out")
+    artefact = ip.load(tmp_path / "out" / "artefact").state_dict()
+    compensated = load_file(tmp_path / "out/cut-1/compensated.safetensors")
+    assert not report.recoveries[0].undone
+    assert any(not torch.equal(tensor, compensated[name]) for name, tensor in artefact.items())
+
+
+def test_rivals_try_rates_for_as_long_as_the_tuning_does(tmp_path, monkeypatch, capsys):
+    trained, real = [], running.train
+
+    def noted(model, examples, training, **others):
+        trained.append((training.epochs, training.probe))
+        return real(model, examples, training, **others)
+
+    monkeypatch.setattr(running, "train", noted)
+    made = recipe(
+        tmp_path, finetune={"epochs": 4, "probe": 0.1}, report={"latency": False, "baseline_epochs": 2}, compensate=None
+    )
+    run(made, tmp_path / "out")
+    assert trained == [(4, 0.0), (2, 0.2), (2, 0.2), (2, 0.2), (4, 0.1)]  # dense, ours, random, l2, the cut itself
+    (tmp_path / "r.yaml").write_text(to_yaml(made))
+    assert main(["run", str(tmp_path / "r.yaml"), "--dry-run"]) == 0
+    assert f"{4 + 3 * 2 * 1.6 + 4 * 1.3:g} epochs in all" in capsys.readouterr().out
+
+
 def test_false_leaves_it_out(tmp_path):
     report = run(recipe(tmp_path, compensate=False), tmp_path / "out")
     assert report.recoveries == ()

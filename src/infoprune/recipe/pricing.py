@@ -104,8 +104,9 @@ def _priced(
     trained = recipe.model.train_epochs
     for cut in cuts:
         compared = 1 + len(cut.rivals) if cut.epochs else 0
-        tried = 1 + len(FACTORS) * recipe.finetune.probe
-        trained += compared * cut.epochs + (tried * recipe.finetune.epochs if cut.tuned else 0) + cut.trial_epochs
+        tried, tried_by_each = (1 + len(FACTORS) * probe for probe in (recipe.finetune.probe, cut.probe))
+        trained += compared * tried_by_each * cut.epochs + cut.trial_epochs
+        trained += tried * recipe.finetune.epochs if cut.tuned else 0
     unsure = tuple(dict.fromkeys(filter(None, (cut.unsure() for cut in cuts))))
     words = tuple(cut.words() for cut in cuts)
     return Priced(dense.params, dense.macs, words, after.params, after.macs, trained, unsure, read, reach or {})

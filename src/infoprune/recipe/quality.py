@@ -54,6 +54,11 @@ class Quality(ABC):
     def against(self, name: str, theirs: Any) -> list[Baseline]:
         """How much better this is than the baseline `name`, on the same pictures."""
 
+    def worse_than(self, other: Quality) -> bool:
+        """Whether something is worse beyond doubt, on the same pictures, and nothing better beyond doubt."""
+        gains = [beside.gain for beside in self.against("", other)]
+        return any(gain.high < 0 for gain in gains) and not any(gain.low > 0 for gain in gains)
+
 
 @dataclass(frozen=True)
 class Hits(Quality):

@@ -40,6 +40,7 @@ from infoprune.timing import LatencyComparison, compare_latency
 
 ARTEFACT = "artefact"
 SURGERY, COMPENSATED, MATCHED = "surgery", "compensated", "matched"  # phases of a cut that are judged and not trained
+UNDONE = "undone"  # the phase of a tuning that made the network worse
 
 
 def report_of(run: Results, started: float) -> Report:
@@ -155,9 +156,10 @@ def _recoveries(run: Results) -> Iterator[Recovery]:
         if done is not None:
             phases = {SURGERY: f"{cut.name}-{SURGERY}", "compensation": f"{cut.name}-{COMPENSATED}"}
             phases |= {"matching": f"{cut.name}-{MATCHED}"} if run.recipe.match is not None else {}
-            phases |= {"tuning": cut.name}
+            undone = run.judged(f"{cut.name}-{UNDONE}")
+            phases |= {"tuning": f"{cut.name}-{UNDONE}" if undone else cut.name}
             moments = [_moment(f"after {what}", run.quality(phase)) for what, phase in phases.items()]
-            yield Recovery(cut.name, tuple(moments), done)
+            yield Recovery(cut.name, tuple(moments), done, undone)
 
 
 def _moment(name: str, quality: Quality) -> Moment:

@@ -27,7 +27,7 @@ from infoprune.recipe.networks import network_of
 from infoprune.recipe.quality import Quality
 from infoprune.recipe.recovery import check_pictures, compensate, match, move_norms_
 from infoprune.recipe.rehearsal import rehearsed
-from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, MATCHED, SURGERY, report_of
+from infoprune.recipe.reporting import ARTEFACT, COMPENSATED, MATCHED, SURGERY, UNDONE, report_of
 from infoprune.recipe.results import DENSE, PASSED_ON, WEIGHTS, Results
 from infoprune.recipe.sections import CompensateSection, MatchSection, Recipe
 from infoprune.recipe.split_features import judged_over_the_wire, sent
@@ -35,6 +35,7 @@ from infoprune.recipe.sweeping import swept, ways_of
 from infoprune.recipe.task_kinds import KINDS
 from infoprune.recipe.tasks import task_of
 from infoprune.report.model import Report
+from infoprune.report.recovery import WORSE
 from infoprune.surgery import Plan, certificate_of, prune_
 
 
@@ -113,6 +114,7 @@ class Phases:
             model, section = self.results.fresh(), self.recipe.model
             if section.train_epochs:
                 options = {"epochs": section.train_epochs, "lr": section.train_lr, "distill": 0.0, "reestimate": 0}
+                options["probe"] = 0.0  # rates are tried for what is right already
                 self._train("dense", model, replace(self.recipe.finetune, **options, minutes=None), teacher=None)
             self.folder.write_tensors(DENSE, model.state_dict())
         self._judge("dense", self.results.dense)
@@ -147,7 +149,7 @@ class Phases:
 
     def _baselines(self, cut: Cut) -> None:
         """The rivals, and the plan itself, after the same short tuning."""
-        short = {"epochs": cut.epochs, "ema": None, "minutes": None, "warmup_epochs": 0.0, "probe": 0.0}
+        short = {"epochs": cut.epochs, "ema": None, "minutes": None, "warmup_epochs": 0.0, "probe": cut.probe}
         phases = (cut.ours, *map(cut.phase_of, cut.rivals)) if cut.epochs else ()
         for phase in phases:
             if self.results.judged(phase):
@@ -163,12 +165,31 @@ class Phases:
             self.pause()
             model = self._cut(cut, cut.name)
             self._train(cut.name, model, self.results.training(cut.name), teacher=self.results.dense)
+            model, quality = self._no_worse(cut, model)
             self.folder.write_tensors(f"{cut.name}/{WEIGHTS}", model.state_dict())
+            if quality is not None:
+                self.results.judge(cut.name, lambda: quality)
         if cut.tuned:
             self._judge(cut.name, lambda: self.results.after(cut))
             return
         for phase in (cut.name, *map(cut.phase_of, cut.rivals)):
             self._judge(phase, lambda: self.results.before(cut))
+
+    def _no_worse(self, cut: Cut, tuned: nn.Module) -> tuple[nn.Module, Quality | None]:
+        """The tuned network with how well it does, or the one before, where tuning made it worse beyond doubt.
+
+        Only a network that was judged before its tuning is judged here.
+        """
+        phases = (f"{cut.name}-{MATCHED}", f"{cut.name}-{COMPENSATED}")
+        before = next((self.results.quality(phase) for phase in phases if self.results.judged(phase)), None)
+        if before is None:
+            return tuned, None
+        quality = self._quality(cut.name, tuned)
+        if not quality.worse_than(before):
+            return tuned, quality
+        self._tell(f"{cut.name}-{UNDONE}", self.results.judge(f"{cut.name}-{UNDONE}", lambda: quality))
+        self.display.say(f"{cut.name}: {WORSE}")
+        return self._cut(cut, cut.name), before
 
     def _artefact(self) -> None:
         self.pause()
@@ -281,7 +302,9 @@ class Phases:
         self.display.progress(phase, progress)
 
     def _judge(self, phase: str, model: Callable[[], nn.Module]) -> None:
-        quality = self.results.judge(phase, lambda: self._quality(phase, model()))
+        self._tell(phase, self.results.judge(phase, lambda: self._quality(phase, model())))
+
+    def _tell(self, phase: str, quality: Quality) -> None:
         self.results.metrics.add({"phase": phase, **quality.numbers})
         self.display.say(f"{phase}: {quality.words}")
 

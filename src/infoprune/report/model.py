@@ -138,11 +138,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Recovery:
-    """The way back from one cut, and what was refitted on it."""
+    """The way back from one cut, and what was refitted on it. `undone`: tuning made it worse, and was taken back."""
 
     cut: str
     moments: tuple[Moment, ...]
     compensation: Compensation
+    undone: bool = False
 
 
 @dataclass(frozen=True)

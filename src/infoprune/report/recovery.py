@@ -10,6 +10,10 @@ from infoprune.report import svg
 from infoprune.report.html import folded, table
 from infoprune.report.model import Moment, Recovery, Report
 
+WORSE = (
+    "tuning made the network worse and was undone; a lower finetune.lr, or finetune.probe, which tries three, "
+    "may keep what is right"
+)
 READERS = ("reader", "inputs that stay", "error of the slice", "error of the refit", "")
 
 
@@ -21,14 +25,15 @@ def way_back(report: Report) -> str:
     head = ("cut", *(moment.name for moment in report.recoveries[0].moments))
     rows = [(escape(way.cut), *(_reached(moment) for moment in way.moments)) for way in report.recoveries]
     readers = "".join(_readers(way) for way in report.recoveries)
-    return f"<h2>The way back</h2>{table(head, rows)}{norms}{readers}"
+    undone = "".join(f"<p>{escape(way.cut)}: {WORSE}.</p>" for way in report.recoveries if way.undone)
+    return f"<h2>The way back</h2>{table(head, rows)}{undone}{norms}{readers}"
 
 
 def summary(report: Report) -> Iterator[str]:
     """A line a cut, as text."""
     for way in report.recoveries:
         line = ", ".join(f"{_words(moment)} {moment.name}" for moment in way.moments)
-        yield f"{way.cut}: {line}"
+        yield f"{way.cut}: {line}" + (f"; {WORSE}" if way.undone else "")
 
 
 def _words(moment: Moment) -> str:

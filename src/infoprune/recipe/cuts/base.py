@@ -107,6 +107,13 @@ class Cut(ABC):
 
     @final
     @property
+    def probe(self) -> float:
+        """The share of `epochs` for which each of them tries its rates: as long as the tuning itself, at most half."""
+        tuning = self.recipe.finetune
+        return min(0.5, tuning.probe * tuning.epochs / self.epochs) if self.epochs else 0.0
+
+    @final
+    @property
     def ours(self) -> str:
         """The phase of a run that stands beside the rivals."""
         return f"{self.name}-ours" if self.epochs else self.name
