@@ -128,6 +128,13 @@ def tuned(start: nn.Module, contest: Contest, images: int, rate: float) -> dict[
     return {"accuracy": accuracy(model, *contest.test), "tuning_cpu_s": round(time.process_time() - begun, 1)}
 
 
+@torch.no_grad()
+def weights_of(model: nn.Module) -> float:
+    """The geometric mean over convolutions of the length of a filter, before any tuning."""
+    lengths = [m.weight.flatten(1).norm(dim=1).mean() for m in model.modules() if isinstance(m, nn.Conv2d)]
+    return float(torch.stack(lengths).log().mean().exp())
+
+
 def regrouped(contest: Contest, images: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The first pictures in batches that give at least twenty steps."""
     if images:
@@ -172,6 +179,7 @@ def plot(places: Mapping[tuple[str, float, int], Mapping[str, tuple[float, Mappi
     from matplotlib import pyplot as plt
 
     cuts = sorted({(net, keep) for net, keep, _ in places if keep < 1}, key=lambda cut: (cut[0], -cut[1]))
+    counts = sorted({images for _, _, images in places})
     figure, panels = plt.subplots(
         2, len(cuts) // 2, figsize=(1.8 * len(cuts), 6.4), sharex=True, sharey=True, layout="constrained"
     )
@@ -185,9 +193,7 @@ def plot(places: Mapping[tuple[str, float, int], Mapping[str, tuple[float, Mappi
             ticks = [max(images, LEAST_DRAWN) for images in means]
             panel.semilogx(ticks, list(means.values()), color=colour, marker=marker, ms=4, lw=1.4, label=way)
         panel.set_title(f"{cut[0]}, {cut[1]:.0%} of the MACs", loc="left", fontsize="medium")
-        panel.set_xticks(
-            [LEAST_DRAWN, 320, 1_280, 3_200, 12_800], ["0", "320", "1,280", "3,200", "12,800"], rotation=40
-        )
+        panel.set_xticks([LEAST_DRAWN, *counts[1:]], [f"{count:,}" for count in counts], rotation=40)
         panel.minorticks_off()
         panel.spines[["top", "right"]].set_visible(False)
     for panel in panels[-1]:
@@ -212,7 +218,9 @@ def main() -> None:
             starts |= {(key, way): start for way, start in started(key, contest, options).items()}
         start = starts[key, task["way"]]
         macs = ip.measure(start, EXAMPLE).macs
-        results.append({**task, "macs": macs, **tuned(start, contest, task["images"], task["rate"])})
+        size = weights_of(start) / weights_of(dense(task["net"], options.work))
+        about = {"macs": macs, "weights": round(size, 3)}
+        results.append({**task, **about, **tuned(start, contest, task["images"], task["rate"])})
 
 
 def started(key: tuple[str, float, int], contest: Contest, options: argparse.Namespace) -> dict[str, nn.Module]:

@@ -22,6 +22,7 @@ def fields() -> dict[str, str]:
         **ahead("few", {place: sides for place, sides in whole.items() if place[2] == 1_280}),
         **ahead("many", {place: sides for place, sides in whole.items() if place[2] == 12_800}),
         "some": f"{mean(tuning.gap(sides).mean for place, sides in cuts.items() if place[2] == 3_200):+.1f}",
+        **longest(whole),
         **pretrained(),
         "distilled": rung("compensation, distillation"),
         "distilled_host": rung("host isomorphic L1, norms anew, distillation"),
@@ -52,6 +53,17 @@ def ahead(name: str, whole: Mapping[tuning.Place, tuning.Sides]) -> dict[str, st
         f"{name}_least": f"{min(host):+.1f}",
         f"{name}_uniform": f"{mean(uniform):+.1f}",
         f"{name}_default": f"{mean(default):+.1f}",
+    }
+
+
+def longest(whole: Mapping[tuning.Place, tuning.Sides]) -> dict[str, str]:
+    """Measured widths where most pictures were seen."""
+    (net, keep, images), sides = tuning.longest_of(whole)
+    return {
+        "longest_cut": f"{net} at {keep:.0%}",
+        "longest_pictures": f"{images:,}",
+        "longest_host": told(tuning.gap(sides, tuning.better_host(sides), tuning.CURVES)),
+        "longest_uniform": told(tuning.gap(sides, "uniform ratio", tuning.CURVES)),
     }
 
 

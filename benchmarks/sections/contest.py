@@ -74,7 +74,8 @@ def criteria_average(found: Sequence[Row]) -> str:
 
 
 def dense() -> str:
-    return "; ".join(f"{NAMES[r['net']]} {100 * r['accuracy']:.1f} %" for r in newest("dense_digits", ("net",)))
+    found = [row for row in newest("dense_digits", ("net",)) if row["net"] in NAMES]
+    return "; ".join(f"{NAMES[row['net']]} {100 * row['accuracy']:.1f} %" for row in found)
 
 
 def setting(row: Row) -> tuple[str, float]:

@@ -21,6 +21,7 @@ def fields() -> dict[str, str]:
     last = {name: mean(r["params"] for r in stages[name][-1].values()) / dense["params"] for name in STRATEGIES}
     return {
         "latency": latency(),
+        "slower": slower(),
         "equal_latency": equal_latency(),
         "units": str(energy["units"]),
         "added": f"{100 * energy['added']:.1f} %",
@@ -44,6 +45,12 @@ def latency() -> str:
         kept = f"{100 * found['macs']['shallow'] / found['macs']['dense']:.0f} %"
         lines.append((what, kept, f"{found['narrow_over_shallow']:.2f} ({low:.2f} to {high:.2f})"))
     return table(("network", "MACs kept", "channels / blocks, time (95 %)"), lines, "lrr")
+
+
+def slower() -> str:
+    """The least and the most times as long that channels take."""
+    ratios = [found["narrow_over_shallow"] for found in newest("depth_latency", ("model", "keep"))]
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
 def equal_latency() -> str:

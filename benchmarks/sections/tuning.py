@@ -15,7 +15,8 @@ RIVALS = ("uniform ratio", "host global L1", "host isomorphic L1")  # norms anew
 CURVES = "ours, curves"  # widths as recipes choose them
 BY_L1 = "L1, ours"
 HELPED = "host isomorphic L1, ours"  # refitted by this library
-LONG, RATE = 12_800, 0.05  # pictures, and the rate at which all ways were tuned on them
+MANY, RATE = 12_800, 0.05  # pictures, and the rate at which all ways were tuned on them
+ROUGH = "resnet56_grown"  # was tuned at a lower rate as well, which the page tells of
 Place = tuple[str, float, int]
 Sides = Mapping[str, tuple[float, dict[int, float]]]  # way -> its best rate and the accuracy of each draw there
 
@@ -32,6 +33,7 @@ def fields() -> dict[str, str]:
         "rivals_average": rivals_average(whole),
         "by_budget": by_budget(whole),
         "other_rates": other_rates(),
+        **longest(whole),
         "units": units(),
     }
 
@@ -160,15 +162,48 @@ def by_budget(whole: Mapping[Place, Sides]) -> str:
 
 
 def other_rates() -> str:
-    """What other rates than the one of all ways came to after the longest tuning, a draw each."""
-    found = [row for row in newest("compensation_tuning", KEY, images=LONG, keep=0.25, draw=0) if row["rate"] != RATE]
-    ways = dict.fromkeys(row["way"] for row in found)
+    """What other rates than the one of all ways came to after 12,800 pictures, a draw each."""
+    found = [row for row in newest("compensation_tuning", KEY, images=MANY, draw=0) if row["keep"] < 1]
     told = []
-    for way in ways:
-        mine = sorted((row["rate"], row["accuracy"]) for row in found if row["way"] == way)
-        told.append(f"{way} {' and '.join(f'{100 * value:.1f} at {rate:g}' for rate, value in mine)}")
-    nets = " and ".join(sorted({row["net"] for row in found}))
-    return f"on {nets} at 25 %, one draw, other rates gave " + ", ".join(told)
+    for net, keep in sorted({(row["net"], row["keep"]) for row in found if row["net"] != ROUGH}):
+        here = [row for row in found if (row["net"], row["keep"]) == (net, keep)]
+        others = sorted({row["rate"] for row in here} - {RATE})
+        ways = [way for way in (CURVES, OURS, RIVALS[0]) if any(row["way"] == way for row in here)]
+        if others:
+            each = [f"{way} {_at_rates(here, way, [RATE, *others])}" for way in ways]
+            told.append(f"{net} at {keep:.0%}: {', '.join(each)}")
+    return "; ".join(told)
+
+
+def _at_rates(found: Sequence[Row], way: str, rates: Sequence[float]) -> str:
+    known = {row["rate"]: row["accuracy"] for row in found if row["way"] == way}
+    return " and ".join(f"{100 * known[rate]:.1f} at {rate:g}" for rate in rates if rate in known)
+
+
+def longest_of(whole: Mapping[Place, Sides]) -> tuple[Place, Sides]:
+    """Where most pictures were seen."""
+    return max(whole.items(), key=lambda one: one[0][2])
+
+
+def longest(whole: Mapping[Place, Sides]) -> dict[str, str]:
+    """Where most pictures were seen: what each way came to at its best rate, and whether it left the uniform ratio."""
+    (net, keep, images), sides = longest_of(whole)
+    names = [way for way in (CURVES, OURS, *RIVALS) if way in sides]
+    each = [f"{way} {100 * mean(sides[way][1].values()):.1f} (rate {sides[way][0]:g})" for way in names]
+    gaps = [f"{way} {gap(sides, RIVALS[0], way):.1f}" for way in names if way != RIVALS[0]]
+    return {
+        "longest_cut": f"{net} at {keep:.0%}",
+        "longest_pictures": f"{images:,}",
+        "longest": ", ".join(each),
+        "longest_gaps": ", ".join(gaps),
+        **{f"weights_{name}": _weights(net, keep, way) for name, way in (("ours", CURVES), ("plain", WITHOUT))},
+    }
+
+
+def _weights(net: str, keep: float, way: str) -> str:
+    """How long the filters are before tuning, of the dense network's."""
+    found = newest("compensation_tuning", KEY, net=net, keep=keep, way=way, images=0)
+    return f"{mean(row['weights'] for row in found):.2f}"
 
 
 def average_and_least(gaps: Sequence[Difference]) -> str:
