@@ -1,6 +1,7 @@
 """The command line has what the API has: own networks and data, every importance, budgets and shares by layer."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -159,6 +160,11 @@ def test_own_networks_are_pruned_shown_exported_and_trained_further(pruned, here
     code, out, err = spoken(capsys, "finetune", *words)
     assert code == 0, err
     assert "3 steps, accuracy" in out
+    code, untouched, _ = spoken(capsys, "finetune", *words[:-1], "same", "--set", "finetune.epochs=0")
+    assert code == 0
+    before, after = re.search(r"0 steps, (.+); before them (.+)\n", untouched).groups()
+    assert before == after
+    assert f"; before them {before}\n" in out
     from net import Net
 
     assert ip.load("tuned", factory=lambda: Net(num_classes=3))(torch.zeros(1, 3, 16, 16)).shape == (1, 3)

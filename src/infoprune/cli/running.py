@@ -87,7 +87,7 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
             say=display.say,
             stop=lambda: wish.stop,
         )
-        batch = min(recipe.data.batch, len(task.train))
+        batch, (before, judged_before) = min(recipe.data.batch, len(task.train)), judged_on(model, task, recipe)
         ended = train(
             model, task.train, training, batch=batch, seed=recipe.seed, classes=task.classes, teacher=teacher,
             goal=KINDS[task.kind].goal, around=around,
@@ -95,12 +95,13 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
         if ended.ended == "stopped":
             raise Interrupted(f"stopped after step {ended.steps}; the same command goes on from there")
         words, judged = judged_on(model, task, recipe)
-        data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged}
+        told = f"{ended.steps} steps, {words}; before them {before}"
+        data = {"out": str(out), "steps": ended.steps, "seconds": ended.seconds, **judged, "before": judged_before}
         if processes.first:
-            with kept_if_unwritten(Result(f"{ended.steps} steps, {words}", data)):
+            with kept_if_unwritten(Result(told, data)):
                 save(out, model, config.plans, factory=factory, compensation=config.compensations)
         Processes.now().wait()
-    return Result(f"{ended.steps} steps, {words}\nload it with  {config.architecture.call(out)}", data)
+    return Result(f"{told}\nload it with  {config.architecture.call(out)}", data)
 
 
 def judged_on(model: nn.Module, task: Task, recipe: Recipe) -> tuple[str, dict[str, Any]]:
