@@ -87,7 +87,8 @@ def finetune_command(arguments: argparse.Namespace) -> Result:
             say=display.say,
             stop=lambda: wish.stop,
         )
-        batch, (before, judged_before) = min(recipe.data.batch, len(task.train)), judged_on(model, task, recipe)
+        before, judged_before = judged_on(model, task, recipe)
+        batch = min(recipe.data.batch, len(task.train))
         ended = train(
             model, task.train, training, batch=batch, seed=recipe.seed, classes=task.classes, teacher=teacher,
             goal=KINDS[task.kind].goal, around=around,
