@@ -25,8 +25,8 @@ def fields() -> dict[str, str]:
         "some_refit": f"{mean(tuning.gap(sides).mean for place, sides in cuts.items() if place[2] == 3_200):+.1f}",
         **longest(whole),
         **pretrained(),
-        "distilled": rung("compensation, distillation"),
-        "distilled_host": rung("host isomorphic L1, norms anew, distillation"),
+        **distilled("distilled", "mobilenetv2"),
+        **distilled("distilled_lite", "lite0"),
         **long(),
         **taught(),
         "decoder": decoder.ratio("conditional"),
@@ -79,9 +79,15 @@ def pretrained() -> dict[str, str]:
     return told
 
 
-def rung(name: str) -> str:
-    """Agreement of MobileNetV2 after that rung of recovery."""
-    return f"{100 * agreement(newest('ladder', recovery.KEY, net='mobilenetv2', rungs=name)):.1f}"
+def distilled(name: str, net: str) -> dict[str, str]:
+    """Agreement of a network that was distilled without labels, ours and the host's."""
+    ours, host = "compensation, distillation", "host isomorphic L1, norms anew, distillation"
+    return {name: rung(net, ours), f"{name}_host": rung(net, host)}
+
+
+def rung(net: str, name: str) -> str:
+    """Agreement after that rung of recovery."""
+    return f"{100 * agreement(newest('ladder', recovery.KEY, net=net, rungs=name)):.1f}"
 
 
 def at(case: str, way: str, how: str, *, widths: str = "default") -> list[Row]:

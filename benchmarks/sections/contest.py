@@ -48,6 +48,7 @@ def fields() -> dict[str, str]:
         "widths_gaps": gaps(long, "way", (DEFAULT, MEASURED), OTHERS),
         "widths_average": averages(long),
         "widths_votes": votes(long),
+        **{f"measured_{100 * keep:.0f}": ahead(long, keep) for keep in (0.25, 0.1)},
         "landscape": landscape(),
         **criteria_after("short", SHORT, criteria),
         **criteria_after("long", LONG, criteria),
@@ -127,6 +128,12 @@ def gaps(found: Sequence[Row], by: str, ours: Sequence[str], theirs: Sequence[st
             if any(at):
                 lines.append((f"{one} - {other}", *(f"{g:.1f}" if g else "-" for g in at)))
     return table(("", *(f"{NAMES[net]}, {100 * keep:.0f} %" for net, keep in columns)), lines, "l" + "r" * len(columns))
+
+
+def ahead(found: Sequence[Row], keep: float) -> str:
+    """Measured widths over the uniform ratio and over the host's rankings at a budget, over all networks."""
+    at = {other: gap(found, "way", MEASURED, other, lambda r: r["keep"] == keep) for other in OTHERS}
+    return ", ".join(f"{other} {of:.1f}" for other, of in at.items() if of)
 
 
 def averages(found: Sequence[Row]) -> str:

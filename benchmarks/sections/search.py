@@ -25,9 +25,17 @@ def fields() -> dict[str, str]:
         "nets": " ".join(dict.fromkeys(row["net"] for row in ends)),
         "evaluations": " or ".join(sorted({str(row["rounds"] * row["each"]) for row in ends})),
         "table": table(header, [_line(found, *setting) for setting in settings], "lrrlrrrrr"),
+        **_found(found),
         "seconds": f"{mean(row['search_cpu_s'] for row in ends):.0f}",
         "start_seconds": f"{mean(row['search_cpu_s'] for row in found if row['which'] == 'start'):.0f}",
     }
+
+
+def _found(found: Sequence[Row]) -> dict[str, str]:
+    """By how much trying is ahead without the prior, which most draws were tried with."""
+    [(net, keep)] = {(row["net"], row["keep"]) for row in found if row["which"] == "end" and not row["prior"]}
+    *_, untrained, _, tuned = _line(found, net, keep, 0)
+    return {"untrained": str(untrained), "tuned": str(tuned)}
 
 
 def _line(found: Sequence[Row], net: str, keep: float, prior: float) -> tuple[object, ...]:
